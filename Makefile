@@ -1,0 +1,56 @@
+# make demo    try it: a service of your own on http://127.0.0.1:8080, Ctrl-C ends it
+# make test    the whole test suite, on the newest PostgreSQL found
+# make lint    ruff, mypy --strict, the import contracts
+# make help    this list, and the rest
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+ARGS   ?=
+
+.PHONY: help demo test test-postgresql lint format wheel lock clean
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+
+$(STAMP): requirements.lock setup.cfg setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)
+	@exec $(BIN)/ccapi demo $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest --numprocesses=2 --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+# make test-postgresql    the tests that touch the database, on PostgreSQL 15 and on 18
+test-postgresql: $(STAMP)
+	$(BIN)/python tests/versions.py 15 18
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# make wheel   dist/*.whl, which works outside this checkout
+wheel: $(STAMP)
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+# make lock    requirements.lock anew, from setup.cfg, with the newest versions that fit
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --upgrade pip setuptools wheel
+	build/lock/bin/python -m pip install --quiet -e '.[embedded,lint,test]'
+	build/lock/bin/python -m pip freeze --all --exclude-editable --exclude ccapi \
+	    | grep -v '^pip==' > requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

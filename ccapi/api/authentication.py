@@ -1,0 +1,55 @@
+"""Who asks, and whether they may."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from flask import g, request
+
+from ccapi.api.state import registry
+from ccapi.errors import Forbidden, Unauthenticated
+from ccapi.model.token import Role
+from ccapi.service import tokens
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+_SENT_AS = "send a token as `X-Auth-Token: TOKEN` or `Authorization: Bearer TOKEN`"
+
+
+def requires(role: Role) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Let only tokens of a role pass to the view; comes before anything reads the request.
+
+    The view raises Unauthenticated without a valid token and Forbidden when its role
+    does not include `role`.
+    """
+
+    def decorate(view: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        @wraps(view)
+        def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+            _require(role)
+            return view(*args, **kwargs)
+
+        return guarded
+
+    return decorate
+
+
+def _require(role: Role) -> None:
+    secret = _presented()
+    token = tokens.authenticate(registry().database, secret)
+    if token is None:
+        raise Unauthenticated(f"the token is unknown, expired or revoked; {_SENT_AS}")
+    if not token.role.includes(role):
+        raise Forbidden(f"this needs a token of role {role}; {token.name} is a {token.role}")
+    g.token_name = token.name
+
+
+def _presented() -> str:
+    headers = request.headers
+    secret = headers.get("X-Auth-Token")
+    if secret is not None:
+        return secret
+    scheme, _, secret = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        raise Unauthenticated(f"no token came with the request; {_SENT_AS}")
+    return secret.strip()

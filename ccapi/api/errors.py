@@ -1,0 +1,72 @@
+"""One body for every error, and one table from facts to HTTP statuses."""
+
+import logging
+from collections.abc import Iterable
+from typing import cast
+
+import orjson
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
+
+from ccapi import errors
+
+_log = logging.getLogger(__name__)
+
+_STATUS: dict[type[errors.CcapiError], int] = {
+    errors.InvalidInput: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.UnknownJob: 404,
+    errors.BodyTooLarge: 413,
+    errors.Unprocessable: 422,
+    errors.ArchiveError: 500,
+    errors.DatabaseUnavailable: 503,
+}
+_HINTS = {
+    404: "there is nothing at {path}; /api/openapi.json lists the paths",
+    405: "{path} does not take {method}; the Allow header lists what it takes",
+}
+_RETRY_AFTER_SECONDS = "5"
+_INTERNAL = "the server failed; its log has the reason under request id {request_id}"
+_UNAVAILABLE = "the database does not answer; nothing is known to be changed, try again"
+
+
+def register(app: Flask) -> None:
+    """Give every error of the app the one body."""
+    app.register_error_handler(errors.CcapiError, _answer_fact)
+    app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(Exception, _answer_bug)
+
+
+def body(status: int, error: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
+    """Make the response of an error: {"status": reason phrase, "error": what to do}."""
+    content = orjson.dumps({"status": HTTP_STATUS_CODES[status], "error": error})
+    response = Response(content, status, content_type="application/json")
+    response.headers.update(headers)
+    return response
+
+
+def _answer_fact(error: errors.CcapiError) -> Response:
+    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    if status == 500:
+        return _answer_bug(error)
+    if status == 503:
+        _log.error("request %s: %s", g.request_id, error)
+        return body(status, _UNAVAILABLE, [("Retry-After", _RETRY_AFTER_SECONDS)])
+    if status == 401:
+        return body(status, str(error), [("WWW-Authenticate", 'Bearer realm="ccapi"')])
+    return body(status, str(error))
+
+
+def _answer_http(error: HTTPException) -> Response:
+    status = error.code or 500
+    hint = _HINTS.get(status, error.description or "")
+    kept = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
+    return body(status, hint.format(path=request.path, method=request.method), kept)
+
+
+def _answer_bug(error: Exception) -> Response:
+    request_id = cast("str", g.request_id)
+    _log.error("request %s: %s %s", request_id, request.method, request.path, exc_info=error)
+    return body(500, _INTERNAL.format(request_id=request_id))

@@ -1,0 +1,182 @@
+"""The contract's operations on jobs."""
+
+from typing import Any
+
+from flask import Response
+
+from ccapi.api import listing, schemas
+from ccapi.api.blueprint import Blueprint
+from ccapi.api.representation import answer, job_meta, job_with_timestamp, now
+from ccapi.api.state import registry
+from ccapi.errors import InvalidInput
+from ccapi.model.job import JobSelection, NewJob, Tag
+from ccapi.model.token import Role
+from ccapi.service import deletion, lifecycle, tagging
+
+blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
+
+_QUERY = "query"
+_CHANGE = "add and modify"
+_REMOVE = "remove"
+
+
+@blueprint.operation(
+    "/",
+    "GET",
+    Role.READER,
+    query=schemas.ListQuery(),
+    answers=(200, schemas.GetJobsApiResponse(), "The jobs of the page"),
+    errors=(400, 401, 403, 500),
+    group=_QUERY,
+)
+def list_jobs(query: dict[str, Any]) -> Response:
+    """List jobs, the latest first.
+
+    Filters, page and page size are query parameters. A page past the end is empty; a page
+    may be as large as the list.
+    """
+    return listing.page(registry(), query)
+
+
+@blueprint.operation(
+    "/start_job/",
+    "POST",
+    Role.WRITER,
+    also="PUT",
+    body=schemas.JobMeta(),
+    body_description="The job that starts",
+    answers=(201, schemas.StartJobApiResponse(), "The job is registered"),
+    errors=(400, 401, 403, 422, 500),
+    group=_CHANGE,
+)
+def start_job(job: NewJob) -> Response:
+    """Register a job as running.
+
+    Answered once the job is committed. A start that was reported before is refused with 422,
+    whose message holds the database id. PUT does the same.
+    """
+    return answer({"id": lifecycle.start(registry(), job)}, 201)
+
+
+@blueprint.operation(
+    "/stop_job/",
+    "POST",
+    Role.WRITER,
+    also="PUT",
+    body=schemas.StopJobApiRequest(),
+    body_description="Which job ended, when and how; jobId is needed here",
+    consumes_json=False,
+    answers=(200, schemas.JobMeta(), "The stopped job"),
+    errors=(400, 401, 403, 404, 422, 500),
+    group=_CHANGE,
+)
+def stop_job(stop: dict[str, Any]) -> Response:
+    """Stop the job that the body describes, and archive it.
+
+    A running match is preferred to finished ones. monitoringStatus of the answer tells how
+    archiving ended: 3 archived, 2 failed, 0 not wanted. PUT does the same.
+    """
+    job_id = stop.get("job_id")
+    if job_id is None:
+        raise InvalidInput.of("jobId", "is required, unless the database id is in the path")
+    wanted = JobSelection(job_id, stop.get("cluster"), stop.get("start_time"))
+    job = lifecycle.stop(registry(), wanted, stop["job_state"], stop["stop_time"])
+    return answer(job_meta(job, now()))
+
+
+@blueprint.operation(
+    "/stop_job/<id>",
+    "POST",
+    Role.WRITER,
+    also="PUT",
+    body=schemas.StopJobApiRequest(),
+    body_description="When the job ended and how",
+    answers=(200, schemas.JobMeta(), "The stopped job"),
+    errors=(400, 401, 403, 404, 422, 500),
+    group=_CHANGE,
+)
+def stop_job_by_id(stop: dict[str, Any], *, id: int) -> Response:  # noqa: A002 - the contract's name
+    """Stop the job with a database id, and archive it.
+
+    Only stopTime and jobState of the body count. PUT does the same.
+    """
+    job = lifecycle.stop_by_id(registry(), id, stop["job_state"], stop["stop_time"])
+    return answer(job_meta(job, now()))
+
+
+@blueprint.operation(
+    "/tag_job/<id>",
+    "POST",
+    Role.WRITER,
+    also="PATCH",
+    body=schemas.ApiTag(many=True),
+    body_description="The tags to add",
+    answers=(200, schemas.Job(), "The tagged job"),
+    errors=(400, 401, 404, 500),
+    group=_CHANGE,
+)
+def tag_job(tags: list[Tag], *, id: int) -> Response:  # noqa: A002 - the contract's name
+    """Add tags to the job with a database id.
+
+    All or none is added; a tag that the job has already is not added twice. An archived job's
+    files have the tags before the answer. PATCH does the same.
+    """
+    return answer(job_with_timestamp(tagging.tag(registry(), id, tags), now()))
+
+
+@blueprint.operation(
+    "/delete_job/",
+    "DELETE",
+    Role.ADMIN,
+    body=schemas.DeleteJobApiRequest(),
+    body_description="Which job to delete",
+    answers=(200, schemas.DeleteJobApiResponse(), "The job is deleted"),
+    errors=(400, 401, 403, 404, 422, 500),
+    group=_REMOVE,
+)
+def delete_job(body: dict[str, Any]) -> Response:
+    """Delete the job that the body describes from the database.
+
+    Nothing is deleted when more than one job matches. The archive is not touched.
+    """
+    wanted = JobSelection(body["job_id"], body.get("cluster"), body.get("start_time"))
+    return _deleted_one(deletion.delete(registry(), wanted))
+
+
+@blueprint.operation(
+    "/delete_job/<id>",
+    "DELETE",
+    Role.ADMIN,
+    answers=(200, schemas.DeleteJobApiResponse(), "The job is deleted"),
+    errors=(400, 401, 403, 404, 422, 500),
+    group=_REMOVE,
+)
+def delete_job_by_id(*, id: int) -> Response:  # noqa: A002 - the contract's name
+    """Delete the job with a database id from the database.
+
+    The archive is not touched.
+    """
+    deletion.delete_by_id(registry(), id)
+    return _deleted_one(id)
+
+
+@blueprint.operation(
+    "/delete_job_before/<ts>",
+    "DELETE",
+    Role.ADMIN,
+    answers=(200, schemas.DeleteJobApiResponse(), "The jobs are deleted"),
+    errors=(400, 401, 403, 404, 422, 500),
+    group=_REMOVE,
+)
+def delete_job_before(*, ts: int) -> Response:
+    """Delete every job that started before a time from the database.
+
+    Whatever the jobs' states; zero is no error. The archive is not touched.
+    """
+    deleted = deletion.delete_before(registry(), ts)
+    jobs = "job that" if deleted == 1 else "jobs that"
+    return answer({"msg": f"deleted {deleted} {jobs} started before {ts}"})
+
+
+def _deleted_one(id_: int) -> Response:
+    return answer({"msg": f"deleted the job with database id {id_}"})

@@ -1,0 +1,85 @@
+"""The JSON of a request, whatever its Content-Type says, and what is wrong with it."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+import orjson
+from flask import Request, current_app
+from marshmallow import RAISE, Schema, ValidationError
+from webargs.flaskparser import FlaskParser
+
+from ccapi.errors import BodyTooLarge, InvalidInput
+
+# Beyond 64 bits orjson reads an integer as a float; such a body is read again, exactly.
+_LONG_INTEGER = re.compile(rb"[0-9]{19}")
+_ENOUGH_DIGITS = 40
+
+
+class RequestParser(FlaskParser):
+    """Reads bodies and query strings for the contract's schemas."""
+
+    DEFAULT_VALIDATION_STATUS = 400
+    DEFAULT_UNKNOWN_BY_LOCATION = {"json": None, "query": RAISE}  # noqa: RUF012 - webargs' declaration
+
+    def load_json(self, req: Request, schema: Schema) -> Any:
+        """Parse the body as JSON; raises InvalidInput, BodyTooLarge."""
+        data = _parse(_read(req))
+        expected = "an array of objects" if schema.many else "an object"
+        if not isinstance(data, list if schema.many else dict):
+            raise InvalidInput(f"the body must be {expected}, in JSON")
+        return data
+
+    def load_querystring(self, req: Request, schema: Schema) -> Any:
+        """Take the query string; only some parameters may be repeated."""
+        repeatable = {
+            field.data_key or name
+            for name, field in schema.fields.items()
+            if getattr(field, "is_multiple", False)
+        }
+        for name, values in req.args.lists():
+            if len(values) > 1 and name not in repeatable:
+                raise InvalidInput.of(name, "must not be repeated")
+        return super().load_querystring(req, schema)
+
+    def handle_error(self, error: ValidationError, *_: Any, **__: Any) -> NoReturn:
+        """Say in one line what is wrong with which field."""
+        raise InvalidInput("; ".join(_sentences(error.normalized_messages()))) from None
+
+
+def _read(req: Request) -> bytes:
+    limit: int = current_app.config["MAX_BODY_BYTES"]
+    # One byte more than allowed: werkzeug cuts a chunked body at its limit without a word.
+    req.max_content_length = limit + 1
+    body = req.get_data(cache=False)
+    if len(body) > limit:
+        raise BodyTooLarge(f"the body is larger than {limit} bytes")
+    return body
+
+
+def _parse(body: bytes) -> Any:
+    if not body:
+        raise InvalidInput("the body is empty: send a JSON document")
+    try:
+        data = orjson.loads(body)
+        return _parse_exactly(body) if _LONG_INTEGER.search(body) else data
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"the body is not valid JSON: {error}") from None
+
+
+def _parse_exactly(body: bytes) -> Any:
+    return json.loads(body, parse_int=lambda digits: int(digits[:_ENOUGH_DIGITS]))
+
+
+def _sentences(messages: Any, path: str = "") -> Iterator[str]:
+    """Flatten marshmallow's tree of messages to "path: message"."""
+    if isinstance(messages, Mapping):
+        for key, value in messages.items():
+            place = key if not path else path if key == "_schema" else f"{path}.{key}"
+            yield from _sentences(value, str(place))
+    elif isinstance(messages, str):
+        yield f"{'the body' if path == '_schema' else path}: {messages}"
+    else:
+        for message in messages:
+            yield from _sentences(message, path)

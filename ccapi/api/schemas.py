@@ -1,0 +1,366 @@
+"""The contract's definitions: what requests are checked against and the document shows."""
+
+import re
+from typing import Any, ClassVar
+
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load
+
+from ccapi.api.fields import (
+    LONGEST_NAME,
+    Count,
+    Integer,
+    IntegerList,
+    Number,
+    OptionalText,
+    Pattern,
+    QueryBoolean,
+    QueryInteger,
+    QueryStates,
+    QueryTimeRange,
+    State,
+    Text,
+    TextList,
+    TextMap,
+    final_state,
+)
+from ccapi.model.job import LAST_EPOCH_SECOND, JobState, NewJob, Tag
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME_OR_NONE = re.compile(rf"(?:{_NAME.pattern})?")
+_HOSTNAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_NAME_RULE = "must be 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+_HOSTNAME_RULE = "must be 1 to 255 letters, digits, '.', '_' and '-'"
+
+
+def _doc(description: str, **facts: Any) -> dict[str, Any]:
+    return {"description": description, **facts}
+
+
+def _epoch(description: str, **kwargs: Any) -> Integer:
+    metadata = _doc(description, example=1649723812, **kwargs.pop("metadata", {}))
+    return Integer(least=1, most=LAST_EPOCH_SECOND, metadata=metadata, **kwargs)
+
+
+def _job_id(description: str, **kwargs: Any) -> Integer:
+    metadata = _doc(description, example=123000)
+    return Integer(data_key="jobId", least=1, metadata=metadata, **kwargs)
+
+
+def _cluster(description: str, **kwargs: Any) -> Pattern:
+    return Pattern(_NAME, _NAME_RULE, metadata=_doc(description, example="fritz"), **kwargs)
+
+
+class ContractSchema(Schema):
+    """An object of the contract: unknown fields are refused, null means "not given".
+
+    `needed` names fields that a request must have although the contract's document
+    does not list them as required.
+    """
+
+    needed: ClassVar[tuple[str, ...]] = ()
+    error_messages = {  # noqa: RUF012 - marshmallow's declaration
+        "unknown": "is not a field of this request",
+        "type": "must be an object",
+    }
+
+    class Meta:
+        """How marshmallow treats what the schema does not name."""
+
+        unknown = RAISE
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Word marshmallow's own messages as ours."""
+        field_obj.error_messages["required"] = "is required"
+        field_obj.error_messages["invalid"] = "must be an array"
+        if isinstance(field_obj, fields.Nested):
+            field_obj.error_messages["type"] = "must be an object"
+
+    @pre_load
+    def _drop_nulls(self, data: Any, **_: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        given = {key: value for key, value in data.items() if value is not None}
+        missing = [name for name in self.needed if name not in given]
+        if missing:
+            raise ValidationError({name: ["is required"] for name in missing})
+        return given
+
+
+class ErrorResponse(ContractSchema):
+    """What every error looks like."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "api.ErrorResponse"
+
+    status = fields.String(metadata=_doc("Reason phrase of the HTTP status"))
+    error = fields.String(metadata=_doc("What is wrong and what to do"))
+
+
+class ApiTag(ContractSchema):
+    """A tag to add."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "api.ApiTag"
+
+    needed = ("type", "name")
+    type = Text(least=1, most=LONGEST_NAME, metadata=_doc("Kind of tag", example="Debug"))
+    name = Text(least=1, most=LONGEST_NAME, metadata=_doc("Name of tag", example="Testjob"))
+
+    @post_load
+    def _to_model(self, data: dict[str, Any], **_: Any) -> Tag:
+        return Tag(data["type"], data["name"])
+
+
+class TagSchema(ApiTag):
+    """A tag as a job carries it; a sent id is ignored."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "schema.Tag"
+        description = "A label, made of a type and a name."
+
+    id = Integer(metadata=_doc("Database id of the tag"))
+
+
+class Resource(ContractSchema):
+    """A node, or a part of one, that a job uses."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "schema.Resource"
+        description = "A node, or a part of one, that a job uses."
+
+    needed = ("hostname",)
+    hostname = Pattern(_HOSTNAME, _HOSTNAME_RULE, metadata=_doc("Name of the node"))
+    hwthreads = IntegerList(metadata=_doc("Hardware threads, as the system numbers them"))
+    accelerators = TextList(metadata=_doc("Device ids of the accelerators"))
+    configuration = Text(metadata=_doc("How the node was set up for the job"))
+
+
+class JobStatistics(ContractSchema):
+    """A metric over the whole job."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "schema.JobStatistics"
+        description = "One metric over all nodes and the whole run of a job."
+
+    unit = Text(metadata=_doc("Unit of the metric, prefix included", example="GHz"))
+    avg = Number(metadata=_doc("Mean of the metric", example=2500, minimum=0))
+    min = Number(metadata=_doc("Smallest value of the metric", example=2000, minimum=0))
+    max = Number(metadata=_doc("Largest value of the metric", example=3000, minimum=0))
+
+    @post_load
+    def _default_unit(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {"unit": "", **data}
+
+
+class _JobFields(ContractSchema):
+    """What both views of a job share."""
+
+    id = Integer(metadata=_doc("Database id of the job"))
+    job_id = _job_id("The batch system's number of the job")
+    user_name = Text(
+        data_key="user",
+        least=1,
+        most=LONGEST_NAME,
+        metadata=_doc("Account name of the job's owner", example="abcd100h"),
+    )
+    project = Text(most=LONGEST_NAME, metadata=_doc("Project charged", example="abcd200"))
+    cluster = _cluster("Cluster that runs the job")
+    sub_cluster = Pattern(
+        _NAME_OR_NONE,
+        _NAME_RULE,
+        data_key="subCluster",
+        metadata=_doc("Part of the cluster with the same kind of nodes", example="main"),
+    )
+    partition = OptionalText(
+        most=LONGEST_NAME, metadata=_doc("Partition the job was submitted to", example="main")
+    )
+    array_job_id = Count(
+        data_key="arrayJobId", metadata=_doc("Job id of the array's first job", example=123000)
+    )
+    num_nodes = Count(data_key="numNodes", metadata=_doc("Number of nodes", example=2, minimum=1))
+    num_hwthreads = Count(
+        data_key="numHwthreads",
+        metadata=_doc("Number of hardware threads", example=20, minimum=1),
+    )
+    num_acc = Count(
+        data_key="numAcc", metadata=_doc("Number of accelerators", example=2, minimum=1)
+    )
+    exclusive = Integer(
+        most=2,
+        metadata=_doc(
+            "Who else may use the nodes: 0 jobs of anybody, 1 nobody (default), "
+            "2 jobs of the same user",
+            example=1,
+            minimum=0,
+            maximum=2,
+        ),
+    )
+    monitoring_status = Integer(
+        data_key="monitoringStatus",
+        most=3,
+        metadata=_doc(
+            "How monitoring stands: 0 disabled, 1 running or archiving (default), "
+            "2 archiving failed, 3 archived",
+            example=1,
+            minimum=0,
+            maximum=3,
+        ),
+    )
+    smt = Count(metadata=_doc("Hardware threads used per core", example=4))
+    walltime = Count(metadata=_doc("Time limit in seconds", example=86400, minimum=1))
+    job_state = State(
+        JobState.RUNNING,
+        data_key="jobState",
+        metadata=_doc("Where the job is in its life", example="completed"),
+    )
+    duration = Integer(metadata=_doc("Run time in seconds", example=43200, minimum=1))
+    resources = fields.List(
+        fields.Nested(Resource()), metadata=_doc("Nodes used, and what of them")
+    )
+    meta_data = TextMap(data_key="metaData", metadata=_doc("Whatever else is known of the job"))
+    tags = fields.List(fields.Nested(TagSchema()), metadata=_doc("Labels of the job"))
+
+
+class JobMeta(_JobFields):
+    """A job as it is reported, listed and archived."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "schema.JobMeta"
+        description = "A job of the batch system."
+
+    needed = ("jobId", "user", "cluster", "startTime", "resources")
+    start_time = _epoch("Start, in epoch seconds", data_key="startTime", metadata={"minimum": 1})
+    statistics = fields.Dict(
+        keys=Text(),
+        values=fields.Nested(JobStatistics()),
+        metadata=_doc("Metrics of the whole job, by name"),
+    )
+
+    @post_load
+    def _to_model(self, data: dict[str, Any], **_: Any) -> NewJob:
+        for ignored in ("id", "duration", "job_state"):
+            data.pop(ignored, None)
+        return NewJob(**data)
+
+
+class Job(_JobFields):
+    """A job as tagging answers it."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "schema.Job"
+        description = "A job of the batch system, its start as a time stamp."
+
+    start_time = fields.String(
+        data_key="startTime", metadata=_doc("Start, as an RFC 3339 time stamp in UTC")
+    )
+
+
+class StartJobApiResponse(ContractSchema):
+    """The answer to a start."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "api.StartJobApiResponse"
+
+    id = Integer(metadata=_doc("Database id of the new job"))
+
+
+class StopJobApiRequest(ContractSchema):
+    """Which job ended, when and how."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "api.StopJobApiRequest"
+
+    job_id = _job_id("The batch system's number of the job")
+    cluster = _cluster("Cluster of the job")
+    start_time = _epoch("Start, in epoch seconds", data_key="startTime")
+    stop_time = Integer(
+        data_key="stopTime",
+        least=1,
+        most=LAST_EPOCH_SECOND,
+        required=True,
+        metadata=_doc("Stop, in epoch seconds", example=1649763839),
+    )
+    job_state = final_state(
+        data_key="jobState",
+        required=True,
+        metadata=_doc("How the job ended", example="completed"),
+    )
+
+
+class DeleteJobApiRequest(ContractSchema):
+    """Which job to delete."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "api.DeleteJobApiRequest"
+
+    job_id = _job_id("The batch system's number of the job", required=True)
+    cluster = _cluster("Cluster of the job")
+    start_time = _epoch("Start, in epoch seconds", data_key="startTime")
+
+
+class DeleteJobApiResponse(ContractSchema):
+    """The answer to a deletion."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "api.DeleteJobApiResponse"
+
+    msg = fields.String()
+
+
+class GetJobsApiResponse(ContractSchema):
+    """A page of jobs."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "api.GetJobsApiResponse"
+
+    jobs = fields.List(fields.Nested(JobMeta()), metadata=_doc("The jobs of this page"))
+    items = fields.Integer(metadata=_doc("Number of jobs in this answer"))
+    page = fields.Integer(metadata=_doc("Number of this page"))
+
+
+class ListQuery(ContractSchema):
+    """Which jobs a list shows, and how much of each."""
+
+    state = QueryStates(
+        metadata=_doc(
+            "Only jobs in this state; may be repeated, and preempted and out_of_memory "
+            "are taken, too",
+            enum=["running", "completed", "failed", "cancelled", "stopped", "timeout"],
+        )
+    )
+    cluster = Pattern(_NAME, _NAME_RULE, metadata=_doc("Only jobs of this cluster"))
+    start_time = QueryTimeRange(
+        data_key="start-time",
+        metadata=_doc("Only jobs that started within FROM-TO, epoch seconds, both inclusive"),
+    )
+    items_per_page = QueryInteger(
+        data_key="items-per-page", metadata=_doc("Jobs on a page, 25 if not given")
+    )
+    page = QueryInteger(metadata=_doc("Number of the page, 1 if not given"))
+    with_metadata = QueryBoolean(
+        data_key="with-metadata", metadata=_doc("Show metaData (job scripts are large)")
+    )

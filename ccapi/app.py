@@ -1,0 +1,72 @@
+"""The only place that wires the parts: settings in, a WSGI application out."""
+
+import logging
+import secrets
+
+from flask import Flask, Response, g
+
+from ccapi.api import document, jobs, state
+from ccapi.archive import writer
+from ccapi.config import Config, load
+from ccapi.errors import DatabaseUnavailable
+from ccapi.repository import migrations
+from ccapi.repository.database import Database, Limits
+from ccapi.service.registry import Registry
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(config: Config | None = None) -> Flask:
+    """Build the service; without a configuration, the one that files and environment give.
+
+    Raises StartupError for bad settings, and when the database has pending migrations.
+    A database that is down does not keep the service from starting: it answers 503
+    until the database is back.
+    """
+    config = config or load()
+    registry = build_registry(config)
+    _prepare(registry)
+    app = Flask(__name__)
+    app.config["MAX_BODY_BYTES"] = config.server.max_body_bytes
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.before_request(_name_request)
+    app.after_request(_show_request_id)
+    state.attach(app, registry)
+    document.create(app).register_blueprint(jobs.blueprint)
+    return app
+
+
+def build_registry(config: Config) -> Registry:
+    """Connect the settings with what does the work; nothing is opened yet."""
+    settings = config.database
+    limits = Limits(
+        pool_size=settings.pool_size,
+        connect_timeout=settings.connect_timeout,
+        pool_timeout=settings.pool_timeout,
+        statement_timeout=settings.statement_timeout,
+        lock_timeout=settings.lock_timeout,
+    )
+    return Registry(
+        database=Database(settings.url, limits),
+        archive_root=config.archive.root,
+        clusters=config.clusters,
+        duplicate_window=config.jobs.duplicate_window,
+    )
+
+
+def _prepare(registry: Registry) -> None:
+    writer.prepare(registry.archive_root)
+    try:
+        migrations.require_current(registry.database)
+    except DatabaseUnavailable as error:
+        _log.warning("starting without a database: %s", error)
+
+
+def _name_request() -> None:
+    g.request_id = secrets.token_hex(8)
+
+
+def _show_request_id(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    return response

@@ -1,0 +1,57 @@
+"""The `ccapi` command."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from ccapi import __version__
+from ccapi.cli.archive import archive
+from ccapi.cli.demo import demo
+from ccapi.cli.settings import Settings, show_config, uses_settings
+from ccapi.cli.token import token
+from ccapi.errors import CcapiError
+from ccapi.repository import migrations
+from ccapi.repository.database import Database
+
+
+@click.group()
+@click.version_option(__version__, prog_name="ccapi")
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    help="Settings file; without it $CCAPI_CONFIG, else ./config.toml if there is one.",
+)
+@click.pass_context
+def cli(context: click.Context, path: Path | None) -> None:
+    """Run the job registry of an HPC site."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    context.obj = Settings(path)
+
+
+@cli.command()
+@uses_settings
+def migrate(settings: Settings) -> None:
+    """Bring the database to the schema that this version needs."""
+    applied = migrations.migrate(Database(settings.config.database.url))
+    for migration in applied:
+        click.echo(f"applied {migration.name}")
+    if not applied:
+        click.echo("the database is up to date")
+
+
+cli.add_command(show_config)
+cli.add_command(token)
+cli.add_command(archive)
+cli.add_command(demo)
+
+
+def main() -> None:
+    """Run the command; what the user can mend is one line on standard error."""
+    try:
+        cli()
+    except CcapiError as error:
+        click.echo(f"ccapi: {error}", err=True)
+        sys.exit(1)

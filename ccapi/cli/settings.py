@@ -1,0 +1,37 @@
+"""What the commands share: the settings in force, and what is built from them."""
+
+from functools import cached_property
+from pathlib import Path
+
+import click
+
+from ccapi.app import build_registry
+from ccapi.config import Config, describe, load
+from ccapi.service.registry import Registry
+
+
+class Settings:
+    """The settings that the command line names, read when a command needs them."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    @cached_property
+    def config(self) -> Config:
+        """Read the settings; raises StartupError."""
+        return load(self._path)
+
+    @property
+    def registry(self) -> Registry:
+        """Build what the use cases work on."""
+        return build_registry(self.config)
+
+
+uses_settings = click.make_pass_decorator(Settings)
+
+
+@click.command("config")
+@uses_settings
+def show_config(settings: Settings) -> None:
+    """Print the settings in force, secrets masked."""
+    click.echo(describe(settings.config).rstrip())

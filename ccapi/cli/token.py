@@ -1,0 +1,102 @@
+"""`ccapi token`: who may talk to the service."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from ccapi.cli.settings import Settings, uses_settings
+from ccapi.model.token import Role
+from ccapi.service import tokens
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST_DAYS = 36_500
+
+
+class Duration(click.ParamType):
+    """A length of time such as 90d; units s, m, h, d and w."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
+        """Parse the option's text."""
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"([0-9]{1,9})([smhdw])", value)
+        seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+        if not 0 < seconds <= _LONGEST_DAYS * 86_400:
+            self.fail(f"{value!r} is no length of time such as 12h, 90d or 4w", param, ctx)
+        return timedelta(seconds=seconds)
+
+
+_expires = click.option(
+    "--expires", type=Duration(), help="How long it is valid, e.g. 90d; for ever if not given."
+)
+
+
+@click.group()
+def token() -> None:
+    """Make, list, rotate and revoke the tokens of clients."""
+
+
+@token.command()
+@click.argument("name")
+@click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
+@_expires
+@uses_settings
+def create(settings: Settings, name: str, role: str, expires: timedelta | None) -> None:
+    """Make a token for NAME and print it, once.
+
+    reader: lists jobs. writer: also starts, stops and tags them. admin: also deletes them.
+    """
+    secret = tokens.create(settings.registry.database, name, Role(role), expires)
+    _show(secret)
+
+
+@token.command()
+@click.argument("name")
+@_expires
+@click.option(
+    "--keep",
+    type=Duration(),
+    default="1d",
+    show_default=True,
+    help="How long the former token stays valid.",
+)
+@uses_settings
+def rotate(settings: Settings, name: str, expires: timedelta | None, keep: timedelta) -> None:
+    """Make a new token for NAME and print it; the former one ends soon."""
+    secret = tokens.rotate(settings.registry.database, name, expires, keep=keep)
+    _show(secret)
+
+
+@token.command()
+@click.argument("name")
+@uses_settings
+def revoke(settings: Settings, name: str) -> None:
+    """End all tokens of NAME now."""
+    ended = tokens.revoke(settings.registry.database, name)
+    click.echo(f"revoked {ended} {'token' if ended == 1 else 'tokens'} of {name}")
+
+
+@token.command("list")
+@uses_settings
+def list_(settings: Settings) -> None:
+    """List all tokens; the secrets are stored nowhere."""
+    now = datetime.now(UTC)
+    row = "{:<24} {:<7} {:<8} {:<17} {:<17} {:<17}".format
+    click.echo(row("NAME", "ROLE", "STATUS", "CREATED (UTC)", "EXPIRES", "LAST USED").rstrip())
+    for item in tokens.list_all(settings.registry.database):
+        times = (item.created_time, item.expires_time, item.last_used_time)
+        line = row(item.name, item.role, item.status(now), *map(_minute, times))
+        click.echo(line.rstrip())
+
+
+def _minute(time: datetime | None) -> str:
+    return "never" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def _show(secret: str) -> None:
+    click.echo(secret)
+    click.echo("This is shown once; keep it in a file that only its user can read.", err=True)

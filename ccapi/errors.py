@@ -1,0 +1,62 @@
+"""What can go wrong, as facts; api.errors says which HTTP status each one is."""
+
+
+class CcapiError(Exception):
+    """A failure whose message is meant for the person who caused or can mend it."""
+
+
+class InvalidInput(CcapiError):
+    """The request does not follow the contract; the message names the field and the rule."""
+
+    @classmethod
+    def of(cls, field: str, expected: str) -> "InvalidInput":
+        """Say of one field what was expected."""
+        return cls(f"{field}: {expected}")
+
+
+class BodyTooLarge(CcapiError):
+    """The request's body is over the configured limit."""
+
+
+class Unauthenticated(CcapiError):
+    """No valid token came with the request."""
+
+
+class Forbidden(CcapiError):
+    """The token's role does not allow the operation."""
+
+
+class UnknownJob(CcapiError):
+    """The job named by its database id does not exist."""
+
+
+class Unprocessable(CcapiError):
+    """The request is well formed, but the registry's contents do not allow it."""
+
+
+class DuplicateJob(Unprocessable):
+    """A job with this cluster, job id and (nearly) this start time is registered already."""
+
+
+class NoMatchingJob(Unprocessable):
+    """No job matches the request's selection."""
+
+
+class SeveralJobsMatch(Unprocessable):
+    """More than one job matches where exactly one is needed."""
+
+
+class AlreadyStopped(Unprocessable):
+    """The job has reached its final state before."""
+
+
+class ArchiveError(CcapiError):
+    """The job archive on disk could not be read or written."""
+
+
+class DatabaseUnavailable(CcapiError):
+    """PostgreSQL is down, refuses, or does not answer in time."""
+
+
+class StartupError(CcapiError):
+    """The service or a command cannot start; the message says what to do."""

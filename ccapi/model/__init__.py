@@ -1,0 +1,1 @@
+"""What a job is, and the rules it obeys wherever it comes from; standard library only."""

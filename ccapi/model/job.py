@@ -1,0 +1,177 @@
+"""The job: as a batch system reports it, as the registry keeps it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, NamedTuple
+
+from ccapi.errors import InvalidInput
+
+# 9999-12-31T23:59:59Z, the last second that an RFC 3339 time stamp can express.
+LAST_EPOCH_SECOND = 253_402_300_799
+LARGEST_INTEGER = 2**63 - 1
+
+
+class JobState(StrEnum):
+    """Where a job is in its life; all but RUNNING are final."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+    TIMEOUT = "timeout"
+    PREEMPTED = "preempted"
+    OUT_OF_MEMORY = "out_of_memory"
+
+
+FINAL_STATES = tuple(state for state in JobState if state is not JobState.RUNNING)
+
+
+class MonitoringStatus(IntEnum):
+    """How monitoring and archiving of a job stand."""
+
+    DISABLED = 0
+    RUNNING_OR_ARCHIVING = 1
+    ARCHIVING_FAILED = 2
+    ARCHIVED = 3
+
+
+class Tag(NamedTuple):
+    """A label of a job; jobs with the same type and name share one tag."""
+
+    type: str
+    name: str
+
+
+@dataclass(slots=True, kw_only=True)
+class NewJob:
+    """A job that starts, as reported; times are epoch seconds, None is "not given".
+
+    `resources` are mappings in the contract's spelling: hostname, hwthreads,
+    accelerators, configuration.
+    """
+
+    job_id: int
+    user_name: str
+    cluster: str
+    start_time: int
+    resources: list[dict[str, Any]]
+    project: str = ""
+    sub_cluster: str = ""
+    partition: str | None = None
+    array_job_id: int | None = None
+    num_nodes: int | None = None
+    num_hwthreads: int | None = None
+    num_acc: int | None = None
+    exclusive: int = 1
+    smt: int | None = None
+    walltime: int | None = None
+    monitoring_status: int = MonitoringStatus.RUNNING_OR_ARCHIVING
+    meta_data: dict[str, str] | None = None
+    statistics: dict[str, dict[str, Any]] | None = None
+    tags: list[Tag] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Hold the rules that concern more than one field.
+
+        Raises InvalidInput: no resources, a host that appears twice, numNodes that
+        is not the number of resources.
+        """
+        if not self.resources:
+            raise InvalidInput.of("resources", "must name at least one host")
+        hosts = self.hostnames
+        if len(set(hosts)) != len(hosts):
+            twice = next(host for host in hosts if hosts.count(host) > 1)
+            raise InvalidInput.of("resources", f"must name each host once; {twice} appears twice")
+        if self.num_nodes is None:
+            self.num_nodes = len(hosts)
+        elif self.num_nodes != len(hosts):
+            expected = f"must be the number of resources, {len(hosts)}, or be left out"
+            raise InvalidInput.of("numNodes", expected)
+
+    @property
+    def hostnames(self) -> list[str]:
+        """Name the hosts in the order in which they were reported."""
+        return [resource["hostname"] for resource in self.resources]
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """A job as the registry or the archive keeps it; times are epoch seconds.
+
+    `resources`, `meta_data`, `statistics` and `tags` are JSON texts, kept as they
+    are stored: nearly every reader only passes them on. `id` is the row's; a job
+    read from the archive has none, and its tags have none either.
+    """
+
+    id: int | None
+    job_id: int
+    user_name: str
+    project: str
+    cluster: str
+    sub_cluster: str
+    partition: str | None
+    array_job_id: int | None
+    num_nodes: int
+    num_hwthreads: int | None
+    num_acc: int | None
+    exclusive: int
+    smt: int | None
+    walltime: int | None
+    start_time: int
+    stop_time: int | None
+    job_state: str
+    monitoring_status: int
+    resources: str
+    meta_data: str | None
+    statistics: str | None
+    tags: str
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether the job has not been stopped yet."""
+        return self.job_state == JobState.RUNNING
+
+    @property
+    def is_archived(self) -> bool:
+        """Tell whether the archive holds the finished job."""
+        return not self.is_running and self.monitoring_status == MonitoringStatus.ARCHIVED
+
+    def duration(self, now: int) -> int:
+        """Return the run time in seconds until the stop or, while running, `now`.
+
+        At least 1, the contract's minimum: a quarter of very short jobs start and
+        stop within the same second.
+        """
+        return max(1, (now if self.stop_time is None else self.stop_time) - self.start_time)
+
+
+class JobKey(NamedTuple):
+    """What identifies a run of a job outside the database."""
+
+    cluster: str
+    job_id: int
+    start_time: int
+
+
+class JobSelection(NamedTuple):
+    """Which job a request means; None matches every value."""
+
+    job_id: int
+    cluster: str | None = None
+    start_time: int | None = None
+
+    def __str__(self) -> str:
+        """Spell the selection as the request did."""
+        given = (("jobId", self.job_id), ("cluster", self.cluster), ("startTime", self.start_time))
+        return ", ".join(f"{name} {value}" for name, value in given if value is not None)
+
+
+class JobFilter(NamedTuple):
+    """Which jobs a list shows; None matches every value, times are inclusive."""
+
+    states: Sequence[str] | None = None
+    cluster: str | None = None
+    start_from: int | None = None
+    start_to: int | None = None

@@ -1,0 +1,1 @@
+"""PostgreSQL: functions take a connection first, run one named query, and never commit."""

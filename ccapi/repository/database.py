@@ -1,0 +1,149 @@
+"""The way to PostgreSQL: a pool per process, transactions, and what its failures mean."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import IsolationLevel
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from ccapi.errors import DatabaseUnavailable
+from ccapi.repository import queries
+
+Connection = psycopg.Connection[TupleRow]
+Pool = ConnectionPool[Connection]
+
+_SQL = queries.load("session")
+
+# What a caller cannot mend and a later try may not meet: the server is down or starting, too
+# many connections, a time-out, a full disk, a standby that does not take writes.
+_UNAVAILABLE = (
+    psycopg.OperationalError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.InvalidCatalogName,
+    PoolTimeout,
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many connections a process opens, and how long it waits for what (seconds)."""
+
+    pool_size: int = 4
+    connect_timeout: float = 3
+    pool_timeout: float = 3
+    statement_timeout: float = 10
+    lock_timeout: float = 5
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn a failure of PostgreSQL that is no bug of ours into DatabaseUnavailable."""
+    try:
+        yield
+    except _UNAVAILABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DatabaseUnavailable(f"the database does not answer: {reason}") from error
+
+
+class Database:
+    """A PostgreSQL database, reached through a pool that is opened on first use.
+
+    Each process gets a pool of its own: one opened before a fork would share its
+    connections with the children.
+    """
+
+    def __init__(self, url: str, limits: Limits | None = None) -> None:
+        self._url = url
+        self._limits = limits or Limits()
+        self._lock = threading.Lock()
+        self._pool: Pool | None = None
+        self._pool_owner = 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Run the block in one transaction: commit at its end, roll back when it raises.
+
+        Raises DatabaseUnavailable when PostgreSQL cannot be asked; after a failed
+        commit the outcome is unknown to the caller.
+        """
+        with translated_errors(), self._opened_pool().connection() as conn, conn.transaction():
+            yield conn
+
+    @contextmanager
+    def statement(self) -> Iterator[Connection]:
+        """Lend a connection on which each statement is a transaction of its own."""
+        with translated_errors(), self._opened_pool().connection() as conn:
+            yield conn
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Run the block's statements on one unchanging view of the database, read-only."""
+        with translated_errors(), self._opened_pool().connection() as conn:
+            conn.isolation_level, conn.read_only = IsolationLevel.REPEATABLE_READ, True
+            try:
+                with conn.transaction():
+                    yield conn
+            finally:
+                conn.isolation_level, conn.read_only = None, None
+
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """Open a connection outside the pool, without time limits, for commands."""
+        with translated_errors():
+            conn = psycopg.connect(self._url, **self._connect_options())
+        with conn, translated_errors():
+            yield conn
+
+    def close(self) -> None:
+        """Close the pool; the next use opens it again."""
+        with self._lock:
+            if self._pool is not None and self._pool_owner == os.getpid():
+                self._pool.close()
+            self._pool = None
+
+    def _opened_pool(self) -> Pool:
+        if self._pool is None or self._pool_owner != os.getpid():
+            self._open_pool()
+        pool = self._pool
+        assert pool is not None
+        return pool
+
+    def _open_pool(self) -> None:
+        with self._lock:
+            if self._pool is not None and self._pool_owner == os.getpid():
+                return
+            self._pool = ConnectionPool(
+                self._url,
+                kwargs=self._connect_options(),
+                min_size=1,
+                max_size=self._limits.pool_size,
+                timeout=self._limits.pool_timeout,
+                configure=self._configure,
+                check=ConnectionPool.check_connection,
+                reconnect_timeout=0,
+                open=True,
+            )
+            self._pool_owner = os.getpid()
+
+    def _connect_options(self) -> dict[str, Any]:
+        return {
+            "autocommit": True,
+            "connect_timeout": max(1, round(self._limits.connect_timeout)),
+            "application_name": "ccapi",
+            "client_encoding": "UTF8",
+        }
+
+    def _configure(self, conn: Connection) -> None:
+        conn.execute(
+            _SQL["set_session_limits"],
+            {
+                "statement_timeout": f"{self._limits.statement_timeout * 1000:.0f}",
+                "lock_timeout": f"{self._limits.lock_timeout * 1000:.0f}",
+            },
+        )

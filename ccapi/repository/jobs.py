@@ -1,0 +1,213 @@
+"""Jobs in PostgreSQL: sql/queries/jobs.sql."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import orjson
+from psycopg.rows import class_row, scalar_row
+
+from ccapi.errors import DuplicateJob
+from ccapi.model.job import (
+    LARGEST_INTEGER,
+    Job,
+    JobFilter,
+    JobKey,
+    JobSelection,
+    JobState,
+    NewJob,
+)
+from ccapi.repository import queries
+from ccapi.repository.database import Connection
+
+_SQL = queries.load("jobs")
+
+
+@dataclass(slots=True, kw_only=True)
+class Match:
+    """A run that a request's selection found; enough to tell it from others."""
+
+    id: int
+    job_id: int
+    cluster: str
+    start_time: int
+    job_state: str
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether the run has not been stopped yet."""
+        return self.job_state == JobState.RUNNING
+
+    def __str__(self) -> str:
+        """Describe the run for a message."""
+        return (
+            f"id {self.id} (jobId {self.job_id} on {self.cluster}, "
+            f"startTime {self.start_time}, {self.job_state})"
+        )
+
+
+class Page(NamedTuple):
+    """Which part of a list is wanted; `offset` jobs are skipped first."""
+
+    offset: int
+    limit: int
+
+
+def insert(conn: Connection, job: NewJob, duplicate_window: int) -> int:
+    """Register a running job with its tags and return its database id.
+
+    Raises DuplicateJob when a run of the same cluster and job id starts within
+    `duplicate_window` seconds of it.
+    """
+    conn.execute(_SQL["lock_job_number"], {"cluster": job.cluster, "job_id": job.job_id})
+    row = conn.execute(_SQL["insert_job"], _insert_parameters(job, duplicate_window)).fetchone()
+    id_, duplicate = row or (None, None)
+    if id_ is None:
+        raise DuplicateJob(
+            f"jobId {job.job_id} with startTime {job.start_time} is registered already "
+            f"on cluster {job.cluster}: its database id is {duplicate}"
+        )
+    return int(id_)
+
+
+def _insert_parameters(job: NewJob, duplicate_window: int) -> dict[str, object]:
+    return {
+        "job_id": job.job_id,
+        "cluster": job.cluster,
+        "start_time": job.start_time,
+        "user_name": job.user_name,
+        "project": job.project,
+        "sub_cluster": job.sub_cluster,
+        "partition": job.partition,
+        "array_job_id": job.array_job_id,
+        "num_nodes": job.num_nodes,
+        "num_hwthreads": job.num_hwthreads,
+        "num_acc": job.num_acc,
+        "exclusive": job.exclusive,
+        "smt": job.smt,
+        "walltime": job.walltime,
+        "monitoring_status": job.monitoring_status,
+        "resources": _json(job.resources),
+        "meta_data": _json(job.meta_data),
+        "statistics": _json(job.statistics),
+        "tag_types": [tag.type for tag in job.tags],
+        "tag_names": [tag.name for tag in job.tags],
+        "window": duplicate_window,
+    }
+
+
+def _json(value: object) -> str | None:
+    return orjson.dumps(value).decode() if value else None
+
+
+def match(conn: Connection, selection: JobSelection, limit: int) -> list[Match]:
+    """Find at most `limit` runs that a selection means, running ones first, then the latest."""
+    with conn.cursor(row_factory=class_row(Match)) as cursor:
+        parameters = {**selection._asdict(), "limit": limit}
+        return cursor.execute(_SQL["match_jobs"], parameters).fetchall()
+
+
+def get_match(conn: Connection, id_: int) -> Match | None:
+    """Find one run by its database id."""
+    with conn.cursor(row_factory=class_row(Match)) as cursor:
+        return cursor.execute(_SQL["get_match"], {"id": id_}).fetchone()
+
+
+def stop(conn: Connection, id_: int, job_state: str, stop_time: int) -> bool:
+    """Give a running job its final state; False when it is not running (any more)."""
+    parameters = {"id": id_, "job_state": job_state, "stop_time": stop_time}
+    return conn.execute(_SQL["stop_job"], parameters).rowcount == 1
+
+
+def get(conn: Connection, id_: int) -> Job | None:
+    """Read one job."""
+    with conn.cursor(row_factory=class_row(Job)) as cursor:
+        return cursor.execute(_SQL["get_job"], {"id": id_}).fetchone()
+
+
+def lock(conn: Connection, id_: int) -> bool:
+    """Hold a job until the end of the transaction; False when there is none."""
+    return conn.execute(_SQL["lock_job"], {"id": id_}).rowcount == 1
+
+
+def claim_for_archiving(conn: Connection, id_: int) -> bool:
+    """Mark a stopped job archived and hold it; False when it is not waiting for that."""
+    return conn.execute(_SQL["claim_for_archiving"], {"id": id_}).rowcount == 1
+
+
+def mark_archiving_failed(conn: Connection, id_: int) -> None:
+    """Note that a stopped job could not be archived."""
+    conn.execute(_SQL["mark_archiving_failed"], {"id": id_})
+
+
+def list_page(
+    conn: Connection,
+    wanted: JobFilter,
+    page: Page,
+    *,
+    with_metadata: bool,
+    before: Job | None = None,
+) -> list[Job]:
+    """Read a page of the jobs that match, latest start first; `before` continues after a job."""
+    parameters = {
+        "states": wanted.states,
+        "cluster": wanted.cluster,
+        "start_from": wanted.start_from,
+        "start_to": wanted.start_to,
+        "before_start_time": before and before.start_time,
+        "before_id": before and before.id,
+        "offset": page.offset,
+        "limit": page.limit,
+        "with_metadata": with_metadata,
+    }
+    with conn.cursor(row_factory=class_row(Job)) as cursor:
+        return cursor.execute(_SQL["list_jobs"], parameters, prepare=False).fetchall()
+
+
+def batches(
+    conn: Connection, wanted: JobFilter, page: Page, *, with_metadata: bool, batch_size: int
+) -> Iterator[list[Job]]:
+    """Read a page of any length in batches, each continuing where the last one ended."""
+    offset, left, before = page.offset, page.limit, None
+    while left > 0 and offset <= LARGEST_INTEGER:
+        part = Page(offset, min(batch_size, left))
+        jobs = list_page(conn, wanted, part, with_metadata=with_metadata, before=before)
+        yield jobs
+        if len(jobs) < part.limit:
+            return
+        offset, left, before = 0, left - part.limit, jobs[-1]
+
+
+def list_archivable(conn: Connection, after_id: int, limit: int) -> list[Job]:
+    """Read stopped jobs that want archiving, archived or not, in order of id."""
+    with conn.cursor(row_factory=class_row(Job)) as cursor:
+        parameters = {"after_id": after_id, "limit": limit}
+        return cursor.execute(_SQL["list_archivable"], parameters).fetchall()
+
+
+def list_unarchived(conn: Connection, after_id: int, limit: int) -> list[int]:
+    """Name stopped jobs that are not archived yet, in order of id."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        parameters = {"after_id": after_id, "limit": limit}
+        return cursor.execute(_SQL["list_unarchived"], parameters).fetchall()
+
+
+def known_runs(conn: Connection, keys: Sequence[JobKey]) -> set[JobKey]:
+    """Tell which of the given runs the registry holds."""
+    parameters = {
+        "clusters": [key.cluster for key in keys],
+        "job_ids": [key.job_id for key in keys],
+        "start_times": [key.start_time for key in keys],
+    }
+    return {JobKey(*row) for row in conn.execute(_SQL["known_runs"], parameters)}
+
+
+def delete(conn: Connection, id_: int) -> bool:
+    """Delete one job; False when there is none."""
+    return conn.execute(_SQL["delete_job"], {"id": id_}).rowcount == 1
+
+
+def delete_before(conn: Connection, start_time: int, limit: int) -> int:
+    """Delete at most `limit` jobs that started before a time and return how many."""
+    parameters = {"start_time": start_time, "limit": limit}
+    return conn.execute(_SQL["delete_jobs_before"], parameters).rowcount

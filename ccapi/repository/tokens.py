@@ -1,0 +1,60 @@
+"""Tokens in PostgreSQL, by their digests: sql/queries/tokens.sql."""
+
+from datetime import timedelta
+
+from psycopg.rows import class_row
+
+from ccapi.model.token import Role, Token, ValidToken
+from ccapi.repository import queries
+from ccapi.repository.database import Connection
+
+_SQL = queries.load("tokens")
+
+
+def find(conn: Connection, digest: bytes) -> ValidToken | None:
+    """Look a presented secret up by its SHA-256, if it is valid now."""
+    row = conn.execute(_SQL["find_token"], {"digest": digest}).fetchone()
+    if row is None:
+        return None
+    id_, name, role, use_is_news = row
+    return ValidToken(id=id_, name=name, role=Role(role), use_is_news=use_is_news)
+
+
+def record_use(conn: Connection, id_: int) -> None:
+    """Note that a token was used just now."""
+    conn.execute(_SQL["record_use"], {"id": id_})
+
+
+def lock(conn: Connection, name: str) -> None:
+    """Hold one name's tokens against changes by others until the end of the transaction."""
+    conn.execute(_SQL["lock_tokens"], {"name": name})
+
+
+def insert(
+    conn: Connection, name: str, role: Role, digest: bytes, lifetime: timedelta | None
+) -> None:
+    """Store a new token; without a lifetime it does not expire."""
+    parameters = {"name": name, "role": role.value, "digest": digest, "lifetime": lifetime}
+    conn.execute(_SQL["insert_token"], parameters)
+
+
+def valid(conn: Connection, name: str) -> list[tuple[int, Role]]:
+    """Return id and role of one name's valid tokens, latest first."""
+    rows = conn.execute(_SQL["valid_tokens"], {"name": name})
+    return [(id_, Role(role)) for id_, role in rows]
+
+
+def list_all(conn: Connection) -> list[Token]:
+    """Return every token, valid or not, by name."""
+    with conn.cursor(row_factory=class_row(Token)) as cursor:
+        return cursor.execute(_SQL["list_tokens"]).fetchall()
+
+
+def expire(conn: Connection, id_: int, lifetime: timedelta) -> None:
+    """Let a token end after `lifetime`, unless it ends before that anyway."""
+    conn.execute(_SQL["expire_token"], {"id": id_, "lifetime": lifetime})
+
+
+def revoke(conn: Connection, id_: int) -> None:
+    """End a token now."""
+    conn.execute(_SQL["revoke_token"], {"id": id_})

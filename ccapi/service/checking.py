@@ -1,0 +1,89 @@
+"""Whether archive and database say the same."""
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from ccapi.archive import document, layout, reader
+from ccapi.errors import ArchiveError
+from ccapi.model.job import Job, JobKey
+from ccapi.repository import jobs
+from ccapi.service.registry import Registry
+
+_BATCH = 500
+# How long a request that is under way may take to finish what looks unfinished.
+_SETTLING_SECONDS = 1
+
+
+class Finding(NamedTuple):
+    """One thing that is not as it should be; `kind` is missing, broken or orphaned."""
+
+    kind: str
+    path: Path
+    reason: str
+
+
+def check(registry: Registry) -> Iterator[Finding]:
+    """Compare every finished job with its meta.json, and every meta.json with its job.
+
+    Reads in batches, in constant memory; the service may go on meanwhile.
+    """
+    yield from _of_jobs(registry)
+    yield from _of_files(registry)
+
+
+def _of_jobs(registry: Registry) -> Iterator[Finding]:
+    after_id = 0
+    while True:
+        with registry.database.statement() as conn:
+            batch = jobs.list_archivable(conn, after_id, _BATCH)
+        suspects = [job for job in batch if _finding(registry.archive_root, job)]
+        if suspects:
+            time.sleep(_SETTLING_SECONDS)
+        for suspect in suspects:
+            yield from _still(registry, suspect)
+        if len(batch) < _BATCH:
+            return
+        after_id = batch[-1].id or 0
+
+
+def _still(registry: Registry, suspect: Job) -> Iterator[Finding]:
+    """Look again at a job that a request may have been working on."""
+    with registry.database.statement() as conn:
+        job = jobs.get(conn, suspect.id or 0)
+    finding = job and _finding(registry.archive_root, job)
+    if finding:
+        yield finding
+
+
+def _finding(root: Path, job: Job) -> Finding | None:
+    key = JobKey(job.cluster, job.job_id, job.start_time)
+    path = layout.meta_path(root, key)
+    if not job.is_archived:
+        return Finding("missing", path, "not archived yet; run `ccapi archive retry`")
+    try:
+        archived = reader.read(root, key)
+    except reader.MissingDocument:
+        return Finding("missing", path, f"the database says that id {job.id} is archived")
+    except ArchiveError as error:
+        return Finding("broken", path, str(error))
+    if document.encode(archived) != document.encode(job):
+        return Finding("broken", path, f"differs from the database, id {job.id}")
+    return None
+
+
+def _of_files(registry: Registry) -> Iterator[Finding]:
+    root = registry.archive_root
+    keys = reader.keys(root)
+    while batch := list(islice(keys, _BATCH)):
+        with registry.database.statement() as conn:
+            known = jobs.known_runs(conn, batch)
+        for key in batch:
+            if key not in known:
+                yield Finding(
+                    "orphaned", layout.meta_path(root, key), "no such job in the database"
+                )
+    for directory in reader.incomplete(root):
+        yield Finding("broken", directory, "holds no meta.json")

@@ -1,0 +1,43 @@
+"""Jobs leave the database; the archive is never touched."""
+
+from ccapi.errors import NoMatchingJob
+from ccapi.model.job import JobSelection
+from ccapi.repository import jobs
+from ccapi.service import selection
+from ccapi.service.registry import Registry
+
+# Small enough that a batch's locks are held for well under a second.
+_BATCH = 5_000
+
+
+def delete(registry: Registry, wanted: JobSelection) -> int:
+    """Delete the one job that a selection means and return its database id.
+
+    Raises NoMatchingJob, and SeveralJobsMatch: nothing is deleted then.
+    """
+    with registry.database.transaction() as conn:
+        match = selection.require_single(selection.find(conn, wanted), "jobs")
+        jobs.delete(conn, match.id)
+    return match.id
+
+
+def delete_by_id(registry: Registry, id_: int) -> None:
+    """Delete the job with a database id; raises NoMatchingJob."""
+    with registry.database.transaction() as conn:
+        if not jobs.delete(conn, id_):
+            raise NoMatchingJob(f"finding job failed: no job has the database id {id_}")
+
+
+def delete_before(registry: Registry, start_time: int) -> int:
+    """Delete every job that started before a time, whatever its state; return how many.
+
+    Works in batches of a transaction each, so that starts and stops are not kept
+    waiting; what was deleted stays so when a later batch fails.
+    """
+    deleted = 0
+    while True:
+        with registry.database.transaction() as conn:
+            batch = jobs.delete_before(conn, start_time, _BATCH)
+        if batch == 0:
+            return deleted
+        deleted += batch

@@ -1,0 +1,21 @@
+"""What every use case works on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ccapi.model.cluster import Clusters
+from ccapi.repository.database import Database
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The job registry: a database, an archive, and the site's rules.
+
+    A run counts as registered already when another of the same cluster and job id
+    starts within `duplicate_window` seconds of it.
+    """
+
+    database: Database
+    archive_root: Path
+    clusters: Clusters
+    duplicate_window: int

@@ -1,0 +1,112 @@
+"""Tokens: made, rotated and revoked on the command line, checked on every request."""
+
+import hashlib
+import logging
+import re
+import secrets
+from datetime import timedelta
+
+from ccapi.errors import CcapiError, DatabaseUnavailable
+from ccapi.model.token import Role, Token, ValidToken
+from ccapi.repository import tokens
+from ccapi.repository.database import Connection, Database
+
+_log = logging.getLogger(__name__)
+
+# The prefix lets secret scanners recognise a token that slipped into a file.
+_PREFIX = "ccapi_"
+_SECRET = re.compile(_PREFIX + r"[A-Za-z0-9_-]{43}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class TokenError(CcapiError):
+    """The command cannot be carried out on this name's tokens."""
+
+
+def create(database: Database, name: str, role: Role, lifetime: timedelta | None = None) -> str:
+    """Make a token for a name that has no valid one; return the secret, stored nowhere.
+
+    Raises TokenError.
+    """
+    if not _NAME.fullmatch(name):
+        raise TokenError(
+            "a token's name has 1 to 64 letters, digits, '.', '_' and '-', "
+            "and begins with a letter or digit"
+        )
+    with database.transaction() as conn:
+        tokens.lock(conn, name)
+        if tokens.valid(conn, name):
+            raise TokenError(f"{name} has a valid token: use `ccapi token rotate {name}`")
+        return _issue(conn, name, role, lifetime)
+
+
+def rotate(
+    database: Database, name: str, lifetime: timedelta | None = None, *, keep: timedelta
+) -> str:
+    """Make a second token for a name; the first stays valid for `keep` at most.
+
+    Two are valid at a time at most: an older second one ends now. Raises TokenError.
+    """
+    with database.transaction() as conn:
+        tokens.lock(conn, name)
+        current, *older = _require_valid(conn, name)
+        id_, role = current
+        tokens.expire(conn, id_, keep)
+        for older_id, _ in older:
+            tokens.revoke(conn, older_id)
+        return _issue(conn, name, role, lifetime)
+
+
+def revoke(database: Database, name: str) -> int:
+    """End all valid tokens of a name now and return how many; raises TokenError."""
+    with database.transaction() as conn:
+        tokens.lock(conn, name)
+        valid = _require_valid(conn, name)
+        for id_, _ in valid:
+            tokens.revoke(conn, id_)
+    return len(valid)
+
+
+def list_all(database: Database) -> list[Token]:
+    """Return every token, valid or not, by name."""
+    with database.transaction() as conn:
+        return tokens.list_all(conn)
+
+
+def authenticate(database: Database, secret: str) -> ValidToken | None:
+    """Find the valid token that a request presents; None when it is none.
+
+    Looked up by digest, so that no comparison's time tells anything about a secret.
+    """
+    if not _SECRET.fullmatch(secret):
+        return None
+    with database.statement() as conn:
+        token = tokens.find(conn, _digest(secret))
+    if token is not None and token.use_is_news:
+        _record_use(database, token)
+    return token
+
+
+def _record_use(database: Database, token: ValidToken) -> None:
+    try:
+        with database.statement() as conn:
+            tokens.record_use(conn, token.id)
+    except DatabaseUnavailable as error:
+        _log.warning("the last use of token %s is not recorded: %s", token.name, error)
+
+
+def _require_valid(conn: Connection, name: str) -> list[tuple[int, Role]]:
+    valid = tokens.valid(conn, name)
+    if not valid:
+        raise TokenError(f"{name} has no valid token: see `ccapi token list`")
+    return valid
+
+
+def _issue(conn: Connection, name: str, role: Role, lifetime: timedelta | None) -> str:
+    secret = _PREFIX + secrets.token_urlsafe(32)
+    tokens.insert(conn, name, role, _digest(secret), lifetime)
+    return secret
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,109 @@
+-- Jobs, their tags, and the tokens that may report and read them.
+
+CREATE TYPE job_state AS ENUM (
+    'running', 'completed', 'failed', 'cancelled',
+    'stopped', 'timeout', 'preempted', 'out_of_memory'
+);
+
+CREATE TABLE jobs (
+    id                bigint    GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job_id            bigint    NOT NULL CHECK (job_id >= 1),
+    start_time        bigint    NOT NULL CHECK (start_time >= 1),
+    stop_time         bigint    CHECK (stop_time >= start_time),
+    array_job_id      bigint    CHECK (array_job_id >= 1),
+    num_hwthreads     bigint    CHECK (num_hwthreads >= 1),
+    num_acc           bigint    CHECK (num_acc >= 1),
+    smt               bigint    CHECK (smt >= 1),
+    walltime          bigint    CHECK (walltime >= 1),
+    num_nodes         integer   NOT NULL CHECK (num_nodes >= 1),
+    job_state         job_state NOT NULL DEFAULT 'running',
+    exclusive         smallint  NOT NULL CHECK (exclusive BETWEEN 0 AND 2),
+    monitoring_status smallint  NOT NULL CHECK (monitoring_status BETWEEN 0 AND 3),
+    cluster           text      NOT NULL CHECK (cluster <> ''),
+    sub_cluster       text      NOT NULL,
+    user_name         text      NOT NULL CHECK (user_name <> ''),
+    project           text      NOT NULL,
+    partition         text,
+    -- json, not jsonb: stored and returned byte for byte, parsed by nobody on the way.
+    resources         json      NOT NULL,
+    meta_data         json,
+    statistics        json,
+
+    CONSTRAINT jobs_stop_time_of_final_state
+        CHECK ((job_state = 'running') = (stop_time IS NULL)),
+    -- Finds a job by the batch system's number, and forbids the exact duplicate.
+    CONSTRAINT jobs_run_is_unique
+        UNIQUE (job_id, cluster, start_time)
+);
+
+COMMENT ON TABLE  jobs            IS 'One row per run of a job; a requeued job has one row per run.';
+COMMENT ON COLUMN jobs.id         IS 'Database id, the API''s "id".';
+COMMENT ON COLUMN jobs.job_id     IS 'The batch system''s number; it is used again after a while.';
+COMMENT ON COLUMN jobs.start_time IS 'Epoch seconds.';
+COMMENT ON COLUMN jobs.stop_time  IS 'Epoch seconds; NULL while the job runs.';
+COMMENT ON COLUMN jobs.monitoring_status
+    IS '0 disabled, 1 running or archiving, 2 archiving failed, 3 archived.';
+
+-- The order of every list, with and without a cluster.
+CREATE INDEX jobs_by_start_time         ON jobs (start_time, id);
+CREATE INDEX jobs_by_cluster_start_time ON jobs (cluster, start_time, id);
+-- The question asked most often; running jobs are few however many years lie in the table.
+CREATE INDEX jobs_running               ON jobs (start_time, id) WHERE job_state = 'running';
+-- The work list of `ccapi archive retry`.
+CREATE INDEX jobs_unarchived            ON jobs (id)
+    WHERE job_state <> 'running' AND monitoring_status IN (1, 2);
+
+CREATE TABLE tags (
+    id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    type text   NOT NULL,
+    name text   NOT NULL,
+
+    CONSTRAINT tags_are_unique UNIQUE (type, name)
+);
+
+CREATE TABLE job_tags (
+    job bigint NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    tag bigint NOT NULL REFERENCES tags,
+
+    PRIMARY KEY (job, tag)
+);
+
+CREATE INDEX job_tags_by_tag ON job_tags (tag);
+
+CREATE TYPE token_role AS ENUM ('reader', 'writer', 'admin');
+
+CREATE TABLE tokens (
+    id             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name           text        NOT NULL,
+    role           token_role  NOT NULL,
+    digest         bytea       NOT NULL UNIQUE,
+    created_time   timestamptz NOT NULL DEFAULT now(),
+    expires_time   timestamptz,
+    revoked_time   timestamptz,
+    last_used_time timestamptz
+);
+
+COMMENT ON TABLE  tokens                IS 'One row per secret; a name has two while it is rotated.';
+COMMENT ON COLUMN tokens.digest         IS 'SHA-256 of the secret, which is stored nowhere.';
+COMMENT ON COLUMN tokens.last_used_time IS 'Exact to a minute: not every request writes it.';
+
+CREATE INDEX tokens_by_name ON tokens (name);
+
+-- A job as the API answers it, JSON as text. meta_data is left out on purpose: job scripts
+-- are large, and only who asks for them should pay.
+CREATE VIEW job_details AS
+SELECT
+    j.id, j.job_id, j.user_name, j.project, j.cluster, j.sub_cluster, j.partition,
+    j.array_job_id, j.num_nodes, j.num_hwthreads, j.num_acc, j.exclusive, j.smt, j.walltime,
+    j.start_time, j.stop_time, j.job_state::text AS job_state, j.monitoring_status,
+    j.resources::text AS resources,
+    j.statistics::text AS statistics,
+    COALESCE(
+        (SELECT jsonb_agg(jsonb_build_object('id', t.id, 'type', t.type, 'name', t.name)
+                          ORDER BY t.type, t.name)
+         FROM job_tags AS jt
+         JOIN tags AS t ON t.id = jt.tag
+         WHERE jt.job = j.id)::text,
+        '[]'
+    ) AS tags
+FROM jobs AS j;

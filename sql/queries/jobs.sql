@@ -1,0 +1,195 @@
+-- name: lock_job_number
+-- Make starts of one cluster's job number queue up until the end of the transaction.
+SELECT pg_advisory_xact_lock(hashtextextended(:cluster, :job_id));
+
+-- name: insert_job
+-- Insert a job with its tags, unless a run within the duplicate window exists.
+-- To be preceded by lock_job_number in the same transaction.
+WITH duplicate AS (
+    SELECT id
+    FROM jobs
+    WHERE job_id = :job_id
+      AND cluster = :cluster
+      AND start_time BETWEEN :start_time::bigint - :window AND :start_time::bigint + :window
+    ORDER BY abs(start_time - :start_time), id
+    LIMIT 1
+),
+created AS (
+    INSERT INTO jobs (
+        job_id, cluster, start_time, user_name, project, sub_cluster, partition,
+        array_job_id, num_nodes, num_hwthreads, num_acc, exclusive, smt, walltime,
+        monitoring_status, resources, meta_data, statistics
+    )
+    SELECT
+        :job_id::bigint, :cluster, :start_time::bigint, :user_name, :project, :sub_cluster,
+        :partition::text, :array_job_id::bigint, :num_nodes::integer, :num_hwthreads::bigint,
+        :num_acc::bigint, :exclusive::smallint, :smt::bigint, :walltime::bigint,
+        :monitoring_status::smallint, :resources::json, :meta_data::json, :statistics::json
+    WHERE NOT EXISTS (SELECT FROM duplicate)
+    RETURNING id
+),
+wanted AS (
+    SELECT DISTINCT type, name
+    FROM unnest(:tag_types::text[], :tag_names::text[]) AS given (type, name)
+),
+known AS (
+    SELECT t.id
+    FROM wanted AS w
+    JOIN tags AS t ON t.type = w.type AND t.name = w.name
+),
+-- DO UPDATE, not DO NOTHING: it returns the row that another transaction has just committed.
+added AS (
+    INSERT INTO tags (type, name)
+    SELECT type, name
+    FROM wanted AS w
+    WHERE EXISTS (SELECT FROM created)
+      AND NOT EXISTS (SELECT FROM tags AS t WHERE t.type = w.type AND t.name = w.name)
+    ORDER BY type, name
+    ON CONFLICT (type, name) DO UPDATE SET name = EXCLUDED.name
+    RETURNING id
+),
+attached AS (
+    INSERT INTO job_tags (job, tag)
+    SELECT created.id, tag.id
+    FROM created, (SELECT id FROM known UNION ALL SELECT id FROM added) AS tag
+)
+SELECT
+    (SELECT id FROM created)   AS id,
+    (SELECT id FROM duplicate) AS duplicate;
+
+-- name: match_jobs
+-- Find the runs that a request selects, running ones first, then the latest.
+SELECT id, job_id, cluster, start_time, job_state::text
+FROM jobs
+WHERE job_id = :job_id
+  AND (:cluster::text IS NULL OR cluster = :cluster)
+  AND (:start_time::bigint IS NULL OR start_time = :start_time)
+ORDER BY (job_state = 'running') DESC, start_time DESC, id DESC
+LIMIT :limit;
+
+-- name: get_match
+-- Find one run by its database id.
+SELECT id, job_id, cluster, start_time, job_state::text
+FROM jobs
+WHERE id = :id;
+
+-- name: stop_job!
+-- Give a running job its final state; no row when another request was faster.
+-- A job that wants archiving (monitoring status not 0) becomes "archiving".
+UPDATE jobs
+SET job_state = :job_state::job_state,
+    stop_time = :stop_time,
+    monitoring_status = LEAST(monitoring_status, 1)
+WHERE id = :id
+  AND job_state = 'running';
+
+-- name: get_job
+-- Read one job with everything.
+SELECT
+    d.*,
+    (SELECT j.meta_data::text FROM jobs AS j WHERE j.id = d.id) AS meta_data
+FROM job_details AS d
+WHERE d.id = :id;
+
+-- name: lock_job
+-- Hold a job against stops, tags and archiving by others until the end of the transaction.
+SELECT id
+FROM jobs
+WHERE id = :id
+FOR NO KEY UPDATE;
+
+-- name: claim_for_archiving
+-- Mark a stopped job as archived, and hold it while its file is written.
+UPDATE jobs
+SET monitoring_status = 3
+WHERE id = :id
+  AND job_state <> 'running'
+  AND monitoring_status IN (1, 2)
+RETURNING id;
+
+-- name: mark_archiving_failed!
+UPDATE jobs
+SET monitoring_status = 2
+WHERE id = :id
+  AND job_state <> 'running'
+  AND monitoring_status IN (1, 2);
+
+-- name: list_unarchived
+-- Name stopped jobs that are not archived yet, in order of id.
+SELECT id
+FROM jobs
+WHERE job_state <> 'running'
+  AND monitoring_status IN (1, 2)
+  AND id > :after_id
+ORDER BY id
+LIMIT :limit;
+
+-- name: list_jobs
+-- Read a page of jobs, latest first. The page is chosen before its tags are looked up, so
+-- that skipped rows cost no sub-select. To be planned with its values (prepare=False): a
+-- generic plan cannot drop the filters that are not given.
+WITH page AS MATERIALIZED (
+    SELECT id, start_time
+    FROM jobs
+    WHERE (:states::job_state[] IS NULL OR job_state = ANY (:states::job_state[]))
+      AND (:cluster::text IS NULL OR cluster = :cluster)
+      AND (:start_from::bigint IS NULL OR start_time >= :start_from)
+      AND (:start_to::bigint IS NULL OR start_time <= :start_to)
+      AND (:before_start_time::bigint IS NULL
+           OR (start_time, id) < (:before_start_time::bigint, :before_id::bigint))
+    ORDER BY start_time DESC, id DESC
+    LIMIT :limit OFFSET :offset
+)
+SELECT
+    d.*,
+    CASE WHEN :with_metadata
+         THEN (SELECT j.meta_data::text FROM jobs AS j WHERE j.id = d.id)
+    END AS meta_data
+FROM page
+JOIN job_details AS d ON d.id = page.id
+ORDER BY page.start_time DESC, page.id DESC;
+
+-- name: list_archivable
+-- Read stopped jobs that want archiving, in order of id.
+SELECT
+    d.*,
+    (SELECT j.meta_data::text FROM jobs AS j WHERE j.id = d.id) AS meta_data
+FROM job_details AS d
+WHERE d.id IN (
+    SELECT id
+    FROM jobs
+    WHERE job_state <> 'running'
+      AND monitoring_status <> 0
+      AND id > :after_id
+    ORDER BY id
+    LIMIT :limit
+)
+ORDER BY d.id;
+
+-- name: known_runs
+-- Tell which of the given runs the registry holds.
+SELECT given.cluster, given.job_id, given.start_time
+FROM unnest(:clusters::text[], :job_ids::bigint[], :start_times::bigint[])
+         AS given (cluster, job_id, start_time)
+WHERE EXISTS (
+    SELECT
+    FROM jobs AS j
+    WHERE j.job_id = given.job_id
+      AND j.cluster = given.cluster
+      AND j.start_time = given.start_time
+);
+
+-- name: delete_job!
+DELETE FROM jobs
+WHERE id = :id;
+
+-- name: delete_jobs_before!
+-- Delete one batch of the jobs that started before a time.
+DELETE FROM jobs
+WHERE id IN (
+    SELECT id
+    FROM jobs
+    WHERE start_time < :start_time
+    ORDER BY start_time, id
+    LIMIT :limit
+);

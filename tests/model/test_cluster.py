@@ -1,0 +1,82 @@
+import pytest
+
+from ccapi.model.cluster import Cluster, Clusters, is_hostname, is_name
+
+FRITZ = Cluster("fritz", {"f0101": "main", "f0102": "main", "f2101": "spr"})
+WOODY = Cluster("woody", {})
+SITE = Clusters((FRITZ, WOODY))
+
+
+@pytest.mark.parametrize("name", ["fritz", "a", "0", "Alex-2.b_c", "x" * 64])
+def test_a_well_formed_name_is_accepted(name: str) -> None:
+    assert is_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "x" * 65,
+        ".",
+        "..",
+        ".hidden",
+        "-rf",
+        "_x",
+        "a/b",
+        "a b",
+        "fritz\n",
+        "a\0",
+        "ä",
+        "٣",
+        "a²",
+    ],
+)
+def test_a_name_that_could_leave_its_directory_or_is_not_ascii_is_refused(name: str) -> None:
+    assert not is_name(name)
+
+
+@pytest.mark.parametrize("name", ["f0101", "f0101.example.org", "gpu_1-2", "x" * 255])
+def test_a_well_formed_host_name_is_accepted(name: str) -> None:
+    assert is_hostname(name)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "f 1", "f1\n", "f/1", "f[1-2]", "fä1", "f٣"])
+def test_a_malformed_host_name_is_refused(name: str) -> None:
+    assert not is_hostname(name)
+
+
+def test_without_a_description_every_well_formed_cluster_is_known() -> None:
+    assert not Clusters()
+    assert Clusters().names == ()
+    assert Clusters().knows("anything")
+    assert not Clusters().knows("../etc")
+
+
+def test_without_a_description_hosts_have_no_sub_cluster_and_none_is_unknown() -> None:
+    assert Clusters().sub_cluster("fritz", ["f0101"]) == ""
+    assert Clusters().unknown_hosts("fritz", ["f0101"]) == []
+
+
+def test_only_described_clusters_are_known_when_there_are_any() -> None:
+    assert SITE
+    assert SITE.names == ("fritz", "woody")
+    assert SITE.knows("woody")
+    assert not SITE.knows("frizt")
+
+
+def test_the_first_known_host_decides_the_sub_cluster() -> None:
+    assert SITE.sub_cluster("fritz", ["f9999", "f2101", "f0101"]) == "spr"
+
+
+@pytest.mark.parametrize("hosts", [[], ["f9999"]])
+def test_the_sub_cluster_of_unknown_hosts_is_empty(hosts: list[str]) -> None:
+    assert SITE.sub_cluster("fritz", hosts) == ""
+
+
+def test_hosts_outside_the_node_lists_are_unknown() -> None:
+    assert SITE.unknown_hosts("fritz", ["f0101", "f9999", "f8888"]) == ["f9999", "f8888"]
+
+
+def test_a_cluster_without_node_lists_has_no_unknown_hosts() -> None:
+    assert SITE.unknown_hosts("woody", ["w1"]) == []
+    assert SITE.unknown_hosts("alex", ["a1"]) == []
