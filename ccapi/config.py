@@ -24,21 +24,16 @@ from ccapi.model.cluster import Cluster, Clusters, count_nodes, is_name, is_node
 
 MASK = "********"
 MOST_NODES = 1_000_000
+_Check = Callable[[Any], Any]
 
 
 class _Rule(fields.Field[Any]):
     """What a value must be: `expected` in words, `accepts` as a test; nothing is coerced."""
 
-    def __init__(
-        self,
-        expected: str,
-        accepts: Callable[[Any], bool],
-        convert: Callable[[Any], Any] = lambda value: value,
-        *,
-        required: bool = False,
-    ) -> None:
-        messages = {"required": f"expected {expected}, got nothing"}
-        super().__init__(required=required, error_messages=messages)
+    def __init__(self, expected: str, accepts: _Check, convert: _Check = lambda v: v) -> None:
+        super().__init__(required=True)
+        nothing = f"expected {expected}, got nothing"
+        self.error_messages |= {"required": nothing, "null": nothing}
         self.expected, self.accepts, self.convert = expected, accepts, convert
 
     def _deserialize(self, value: object, *_: object, **__: object) -> object:
@@ -47,7 +42,6 @@ class _Rule(fields.Field[Any]):
 
 
 def _expect(expected: str, value: object, *, is_met: bool) -> None:
-    """Raise ValidationError unless `is_met`."""
     if not is_met:
         raise ValidationError(f"expected {expected}, got {_shown(value)}")
 
@@ -66,24 +60,14 @@ def _whole(minimum: int, maximum: float = math.inf) -> _Rule:
     return _Rule(f"an integer {limits}", lambda n: type(n) is int and minimum <= n <= maximum)
 
 
-def _one_of(*words: str) -> _Rule:
-    """Rule a word of a list."""
-    return _Rule(f"one of {', '.join(words)}", lambda word: word in words)
-
-
-def _is_line(value: object) -> bool:
-    """Tell whether a value is text without line ends and other control characters."""
-    return isinstance(value, str) and value != "" and value.isprintable()
-
-
-_LINE = _Rule("a non-empty line of text", _is_line)
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_LEVEL = _Rule(f"one of {', '.join(_LEVELS)}", _LEVELS.__contains__)
+_LINE = _Rule("a line of text", lambda v: isinstance(v, str) and v != "" and v.isprintable())
 # A URL in a path's place is a mistake, and may hold a password.
-_PATH = _Rule("a path", lambda text: _is_line(text) and "://" not in text, Path)
+_PATH = _Rule("a path", lambda v: _LINE.accepts(v) and "://" not in v, Path)
 # Below a millisecond PostgreSQL would read "no limit".
 _SECONDS = _Rule(
-    "a number of seconds from 0.001 to 86400",
-    lambda n: type(n) in (int, float) and 0.001 <= n <= 86_400,
-    float,
+    "seconds from 0.001 to 86400", lambda n: type(n) in (int, float) and 0.001 <= n <= 86_400, float
 )
 
 
@@ -125,23 +109,24 @@ class Jobs:
 class Log:
     """What is logged."""
 
-    level: Annotated[str, _one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
+    level: Annotated[str, _LEVEL] = "INFO"
 
 
 @dataclass(frozen=True)
 class Config:
     """All settings in force; `sources` says of each key: default, file or environment."""
 
-    server: Server = Server()
-    database: Database = Database()
-    archive: Archive = Archive()
-    jobs: Jobs = Jobs()
-    log: Log = Log()
-    clusters: Clusters = Clusters()
+    server: Server = field(default_factory=Server)
+    database: Database = field(default_factory=Database)
+    archive: Archive = field(default_factory=Archive)
+    jobs: Jobs = field(default_factory=Jobs)
+    log: Log = field(default_factory=Log)
+    clusters: Clusters = field(default_factory=Clusters)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
-_SECTIONS: dict[str, type[Any]] = {f.name: type(f.default) for f in fields_of(Config)[:5]}
+# All fields but clusters and sources.
+_SECTIONS: dict[str, Any] = {f.name: f.type for f in fields_of(Config)[:-2]}
 
 
 class _Table(Schema):
@@ -158,8 +143,6 @@ class _Table(Schema):
 
 
 class _Nested(fields.Nested):
-    """A table within a table."""
-
     def _deserialize(self, value: object, *args: Any, **kwargs: Any) -> object:
         _expect("a table", value, is_met=isinstance(value, dict))
         return super()._deserialize(value, *args, **kwargs)
@@ -169,8 +152,9 @@ class _Tables(fields.List[Any]):
     """An array of tables that each have a name of their own."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[Any]:
-        expected = "an array of tables (in the environment: JSON)"
-        _expect(expected, value, is_met=isinstance(value, list))
+        _expect(
+            "an array of tables (in the environment: JSON)", value, is_met=isinstance(value, list)
+        )
         tables = super()._deserialize(value, *args, **kwargs)
         names = [table["name"] for table in value]
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -180,26 +164,24 @@ class _Tables(fields.List[Any]):
 
 def _hosts(node_list: str) -> list[str]:
     """Expand a node list; counted first, for NodeSet keeps every host in memory."""
-    count = count_nodes(node_list)
-    _expect(f"at most {MOST_NODES} nodes", count, is_met=count <= MOST_NODES)
+    if (count := count_nodes(node_list)) > MOST_NODES:
+        raise ValidationError(f"expected at most {MOST_NODES:,} nodes, got {count:,}")
     try:
         parts = [NodeSet(part, resolver=RESOLVER_NOGROUP) for part in split_nodes(node_list)]
     except NodeSetException as error:
-        raise ValidationError(f"expected a node list, got a {error}") from error
+        raise ValidationError(f"expected nodes, got {_shown(node_list)}: {error}") from error
     return [host for part in parts for host in part]
 
 
 _NAME = _Rule(
     "a name of at most 64 letters, digits, . _ and -, not starting with . _ or -",
     lambda name: isinstance(name, str) and is_name(name),
-    required=True,
 )
 # NodeSet itself would also take groups, which can run commands, wildcards and operators.
 _NODES = _Rule(
     "a node list such as f[0101-0188,0201]",
     lambda nodes: isinstance(nodes, str) and is_node_list(nodes),
     _hosts,
-    required=True,
 )
 
 
@@ -217,22 +199,14 @@ class _ClusterTable(_Table):
             raise ValidationError(message, "sub_clusters") from error
 
 
-class _Settings(_Table):
-    clusters = _Tables(_Nested(_ClusterTable))
-
-    @validates_schema(skip_on_field_errors=False)
-    def refuse_two_urls(self, data: Mapping[str, Any], **_: object) -> None:
-        if data.get("database", {}).keys() >= {"url", "url_file"}:
-            both = "expected either url or url_file, got both"
-            raise ValidationError({"database": {"url_file": [both]}})
-
-
 _KEYS = {f"{name}.{f.name}": f for name, section in _SECTIONS.items() for f in fields_of(section)}
-_SETTINGS = _Settings.from_dict(
-    {
-        name: _Nested(_Table.from_dict({f.name: get_args(f.type)[1] for f in fields_of(section)}))
-        for name, section in _SECTIONS.items()
-    }
+_RULES = {
+    name: {f.name: get_args(f.type)[1] for f in fields_of(section)}
+    for name, section in _SECTIONS.items()
+}
+_SETTINGS = _Table.from_dict(
+    {name: _Nested(_Table.from_dict(rules)) for name, rules in _RULES.items()}
+    | {"clusters": _Tables(_Nested(_ClusterTable))}
 )
 
 
@@ -250,13 +224,8 @@ def _variable(key: str) -> str:
     return f"CCAPI_{name.replace('.', '_').upper()}{bracket}{rest}"
 
 
-_VARIABLES: Mapping[str, tuple[str, Callable[[str], object]]] = {
-    "CCAPI_CLUSTERS": ("clusters", _json),
-    **{
-        _variable(k): (k, _json if get_args(f.type)[0] in (int, float) else str)
-        for k, f in _KEYS.items()
-    },
-}
+_VARIABLES = {_variable(key): key for key in (*_KEYS, "clusters")}
+_TEXTS = {key for key, f in _KEYS.items() if get_args(f.type)[0] not in (int, float)}
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -268,7 +237,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
     path = path or _settings_file(environ)
     problems: list[str] = []
     layers = {
-        "default": {key: f.default for key, f in _KEYS.items()} | {"clusters": Clusters()},
+        "default": {key: f.default for key, f in _KEYS.items()} | {"clusters": []},
         "file": _from_file(path, problems) if path else {},
         "environment": _from_environment(environ, problems),
     }
@@ -278,15 +247,18 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
     if values["database.url_file"]:
         origin = path if sources["database.url_file"] == "file" else None
         values["database.url"] = _read_url(values["database.url_file"], origin)
-    return _config(values, sources)
+    sections = {
+        name: section(**{f.name: values[f"{name}.{f.name}"] for f in fields_of(section)})
+        for name, section in _SECTIONS.items()
+    }
+    return Config(**sections, clusters=Clusters(tuple(values["clusters"])), sources=sources)
 
 
 def _settings_file(environ: Mapping[str, str]) -> Path | None:
     """Find the settings file; a dangling link counts, so that it is reported."""
-    if "CCAPI_CONFIG" in environ:
-        return Path(environ["CCAPI_CONFIG"])
-    path = Path("config.toml")
-    return path if path.exists() or path.is_symlink() else None
+    path = Path(environ.get("CCAPI_CONFIG", "config.toml"))
+    is_meant = "CCAPI_CONFIG" in environ or path.exists() or path.is_symlink()
+    return path if is_meant else None
 
 
 def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
@@ -304,12 +276,11 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
 def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
     """Return the variables' values by dotted key; an unknown CCAPI_ variable is a typo."""
     data: dict[str, Any] = {}
-    for name in environ:
+    for name, text in environ.items():
         if name in _VARIABLES:
-            key, parse = _VARIABLES[name]
-            section, _, rest = key.partition(".")
-            value = parse(environ[name])
-            data[section] = data.get(section, {}) | {rest: value} if rest else value
+            section, _, key = _VARIABLES[name].partition(".")
+            value = text if _VARIABLES[name] in _TEXTS else _json(text)
+            data[section] = data.get(section, {}) | {key: value} if key else value
         elif name.startswith("CCAPI_") and name not in ("CCAPI_CONFIG", "CCAPI_PG_BIN"):
             hint = _hint(name, _VARIABLES)
             problems.append(f"environment: {_quoted(name)}: unknown variable{hint}")
@@ -317,17 +288,18 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
 
 
 def _checked(data: Mapping[str, Any], path: Path | None, problems: list[str]) -> dict[str, Any]:
-    """Check the tables of the file or environment and flatten them to dotted keys.
-
-    A relative path in a file starts from the file's directory.
-    """
+    """Check what a source says, and flatten it; paths in a file start at its directory."""
+    database = data.get("database")
+    if isinstance(database, dict) and database.keys() >= {"url", "url_file"}:
+        where = _where(path, "database.url_file")
+        problems.append(f"{where}: expected either url or url_file, got both")
     try:
-        tables = _SETTINGS().load(data)
+        tables = _SETTINGS().load(data, partial=tuple(_KEYS))  # these have defaults
     except ValidationError as error:
         problems += [f"{_where(path, key)}: {what}" for key, what in _flat(error.messages_dict)]
         return {}
     base = path.parent if path else Path()
-    values = {"clusters": Clusters(tuple(tables.pop("clusters")))} if "clusters" in tables else {}
+    values = {"clusters": tables.pop("clusters")} if "clusters" in tables else {}
     for section, table in tables.items():
         for name, value in table.items():
             values[f"{section}.{name}"] = base / value if isinstance(value, Path) else value
@@ -361,14 +333,14 @@ def _hint(key: str, known: Iterable[str]) -> str:
 
 
 def _in_force(layers: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return each key's last value and its source; url and url_file override each other."""
+    """Return the last value and source of each key; url and url_file override each other."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for source, layer in layers.items():
         if "database.url" in layer or "database.url_file" in layer:
             values |= {"database.url": None, "database.url_file": None}
             sources |= {"database.url": source, "database.url_file": source}
-        values |= layer
+        values |= {k: v.absolute() if isinstance(v, Path) else v for k, v in layer.items()}
         sources |= dict.fromkeys(layer, source)
     return values, sources
 
@@ -377,24 +349,10 @@ def _read_url(url_file: Path, path: Path | None) -> str:
     """Read the database's URL from the file that a setting names."""
     try:
         return str(_LINE.deserialize(url_file.read_text("utf-8").strip()))
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-    except UnicodeDecodeError:
-        problem = "expected text in UTF-8, got other bytes"
-    except ValidationError as error:
-        problem = error.messages[0]
-    raise StartupError(f"{_where(path, 'database.url_file')}: {url_file}: {problem}")
-
-
-def _config(values: Mapping[str, Any], sources: Mapping[str, str]) -> Config:
-    """Build the Config of values by dotted key; paths become absolute."""
-    tables: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
-    for key in _KEYS:
-        section, _, name = key.partition(".")
-        value = values[key]
-        tables[section][name] = value.absolute() if isinstance(value, Path) else value
-    sections = {name: section(**tables[name]) for name, section in _SECTIONS.items()}
-    return Config(**sections, clusters=values["clusters"], sources=sources)
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        reason = getattr(error, "strerror", error)
+        where = _where(path, "database.url_file")
+        raise StartupError(f"{where}: {url_file}: {reason}") from error
 
 
 _URL = re.compile(r"postgres(ql)?://([^:@/]*(:[^@/]*)?@)?[^@?]*(\?(\w+=[^&]*&?)*)?")
@@ -417,11 +375,12 @@ def masked(url: str) -> str:
 
 def describe(config: Config) -> str:
     """Write the settings in force as TOML, with their sources, and secrets masked."""
-    lines = [] if config.clusters else ["clusters = []" + _comment(config, "clusters")]
+    source = config.sources.get("clusters", "default")
+    lines = [] if config.clusters else [f"clusters = []  # {source}"]
     for section in _SECTIONS:
         lines += ["", f"[{section}]", *_described(config, section)]
     for cluster in config.clusters.described:
-        lines += ["", "[[clusters]]", f'name = "{cluster.name}"{_comment(config, "clusters")}']
+        lines += ["", "[[clusters]]", f'name = "{cluster.name}"  # {source}']
         for name, hosts in cluster.sub_clusters.items():
             nodes = NodeSet.fromlist(hosts, resolver=RESOLVER_NOGROUP)
             lines += ["[[clusters.sub_clusters]]", f'name = "{name}"', f'nodes = "{nodes}"']
@@ -433,12 +392,9 @@ def _described(config: Config, section: str) -> Iterator[str]:
     for name, value in vars(getattr(config, section)).items():
         if value is not None:
             key = f"{section}.{name}"
-            text = masked(value) if key == "database.url" else value
-            spelled = text if isinstance(text, int | float) else json.dumps(str(text))
+            text = masked(value) if key == "database.url" else str(value)
+            quoted = (
+                value if isinstance(value, int | float) else json.dumps(text, ensure_ascii=False)
+            )
             hidden = "# " if key == "database.url" and config.database.url_file else ""
-            yield f"{hidden}{name} = {spelled}{_comment(config, key)}"
-
-
-def _comment(config: Config, key: str) -> str:
-    """Say where a value came from."""
-    return f"  # {config.sources.get(key, 'default')}"
+            yield f"{hidden}{name} = {quoted}  # {config.sources.get(key, 'default')}"

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import signal
 import stat
@@ -109,16 +110,21 @@ def eventually(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
+@contextmanager
 def python(
     script: str, *arguments: object, extra_groups: list[int] | None = None
-) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(REPOSITORY), *sys.path))},
         stdout=subprocess.PIPE,
         text=True,
         extra_groups=extra_groups,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def fake_installation(directory: Path, version: str) -> Path:
@@ -258,7 +264,7 @@ class TestAfterACrash:
     def test_of_the_command_the_next_start_need_not_wait(self, used: Path) -> None:
         with python(self.OWNER, used) as owner:
             assert owner.stdout is not None
-            owner.stdout.readline()
+            assert is_alive(int(owner.stdout.readline()))
             owner.kill()
         with private_postgres(used) as server:
             assert server.owned
@@ -365,8 +371,9 @@ class TestAccounts:
             assert process.stdout is not None
             server = Path("/proc", process.stdout.readline().strip())
             assert server.owner() == (place / "data").owner() == "nobody"
-            assert "Groups: \n" in server.joinpath("status").read_text().replace("\t", " ")
-            process.kill()
+            assert re.search(
+                r"^Groups:[ \t]*$", server.joinpath("status").read_text(), re.MULTILINE
+            )
 
     @as_root
     def test_a_user_without_a_name_is_refused(self, place: Path) -> None:

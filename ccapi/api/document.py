@@ -40,7 +40,7 @@ class _Converter(OpenAPIConverter):
 
     def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
         """Leave out additionalProperties: the contract's objects do not have it."""
-        document: dict[str, Any] = super().schema2jsonschema(schema)
+        document: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call] # apispec
         document.pop("additionalProperties", None)
         return document
 
@@ -132,13 +132,15 @@ def create(app: Flask) -> Api:
     app.register_blueprint(
         Blueprint("docs", __name__, static_folder=page_files, static_url_path=_STATIC)
     )
-    plugin = _MarshmallowPlugin(schema_name_resolver=lambda schema: schema.Meta.name)
+    plugin = _MarshmallowPlugin(schema_name_resolver=_definition_name)
     api = Api(
         app,
         spec_kwargs={"marshmallow_plugin": plugin, "info": _INFO, "basePath": BASE_PATH},
     )
-    plugin.map_to_openapi_type(State, None, None)
-    plugin.converter.add_attribute_function(_state_reference)
+    converter = plugin.converter
+    assert converter is not None
+    converter.map_to_openapi_type(State, None, None)
+    converter.add_attribute_function(_state_reference)
     api.spec.components.schema(
         _STATE,
         {
@@ -148,6 +150,10 @@ def create(app: Flask) -> Api:
         },
     )
     return api
+
+
+def _definition_name(schema: Schema | type[Schema]) -> str:
+    return str(getattr(schema.Meta, "name", ""))
 
 
 def _go_name(state: JobState) -> str:

@@ -88,7 +88,7 @@ class Pattern(fields.String):
         return value
 
 
-class IntegerList(fields.List):
+class IntegerList(fields.List[int]):
     """A list of integers of at least 0, checked at C speed."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -106,7 +106,7 @@ def _in_range(values: Sequence[int]) -> bool:
     return min(values) >= 0 and max(values) <= LARGEST_INTEGER
 
 
-class TextList(fields.List):
+class TextList(fields.List[str]):
     """A list of strings."""
 
     def __init__(self, **kwargs: Any) -> None:

@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, NoReturn
 
 import orjson
 from flask import Request, current_app
 from marshmallow import RAISE, Schema, ValidationError
 from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from ccapi.errors import BodyTooLarge, InvalidInput
 
@@ -45,16 +47,21 @@ class RequestParser(FlaskParser):
 
     def handle_error(self, error: ValidationError, *_: Any, **__: Any) -> NoReturn:
         """Say in one line what is wrong with which field."""
-        raise InvalidInput("; ".join(_sentences(error.normalized_messages()))) from None
+        by_location: dict[str, Any] = error.normalized_messages()
+        sentences = chain.from_iterable(map(_sentences, by_location.values()))
+        raise InvalidInput("; ".join(sentences)) from None
 
 
 def _read(req: Request) -> bytes:
     limit: int = current_app.config["MAX_BODY_BYTES"]
     # One byte more than allowed: werkzeug cuts a chunked body at its limit without a word.
     req.max_content_length = limit + 1
-    body = req.get_data(cache=False)
-    if len(body) > limit:
-        raise BodyTooLarge(f"the body is larger than {limit} bytes")
+    try:
+        body = req.get_data(cache=False)
+    except RequestEntityTooLarge:
+        body = None
+    if body is None or len(body) > limit:
+        raise BodyTooLarge(f"the body is over the limit of {limit} bytes")
     return body
 
 
@@ -76,10 +83,10 @@ def _sentences(messages: Any, path: str = "") -> Iterator[str]:
     """Flatten marshmallow's tree of messages to "path: message"."""
     if isinstance(messages, Mapping):
         for key, value in messages.items():
-            place = key if not path else path if key == "_schema" else f"{path}.{key}"
-            yield from _sentences(value, str(place))
+            inner = path if key == "_schema" else f"{path}.{key}" if path else str(key)
+            yield from _sentences(value, inner)
     elif isinstance(messages, str):
-        yield f"{'the body' if path == '_schema' else path}: {messages}"
+        yield f"{path or 'the body'}: {messages}"
     else:
         for message in messages:
             yield from _sentences(message, path)

@@ -59,7 +59,7 @@ class ContractSchema(Schema):
 
     needed: ClassVar[tuple[str, ...]] = ()
     error_messages = {  # noqa: RUF012 - marshmallow's declaration
-        "unknown": "is not a field of this request",
+        "unknown": "is not known here",
         "type": "must be an object",
     }
 

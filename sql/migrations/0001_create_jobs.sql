@@ -99,11 +99,11 @@ SELECT
     j.resources::text AS resources,
     j.statistics::text AS statistics,
     COALESCE(
-        (SELECT jsonb_agg(jsonb_build_object('id', t.id, 'type', t.type, 'name', t.name)
-                          ORDER BY t.type, t.name)
-         FROM job_tags AS jt
-         JOIN tags AS t ON t.id = jt.tag
-         WHERE jt.job = j.id)::text,
+        (SELECT '[' || string_agg(row_to_json(tag)::text, ',' ORDER BY tag.type, tag.name) || ']'
+         FROM (SELECT t.id, t.type, t.name
+               FROM job_tags AS jt
+               JOIN tags AS t ON t.id = jt.tag
+               WHERE jt.job = j.id) AS tag),
         '[]'
     ) AS tags
 FROM jobs AS j;

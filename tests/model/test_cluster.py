@@ -1,6 +1,14 @@
 import pytest
 
-from ccapi.model.cluster import Cluster, Clusters, is_hostname, is_name
+from ccapi.model.cluster import (
+    Cluster,
+    Clusters,
+    count_nodes,
+    is_hostname,
+    is_name,
+    is_node_list,
+    split_nodes,
+)
 
 FRITZ = Cluster("fritz", {"f0101": "main", "f0102": "main", "f2101": "spr"})
 WOODY = Cluster("woody", {})
@@ -43,6 +51,57 @@ def test_a_well_formed_host_name_is_accepted(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "x" * 256, "f 1", "f1\n", "f/1", "f[1-2]", "fä1", "f٣"])
 def test_a_malformed_host_name_is_refused(name: str) -> None:
     assert not is_hostname(name)
+
+
+@pytest.mark.parametrize(
+    ("node_list", "parts", "count"),
+    [
+        ("f1", ["f1"], 1),
+        ("f[0101-0188,0201]", ["f[0101-0188,0201]"], 89),
+        (" f[1-3] ,\n g[1-2]r[01-10]-ib ", ["f[1-3]", "g[1-2]r[01-10]-ib"], 23),
+        ("f[1-1000000000000]", ["f[1-1000000000000]"], 10**12),
+        ("f[5-1]", ["f[5-1]"], 0),
+    ],
+)
+def test_a_node_list_is_split_and_counted_without_expanding_it(
+    node_list: str, parts: list[str], count: int
+) -> None:
+    assert is_node_list(node_list)
+    assert split_nodes(node_list) == parts
+    assert count_nodes(node_list) == count
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "@all", "f1,", "f1,,f2", "f1 f2", "f[1-", "f[]", "f[a-b]", "f[-1]", "f*", "f?", "f%s"]
+    + [
+        "f[1-9]!f2",
+        "f[1-9]&f2",
+        "f[1-9]^f2",
+        "f[1-9/2]",
+        "f[1[2]]",
+        "f[٣]",
+        "fä",
+        "f[" + "9" * 19 + "]",
+    ],
+)
+def test_what_is_not_in_slurms_notation_is_no_node_list(text: str) -> None:
+    assert not is_node_list(text)
+
+
+def test_a_cluster_is_built_from_the_hosts_of_its_sub_clusters() -> None:
+    hosts = {"main": ["f0101", "f0102"], "spr": ["f2101"]}
+    assert Cluster.of("fritz", hosts) == FRITZ
+    assert FRITZ.sub_clusters == hosts
+
+
+def test_a_host_of_two_sub_clusters_is_refused() -> None:
+    with pytest.raises(ValueError, match="f2 is in both main and spr"):
+        Cluster.of("fritz", {"main": ["f1", "f2"], "spr": ["f2"]})
+
+
+def test_a_host_may_be_listed_twice_in_its_sub_cluster() -> None:
+    assert Cluster.of("fritz", {"main": ["f1", "f1"]}).sub_cluster_of == {"f1": "main"}
 
 
 def test_without_a_description_every_well_formed_cluster_is_known() -> None:

@@ -1,0 +1,50 @@
+"""Where a job's files are: pure paths, nothing is touched."""
+
+from pathlib import Path
+
+from ccapi.errors import ArchiveError
+from ccapi.model.cluster import is_name
+from ccapi.model.job import LARGEST_INTEGER, Job, JobKey
+
+VERSION = "1"
+VERSION_FILE = "version.txt"
+META_FILE = "meta.json"
+LEVELS = ("cluster", "jobId div 1000", "jobId mod 1000", "startTime")
+_GROUP = 1000
+
+
+def key_of(job: Job) -> JobKey:
+    """Return what identifies the job's run in the archive."""
+    return JobKey(job.cluster, job.job_id, job.start_time)
+
+
+def parts(key: JobKey) -> tuple[str, str, str, str]:
+    """Return the names of the directories that lead to a run, from the root down.
+
+    Raises ArchiveError for a cluster that is no plain name: it would lead elsewhere.
+    """
+    if not is_name(key.cluster):
+        raise ArchiveError(f"{key.cluster!r} cannot name a cluster's directory")
+    group, number = divmod(key.job_id, _GROUP)
+    return key.cluster, str(group), f"{number:03d}", str(key.start_time)
+
+
+def meta_path(root: Path, key: JobKey) -> Path:
+    """Return the path of a run's meta.json."""
+    return root.joinpath(*parts(key), META_FILE)
+
+
+def parse(directory: tuple[str, ...]) -> JobKey | None:
+    """Return the run that a directory, named from the root down, belongs to; else None."""
+    if len(directory) != len(LEVELS):
+        return None
+    cluster, group, number, start_time = directory
+    if not all(_is_number(name) for name in (group, number, start_time)):
+        return None
+    key = JobKey(cluster, int(group) * _GROUP + int(number), int(start_time))
+    in_range = 1 <= key.job_id <= LARGEST_INTEGER and 1 <= key.start_time <= LARGEST_INTEGER
+    return key if is_name(cluster) and in_range and parts(key) == directory else None
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) <= len(str(LARGEST_INTEGER))

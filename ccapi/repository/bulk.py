@@ -1,0 +1,116 @@
+"""Many jobs at once, finished ones too: sql/queries/bulk.sql."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import orjson
+from psycopg.rows import scalar_row
+
+from ccapi.model.job import JobState, NewJob, Tag
+from ccapi.repository import queries
+from ccapi.repository.database import Connection
+
+_SQL = queries.load("bulk")
+
+
+class RecordedJob(NamedTuple):
+    """A run as it went; `stop_time` is None exactly while it runs."""
+
+    job: NewJob
+    job_state: JobState = JobState.RUNNING
+    stop_time: int | None = None
+
+
+class ClusterJobs(NamedTuple):
+    """How many jobs a cluster has; `largest_job_id` is 0 when none."""
+
+    count: int
+    largest_job_id: int
+
+
+def load(conn: Connection, jobs: Sequence[RecordedJob]) -> list[int]:
+    """Add jobs with their tags by COPY and return their database ids, in order.
+
+    They share the caller's transaction, and its memory: some thousands at a time are fast. The
+    duplicate window is not looked at; a run that is registered exactly so already is psycopg's
+    UniqueViolation. `analyze` is to follow the last ones.
+    """
+    ids = _reserve_ids(conn, len(jobs))
+    with conn.cursor() as cursor, cursor.copy(_SQL["copy_jobs"]) as copy:
+        for id_, recorded in zip(ids, jobs, strict=True):
+            copy.write_row(_row(id_, recorded))
+    _load_tags(conn, ids, jobs)
+    return ids
+
+
+def analyze(conn: Connection) -> None:
+    """Bring the planner's statistics up to date."""
+    conn.execute(_SQL["analyze"])
+
+
+def count_cluster(conn: Connection, cluster: str) -> ClusterJobs:
+    """Count the jobs of a cluster."""
+    count, largest = conn.execute(_SQL["count_cluster"], {"cluster": cluster}).fetchone() or (0, 0)
+    return ClusterJobs(count, largest or 0)
+
+
+def _reserve_ids(conn: Connection, count: int) -> list[int]:
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(_SQL["reserve_job_ids"], {"count": count}).fetchall()
+
+
+def _row(id_: int, recorded: RecordedJob) -> tuple[object, ...]:
+    """Return the columns in copy_jobs' order."""
+    job = recorded.job
+    return (
+        id_,
+        job.job_id,
+        job.cluster,
+        job.start_time,
+        recorded.stop_time,
+        recorded.job_state.value,
+        job.user_name,
+        job.project,
+        job.sub_cluster,
+        job.partition,
+        job.array_job_id,
+        job.num_nodes,
+        job.num_hwthreads,
+        job.num_acc,
+        job.exclusive,
+        job.smt,
+        job.walltime,
+        job.monitoring_status,
+        _json(job.resources),
+        _json(job.meta_data),
+        _json(job.statistics),
+    )
+
+
+def _json(value: object) -> str | None:
+    return orjson.dumps(value).decode() if value else None
+
+
+def _load_tags(conn: Connection, ids: Sequence[int], jobs: Sequence[RecordedJob]) -> None:
+    wanted = set(chain.from_iterable(recorded.job.tags for recorded in jobs))
+    if not wanted:
+        return
+    tag_ids = _ensure_tags(conn, wanted)
+    with conn.cursor() as cursor, cursor.copy(_SQL["copy_job_tags"]) as copy:
+        for row in _tag_rows(ids, jobs, tag_ids):
+            copy.write_row(row)
+
+
+def _tag_rows(
+    ids: Sequence[int], jobs: Sequence[RecordedJob], tag_ids: dict[Tag, int]
+) -> Iterator[tuple[int, int]]:
+    for id_, recorded in zip(ids, jobs, strict=True):
+        for tag in set(recorded.job.tags):
+            yield id_, tag_ids[tag]
+
+
+def _ensure_tags(conn: Connection, tags: set[Tag]) -> dict[Tag, int]:
+    parameters = {"types": [tag.type for tag in tags], "names": [tag.name for tag in tags]}
+    rows = conn.execute(_SQL["ensure_tags"], parameters)
+    return {Tag(type_, name): id_ for id_, type_, name in rows}

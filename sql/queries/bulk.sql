@@ -1,0 +1,50 @@
+-- name: reserve_job_ids
+-- Take the next ids from the sequence that also serves single inserts.
+SELECT nextval(pg_get_serial_sequence('jobs', 'id'))
+FROM generate_series(1, :count);
+
+-- name: ensure_tags
+-- Return the ids of tags, creating those that are new.
+WITH wanted AS (
+    SELECT DISTINCT type, name
+    FROM unnest(:types::text[], :names::text[]) AS given (type, name)
+),
+known AS (
+    SELECT t.id, t.type, t.name
+    FROM wanted AS w
+    JOIN tags AS t ON t.type = w.type AND t.name = w.name
+),
+-- DO UPDATE, not DO NOTHING: it returns the row that another transaction has just committed.
+added AS (
+    INSERT INTO tags (type, name)
+    SELECT type, name
+    FROM wanted AS w
+    WHERE NOT EXISTS (SELECT FROM tags AS t WHERE t.type = w.type AND t.name = w.name)
+    ORDER BY type, name
+    ON CONFLICT (type, name) DO UPDATE SET name = EXCLUDED.name
+    RETURNING id, type, name
+)
+SELECT id, type, name FROM known
+UNION ALL
+SELECT id, type, name FROM added;
+
+-- name: copy_jobs
+-- COPY takes the given ids although the column is GENERATED ALWAYS.
+COPY jobs (
+    id, job_id, cluster, start_time, stop_time, job_state, user_name, project, sub_cluster,
+    partition, array_job_id, num_nodes, num_hwthreads, num_acc, exclusive, smt, walltime,
+    monitoring_status, resources, meta_data, statistics
+) FROM STDIN;
+
+-- name: copy_job_tags
+COPY job_tags (job, tag) FROM STDIN;
+
+-- name: analyze
+-- Tell the planner what was loaded, before it plans on what was there.
+ANALYZE jobs, tags, job_tags;
+
+-- name: count_cluster
+-- Count the jobs of a cluster, and find their largest job id.
+SELECT count(*), max(job_id)
+FROM jobs
+WHERE cluster = :cluster;
