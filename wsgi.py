@@ -1,5 +1,5 @@
-"""Where gunicorn finds the service: ``gunicorn wsgi:app``."""
+"""Where a WSGI server finds the service: ``gunicorn wsgi:app``."""
 
-from ccapi.app import create_app
+from ccapi.app import application
 
-app = create_app()
+app = application()

@@ -2,28 +2,41 @@
 
 import logging
 import secrets
+import sys
 
 from flask import Flask, Response, g
 
 from ccapi.api import document, jobs, state
 from ccapi.archive import writer
 from ccapi.config import Config, load
-from ccapi.errors import DatabaseUnavailable
+from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
 from ccapi.repository import migrations
 from ccapi.repository.database import Database, Limits
 from ccapi.service.registry import Registry
 
 _log = logging.getLogger(__name__)
+# gunicorn's word for "the application cannot be loaded": it ends instead of trying again.
+_APP_LOAD_ERROR = 4
+
+
+def application() -> Flask:
+    """Build the service for a WSGI server; what keeps it from starting is one line."""
+    try:
+        return create_app()
+    except CcapiError as error:
+        print(f"ccapi: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
+        sys.exit(_APP_LOAD_ERROR)
 
 
 def create_app(config: Config | None = None) -> Flask:
     """Build the service; without a configuration, the one that files and environment give.
 
     Raises StartupError for bad settings, and when the database has pending migrations.
-    A database that is down does not keep the service from starting: it answers 503
-    until the database is back.
+    A database that is down does not keep the service from starting, it answers 503
+    until the database is back; an archive that is down neither: stops are kept.
     """
     config = config or load()
+    _configure_log(config.log.level)
     registry = build_registry(config)
     _prepare(registry)
     app = Flask(__name__)
@@ -55,8 +68,16 @@ def build_registry(config: Config) -> Registry:
     )
 
 
+def _configure_log(level: str) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("ccapi").setLevel(level)
+
+
 def _prepare(registry: Registry) -> None:
-    writer.prepare(registry.archive_root)
+    try:
+        writer.prepare(registry.archive_root)
+    except ArchiveError as error:
+        _log.warning("starting without an archive: %s", error)
     try:
         migrations.require_current(registry.database)
     except DatabaseUnavailable as error:

@@ -346,16 +346,17 @@ def _in_force(layers: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], 
 
 
 def _read_url(url_file: Path, path: Path | None) -> str:
-    """Read the database's URL from the file that a setting names."""
+    """Read the database's URL from the file that a setting names; no error shows its content."""
+    problem = "expected a line of text in UTF-8"
     try:
-        return str(_LINE.deserialize(url_file.read_text("utf-8").strip()))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        reason = getattr(error, "strerror", error)
-        where = _where(path, "database.url_file")
-        raise StartupError(f"{where}: {url_file}: {reason}") from error
+        if _LINE.accepts(url := url_file.read_text("utf-8").strip()):
+            return url
+    except (OSError, UnicodeDecodeError) as error:
+        problem = getattr(error, "strerror", problem)
+    raise StartupError(f"{_where(path, 'database.url_file')}: {url_file}: {problem}")
 
 
-_URL = re.compile(r"postgres(ql)?://([^:@/]*(:[^@/]*)?@)?[^@?]*(\?(\w+=[^&]*&?)*)?")
+_URL = re.compile(r"postgres(ql)?://([^:@/]*(:[^@/]*)?@)?[^@?]*(\?\w+=[^&]*(&\w+=[^&]*)*)?")
 _CONFIDENTIAL = r"(?:\w*password|\w*secret|scram_\w+_key)"
 
 
@@ -392,9 +393,8 @@ def _described(config: Config, section: str) -> Iterator[str]:
     for name, value in vars(getattr(config, section)).items():
         if value is not None:
             key = f"{section}.{name}"
-            text = masked(value) if key == "database.url" else str(value)
-            quoted = (
-                value if isinstance(value, int | float) else json.dumps(text, ensure_ascii=False)
-            )
+            text = masked(value) if key == "database.url" else value
+            if not isinstance(text, int | float):
+                text = json.dumps(str(text), ensure_ascii=False)
             hidden = "# " if key == "database.url" and config.database.url_file else ""
-            yield f"{hidden}{name} = {quoted}  # {config.sources.get(key, 'default')}"
+            yield f"{hidden}{name} = {text}  # {config.sources.get(key, 'default')}"

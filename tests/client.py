@@ -1,12 +1,19 @@
 """A client of the service, and the jobs that tests report."""
 
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from flask.testing import FlaskClient
+from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.test import TestResponse
 
+from ccapi.repository.database import Database
+
 START = 1_700_000_000
+Result = TypeVar("Result")
 
 
 def job(**overrides: Any) -> dict[str, Any]:
@@ -68,13 +75,49 @@ class Client:
         stopped: dict[str, Any] = response.get_json()
         return stopped
 
+    def twin(self) -> "Client":
+        """Return another client with this one's token, for use in another thread."""
+        return Client(self.http.application.test_client(), self.token)
+
+    def read(self, id_: int) -> dict[str, Any]:
+        """Return the job with a database id as the list shows it, metadata included."""
+        found = self.list("with-metadata&items-per-page=1000")
+        return next(job for job in found if job["id"] == id_)
+
+
+def at_once(requests: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Send requests from a thread each, all at the same moment; return the responses in order."""
+    ready = threading.Barrier(len(requests))
+
+    def send(request: Callable[[], Result]) -> Result:
+        ready.wait()
+        return request()
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(send, requests))
+
+
+def count(database: Database, table: str) -> int:
+    """Count a table's rows."""
+    with database.statement() as conn:
+        row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def assert_nothing_written(database: Database) -> None:
+    """Check that no job and no tag is registered."""
+    assert (count(database, "jobs"), count(database, "tags")) == (0, 0)
+
 
 def assert_error(response: TestResponse, status: int, *words: str) -> None:
     """Check that a response is an error as every error is, and that it says the words."""
     assert response.status_code == status, response.text
     assert response.content_type == "application/json"
+    assert response.headers["X-Request-Id"]
     body = response.get_json()
     assert set(body) == {"status", "error"}
-    assert body["status"] == response.status.split(" ", 1)[1].title().replace("Of", "of") or True
+    assert body["status"] == HTTP_STATUS_CODES[status]
+    assert body["error"]
     for word in words:
         assert word in body["error"], body["error"]

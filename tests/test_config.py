@@ -23,6 +23,13 @@ name = "spr"
 nodes = "f[1-2]r[01-02]"
 """
 
+NAME = "expected a name of at most 64 letters, digits, . _ and -, not starting with . _ or -"
+NODES = "expected a node list such as f[0101-0188,0201]"
+SECONDS = "expected seconds from 0.001 to 86400"
+TABLES = "expected an array of tables (in the environment: JSON)"
+WINDOW = "expected an integer from 0 to 2147483647"
+MASKED = '"postgresql://u:********@h"'
+
 Settings = Callable[[str], Path]
 
 
@@ -159,9 +166,9 @@ def test_url_and_url_file_in_one_source_are_refused(settings: Settings) -> None:
     ("content", "reason"),
     [
         (None, "No such file or directory"),
-        (b"\n", 'expected a line of text, got ""'),
-        (b"postgresql://u:geheim@db\nx", 'expected a line of text, got "postgresql://********"'),
-        (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b"\n", "expected a line of text in UTF-8"),
+        (b"geheim\npostgresql://db", "expected a line of text in UTF-8"),
+        (b"\xff", "expected a line of text in UTF-8"),
     ],
 )
 def test_an_unusable_url_file_is_reported(
@@ -207,48 +214,73 @@ def test_a_url_that_libpq_would_read_otherwise_is_masked_as_a_whole(password: st
     assert masked(f"postgresql://u:{password}@h/d") == "postgresql://********"
 
 
+def test_masking_takes_no_time_on_a_hostile_url() -> None:
+    assert masked("postgresql://h/d?" + "a=" * 5000 + "&!") == "postgresql://********"
+
+
 # What is wrong
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("[database]\npool_size = 'four'", "pool_size: expected an integer of at least 1, got \"four\""),
-        ("[database]\npool_size = '4'", "pool_size: expected an integer of at least 1, got \"4\""),
-        ("[database]\npool_size = true", "pool_size: expected an integer of at least 1, got true"),
-        ("[database]\npool_size = 4.0", "pool_size: expected an integer of at least 1, got 4.0"),
-        ("[database]\npool_size = 0", "pool_size: expected an integer of at least 1, got 0"),
-        ("[database]\nlock_timeout = 0", "lock_timeout: expected seconds from 0.001 to 86400, got 0"),
-        ("[database]\nlock_timeout = nan", "lock_timeout: expected seconds from 0.001 to 86400, got NaN"),
-        ("[database]\nlock_timeout = false", "lock_timeout: expected seconds from 0.001 to 86400, got false"),
-        ("[database]\nurl = ['a']", "url: expected a line of text, got an array"),
-        ("[database]\nurl = {a = 1}", "url: expected a line of text, got a table"),
-        ("[database]\nurl = ''", 'url: expected a line of text, got ""'),
-        ("[database]\nurl_file = 'postgresql://u:geheim@h/d'", 'url_file: expected a path, got "postgresql://u:********@h/d"'),
-        ("[database]\nurl_file = 2026-01-31", 'url_file: expected a path, got "2026-01-31"'),
-        ("[database]\npol_size = 4", "pol_size: unknown key; did you mean pool_size?"),
-        ('[database]\n"\\n" = 4', '"\\n": unknown key; known are url, url_file, pool_size, connect_timeout, pool_timeout, statement_timeout, lock_timeout'),
-    ],
-)  # fmt: skip
+    ("value", "shown"),
+    [("'four'", '"four"'), ("'4'", '"4"'), ("true", "true"), ("4.0", "4.0"), ("0", "0")],
+)
 def test_a_wrong_value_is_reported_with_file_key_expected_and_found(
-    settings: Settings, text: str, problem: str
+    settings: Settings, value: str, shown: str
 ) -> None:
-    assert problems(settings(text)) == [f"settings/site.toml: database.{problem}"]
+    assert problems(settings(f"[database]\npool_size = {value}")) == [
+        f"settings/site.toml: database.pool_size: expected an integer of at least 1, got {shown}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        *(("0", "0"), ("-1", "-1"), ("0.0001", "0.0001"), ("86401", "86401")),
+        *(("nan", "NaN"), ("inf", "Infinity"), ("'3'", '"3"'), ("false", "false")),
+    ],
+)
+def test_a_timeout_that_is_none_is_refused(settings: Settings, value: str, shown: str) -> None:
+    assert problems(settings(f"[database]\nlock_timeout = {value}")) == [
+        f"settings/site.toml: database.lock_timeout: {SECONDS}, got {shown}"
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[server]\nmax_body_bytes = 1023", "server.max_body_bytes: expected an integer of at least 1024, got 1023"),
-        ("[jobs]\nduplicate_window = -1", "jobs.duplicate_window: expected an integer from 0 to 2147483647, got -1"),
-        ("[log]\nlevel = 'info'", 'log.level: expected one of DEBUG, INFO, WARNING, ERROR, got "info"'),
-        ("[archive]\nroot = ''", 'archive.root: expected a path, got ""'),
-        ("server = 5", "server: expected a table, got 5"),
+        ("url = ['a']", "url: expected a line of text, got an array"),
+        ("url = {a = 1}", "url: expected a line of text, got a table"),
+        ("url = ''", 'url: expected a line of text, got ""'),
+        (r'url = "a\nb"', r'url: expected a line of text, got "a\nb"'),
+        ("url_file = 2026-01-31", 'url_file: expected a path, got "2026-01-31"'),
+        ("url_file = 'postgresql://u:X@h'", f"url_file: expected a path, got {MASKED}"),
+        ("pol_size = 4", "pol_size: unknown key; did you mean pool_size?"),
+        (r'"\n" = 4', r'"\n": unknown key; known are ' + ", ".join(vars(Config().database))),
+    ],
+)
+def test_the_database_section_is_checked(settings: Settings, text: str, problem: str) -> None:
+    assert problems(settings(f"[database]\n{text}")) == [f"settings/site.toml: database.{problem}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "server.max_body_bytes = 9",
+            "server.max_body_bytes: expected an integer of at least 1024",
+        ),
+        ("jobs.duplicate_window = -1", f"jobs.duplicate_window: {WINDOW}"),
+        ("jobs.duplicate_window = 2147483648", f"jobs.duplicate_window: {WINDOW}"),
+        ("log.level = 'info'", "log.level: expected one of DEBUG, INFO, WARNING, ERROR"),
+        ("archive.root = ''", "archive.root: expected a path"),
+        ("server = 5", "server: expected a table"),
         ("[sever]", "sever: unknown key; did you mean server?"),
     ],
-)  # fmt: skip
+)
 def test_every_section_is_checked(settings: Settings, text: str, problem: str) -> None:
-    assert problems(settings(text)) == [f"settings/site.toml: {problem}"]
+    [found] = problems(settings(text))
+    assert found.partition(", got")[0] == f"settings/site.toml: {problem}"
 
 
 @pytest.mark.parametrize(
@@ -257,14 +289,14 @@ def test_every_section_is_checked(settings: Settings, text: str, problem: str) -
         ("DATABASE_POOL_SIZE", "four", 'expected an integer of at least 1, got "four"'),
         ("DATABASE_POOL_SIZE", "", 'expected an integer of at least 1, got ""'),
         ("DATABASE_POOL_SIZE", "null", "expected an integer of at least 1, got nothing"),
-        ("DATABASE_LOCK_TIMEOUT", "1e999", "expected seconds from 0.001 to 86400, got Infinity"),
+        ("DATABASE_LOCK_TIMEOUT", "1e999", f"{SECONDS}, got Infinity"),
         ("DATABASE_URL", "", 'expected a line of text, got ""'),
         ("DATABSE_URL", "x", "unknown variable; did you mean CCAPI_DATABASE_URL?"),
-        ("CLUSTERS", "[{", 'expected an array of tables (in the environment: JSON), got "[{"'),
-        ("CLUSTERS", "[" * 10**6, f'expected an array of tables (in the environment: JSON), got "{"[" * 56}...'),
+        ("CLUSTERS", "[{", TABLES + ', got "[{"'),
+        ("CLUSTERS", "[" * 10**6, f'{TABLES}, got "{"[" * 56}...'),
         ("CLUSTERS", "[1]", "expected a table, got 1"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_variable_is_reported(name: str, text: str, problem: str) -> None:
     index = "[0]" if text == "[1]" else ""
     assert problems(environ={f"CCAPI_{name}": text}) == [
@@ -275,19 +307,13 @@ def test_a_wrong_variable_is_reported(name: str, text: str, problem: str) -> Non
 def test_all_problems_are_reported_at_once(settings: Settings) -> None:
     path = settings("[server]\nmax_body_bytes = 1\n[jobs]\nwindow = 2\n[log]\nlevel = 3")
     found = problems(path, {"CCAPI_LOG_LEVEL": "loud", "CCAPI_DATABASE_POOL_SIZE": "-1"})
-    assert [problem.split(": ")[1] for problem in found] == [
+    assert {problem.split(": ")[1] for problem in found} == {
         "server.max_body_bytes",
-        "log.level",
-        "jobs.window",
-        "CCAPI_DATABASE_POOL_SIZE",
-        "CCAPI_LOG_LEVEL",
-    ] or sorted(problem.split(": ")[1] for problem in found) == [
-        "CCAPI_DATABASE_POOL_SIZE",
-        "CCAPI_LOG_LEVEL",
         "jobs.window",
         "log.level",
-        "server.max_body_bytes",
-    ]
+        "CCAPI_DATABASE_POOL_SIZE",
+        "CCAPI_LOG_LEVEL",
+    }
 
 
 def test_a_syntax_error_is_reported_with_its_line(settings: Settings) -> None:
@@ -337,24 +363,22 @@ def test_clusters_in_the_environment_replace_those_of_the_file(settings: Setting
 @pytest.mark.parametrize(
     ("nodes", "problem"),
     [
-        ("@all", 'expected a node list such as f[0101-0188,0201], got "@all"'),
-        ("f1,@*", 'expected a node list such as f[0101-0188,0201], got "f1,@*"'),
-        ("", 'expected a node list such as f[0101-0188,0201], got ""'),
-        ("f[1-", 'expected a node list such as f[0101-0188,0201], got "f[1-"'),
+        ("@all", NODES + ', got "@all"'),
+        ("f1,@*", NODES + ', got "f1,@*"'),
+        ("", NODES + ', got ""'),
+        ("f[1-", NODES + ', got "f[1-"'),
         ("f[5-1]", 'expected nodes, got "f[5-1]": bad range: "invalid values in range : "5-1""'),
         ("f[1-2][3-4]", 'expected nodes, got "f[1-2][3-4]": illegal reopening bracket: "[3-4]"'),
         ("f[0-999999],g", "expected at most 1,000,000 nodes, got 1,000,001"),
-        ("f[1-999999999]r[1-999999999]", "expected at most 1,000,000 nodes, got 999,999,998,000,000,001"),
+        ("f[1-999999999]", "expected at most 1,000,000 nodes, got 999,999,999"),
+        ("f[1-9999]r[1-9999]", "expected at most 1,000,000 nodes, got 99,980,001"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_node_list_is_reported(settings: Settings, nodes: str, problem: str) -> None:
     sub_cluster = f"{{name = 'main', nodes = '{nodes}'}}"
     path = settings(f"clusters = [{{name = 'fritz', sub_clusters = [{sub_cluster}]}}]")
     where = "settings/site.toml: clusters[0].sub_clusters[0].nodes"
     assert problems(path) == [f"{where}: {problem}"]
-
-
-NAME = "expected a name of at most 64 letters, digits, . _ and -, not starting with . _ or -"
 
 
 @pytest.mark.parametrize(
@@ -364,12 +388,12 @@ NAME = "expected a name of at most 64 letters, digits, . _ and -, not starting w
         ("[{name = '../x'}]", f'[0].name: {NAME}, got "../x"'),
         ("[{name = 1}]", f"[0].name: {NAME}, got 1"),
         ("[1]", "[0]: expected a table, got 1"),
-        ("1", ": expected an array of tables (in the environment: JSON), got 1"),
+        ("1", f": {TABLES}, got 1"),
         ("[{name = 'a'}, {name = 'b'}, {name = 'a'}]", ': expected each name once, got "a"'),
         ("[{name = 'a', nodes = 'f1'}]", "[0].nodes: unknown key; known are name, sub_clusters"),
         (
             "[{name = 'a', sub_clusters = [{name = 'm'}]}]",
-            "[0].sub_clusters[0].nodes: expected a node list such as f[0101-0188,0201], got nothing",
+            f"[0].sub_clusters[0].nodes: {NODES}, got nothing",
         ),
         (
             "[{name = 'a', sub_clusters = [{name = 'm', nodes = 'a'}, {name = 'm', nodes = 'b'}]}]",
@@ -422,14 +446,12 @@ def test_settings_made_without_load_can_be_described() -> None:
 # The example
 
 
-def test_the_example_holds_the_defaults(tmp_path: Path) -> None:
-    example = tmp_path / "config.toml"
-    example.write_bytes(EXAMPLE.read_bytes())
-    assert load(example, {}) == load(tmp_path / "empty.toml", {}) if _empty(tmp_path) else False
-
-
-def _empty(folder: Path) -> bool:
-    return (folder / "empty.toml").write_text("") == 0
+def test_the_example_holds_the_defaults() -> None:
+    defaults = load(environ={})
+    Path("config.toml").write_bytes(EXAMPLE.read_bytes())
+    example = load(environ={})
+    assert example == defaults
+    assert {key for key, source in example.sources.items() if source == "default"} == {"clusters"}
 
 
 def test_the_commented_parts_of_the_example_are_valid(settings: Settings) -> None:
@@ -447,5 +469,5 @@ def test_the_example_has_every_setting_with_its_variable() -> None:
         part = text.partition(f"\n[{section}]\n")[2].partition("\n[")[0]
         for key in vars(getattr(Config(), section)):
             assert re.search(rf"^#?{key} = ", part, re.MULTILINE), f"{section}.{key}"
-            assert re.search(rf"\bCCAPI_{section}_{key}\b".upper().replace("\\B", r"\b"), part), key
+            assert f"CCAPI_{section}_{key}\n".upper() in part
     assert "CCAPI_CLUSTERS" in text

@@ -50,6 +50,10 @@ def _cluster(description: str, **kwargs: Any) -> Pattern:
     return Pattern(_NAME, _NAME_RULE, metadata=_doc(description, example="fritz"), **kwargs)
 
 
+def _nested(schema: Schema) -> fields.Nested:
+    return fields.Nested(schema, error_messages={"null": "must be an object"})
+
+
 class ContractSchema(Schema):
     """An object of the contract: unknown fields are refused, null means "not given".
 
@@ -224,11 +228,9 @@ class _JobFields(ContractSchema):
         metadata=_doc("Where the job is in its life", example="completed"),
     )
     duration = Integer(metadata=_doc("Run time in seconds", example=43200, minimum=1))
-    resources = fields.List(
-        fields.Nested(Resource()), metadata=_doc("Nodes used, and what of them")
-    )
+    resources = fields.List(_nested(Resource()), metadata=_doc("Nodes used, and what of them"))
     meta_data = TextMap(data_key="metaData", metadata=_doc("Whatever else is known of the job"))
-    tags = fields.List(fields.Nested(TagSchema()), metadata=_doc("Labels of the job"))
+    tags = fields.List(_nested(TagSchema()), metadata=_doc("Labels of the job"))
 
 
 class JobMeta(_JobFields):
@@ -244,7 +246,7 @@ class JobMeta(_JobFields):
     start_time = _epoch("Start, in epoch seconds", data_key="startTime", metadata={"minimum": 1})
     statistics = fields.Dict(
         keys=Text(),
-        values=fields.Nested(JobStatistics()),
+        values=_nested(JobStatistics()),
         metadata=_doc("Metrics of the whole job, by name"),
     )
 

@@ -23,9 +23,9 @@ class RecordedJob(NamedTuple):
 
 
 class ClusterJobs(NamedTuple):
-    """How many jobs a cluster has; `largest_job_id` is 0 when none."""
+    """How many jobs a cluster has; `largest_job_id` is 0 when it has none."""
 
-    count: int
+    number: int
     largest_job_id: int
 
 
@@ -51,8 +51,9 @@ def analyze(conn: Connection) -> None:
 
 def count_cluster(conn: Connection, cluster: str) -> ClusterJobs:
     """Count the jobs of a cluster."""
-    count, largest = conn.execute(_SQL["count_cluster"], {"cluster": cluster}).fetchone() or (0, 0)
-    return ClusterJobs(count, largest or 0)
+    row = conn.execute(_SQL["count_cluster"], {"cluster": cluster}).fetchone()
+    assert row is not None
+    return ClusterJobs(*row)
 
 
 def _reserve_ids(conn: Connection, count: int) -> list[int]:

@@ -59,7 +59,9 @@ def retry(registry: Registry) -> Iterator[Job]:
     """Archive every stopped job that is not archived yet; yield each with its new status.
 
     Safe at any time and several at once: a job is archived under its row's lock.
+    Raises ArchiveError when there is no archive to write to.
     """
+    writer.prepare(registry.archive_root)
     after_id = 0
     while True:
         with registry.database.statement() as conn:

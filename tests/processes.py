@@ -1,0 +1,73 @@
+"""Starting the real thing: gunicorn on a free port."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running gunicorn; `url` is its jobs' address."""
+
+    pid: int
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Return the address of the jobs."""
+        return f"http://127.0.0.1:{self.port}/api/jobs"
+
+    def workers(self) -> list[int]:
+        """Return the process ids of the workers."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
+        return [int(pid) for pid in children.split()]
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, seconds: float = 30) -> None:
+    """Return when something answers at a URL."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=seconds):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+@contextmanager
+def gunicorn(settings: Mapping[str, str], directory: Path, workers: int = 4) -> Iterator[Service]:
+    """Serve with gunicorn as a site does, settings given by the environment."""
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "--workers", str(workers)]
+    command += ["--bind", f"127.0.0.1:{port}", "--no-control-socket", "ccapi.app:application()"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CCAPI_")}
+    log = directory / "gunicorn.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=directory, env={**kept, **settings}, stdout=output, stderr=output
+        )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/api/openapi.json")
+        yield Service(process.pid, port)
+    finally:
+        process.terminate()
+        process.wait(30)

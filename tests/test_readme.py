@@ -1,0 +1,135 @@
+"""Every command that the README shows is run, and every answer compared."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ccapi.embedded import PrivatePostgres
+from tests.processes import free_port, wait_for
+
+ROOT = Path(__file__).resolve().parent.parent
+_BLOCK = re.compile(r"^\.\. code-block:: console\n\n((?:    .*\n|\n)+)", re.MULTILINE)
+_MARK = "=-=-= next command"
+
+
+class Step(NamedTuple):
+    """A command and the output that the README promises; `...` stands for any text."""
+
+    command: str
+    output: str
+
+
+def steps(section: str) -> list[Step]:
+    """Read the console blocks of a section's text."""
+    lines = [
+        line[4:] for block in _BLOCK.findall(section) for line in block.splitlines() if line.strip()
+    ]
+    found: list[Step] = []
+    for line in lines:
+        if line.startswith("$ "):
+            found.append(Step(line[2:], ""))
+        elif line.startswith("> "):
+            found[-1] = Step(f"{found[-1].command}\n{line[2:]}", "")
+        else:
+            found[-1] = found[-1]._replace(output=f"{found[-1].output}{line}\n")
+    return found
+
+
+def sections() -> dict[str, str]:
+    """Split the README at its headings."""
+    text = (ROOT / "README.rst").read_text("utf-8")
+    parts = re.split(r"^(.+)\n=+\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def run(commands: list[Step], directory: Path, environment: dict[str, str]) -> list[str]:
+    """Run commands in one shell, as a reader pastes them, and return each one's output."""
+    script = "".join(f"{step.command}\necho '{_MARK}'\n" for step in commands)
+    done = subprocess.run(
+        ["bash", "-c", f"exec 2>&1\n{script}kill %1 2>/dev/null; wait"],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.stdout.split(f"{_MARK}\n")[:-1]
+
+
+def assert_promised(commands: list[Step], outputs: list[str]) -> None:
+    """Compare what was printed with what the README shows."""
+    assert len(outputs) == len(commands), outputs
+    for step, output in zip(commands, outputs, strict=True):
+        pattern = re.escape(step.output.rstrip("\n")).replace(r"\.\.\.", r"[^\n]*?")
+        # Column widths follow the values that "..." stands for.
+        pattern = re.sub(r"(\\ )+", " +", pattern)
+        # curl ends its output without a new line.
+        assert re.fullmatch(f"{pattern}\n?", output), f"$ {step.command}\n{output}"
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CCAPI_")}
+    return {**kept, "PATH": path}
+
+
+@pytest.fixture
+def demo(tmp_path: Path, environment: dict[str, str]) -> Iterator[int]:
+    """Run the demo as `make demo` does, on a free port."""
+    port = free_port()
+    process = subprocess.Popen(
+        ["ccapi", "demo", "--bind", f"127.0.0.1:{port}"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for(f"http://127.0.0.1:{port}/api/openapi.json")
+    yield port
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+
+
+def test_the_life_of_a_job_is_as_shown(
+    demo: int, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    commands = steps(sections()["The life of a job"])
+    commands = [Step(step.command.replace(":8080", f":{demo}"), step.output) for step in commands]
+    assert_promised(commands, run(commands, tmp_path, environment))
+
+
+def test_installation_settings_tokens_and_archive_are_as_shown(
+    postgres: PrivatePostgres, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """`createdb` and the default URL lead to the tests' server by libpq's variables."""
+    port = free_port()
+    told = sections()
+    text = "".join(told[name] for name in ("On a site's PostgreSQL", "Settings", "Tokens"))
+    commands = [
+        Step(step.command.replace(":8081", f":{port}"), step.output)
+        for step in steps(text + told["The archive"])
+        if not step.command.startswith("createdb")
+    ]
+    (tmp_path / "config.example.toml").write_bytes((ROOT / "config.example.toml").read_bytes())
+    url = create_database(postgres)
+    outputs = run(commands, tmp_path, {**environment, "CCAPI_DATABASE_URL": url})
+    assert_promised(commands, outputs)
+
+
+def create_database(postgres: PrivatePostgres) -> str:
+    """Do what the README's createdb does, on the tests' server."""
+    name = f"site_{time.monotonic_ns()}"
+    import psycopg  # noqa: PLC0415 - only here
+
+    with psycopg.connect(postgres.url, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
+    return postgres.database_url(name)

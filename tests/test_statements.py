@@ -1,0 +1,64 @@
+"""How many SQL statements a request costs, besides BEGIN and COMMIT."""
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ccapi.config import Config
+from ccapi.model.token import Role
+from ccapi.repository.database import Database, Limits
+from tests import conftest
+from tests.client import Client, job
+
+TAGS = [{"type": "Debug", "name": f"Testjob {n}"} for n in range(5)]
+STATISTICS = {f"metric_{n}": {"unit": "W", "avg": 2, "min": 1, "max": 3} for n in range(5)}
+
+# What libpq's trace shows of a statement that the client sends: prepared or not, or simple.
+_SENT = re.compile(r'^.*\tF\t\d+\t(?:(Execute)|Query\t "(.*?)")', re.MULTILINE)
+_NOT_COUNTED = {"BEGIN", "COMMIT", ""}
+
+
+@pytest.fixture
+def single(config: Config, database: Database) -> Iterator[Database]:
+    """Pool one connection only, so that its trace shows everything."""
+    del database
+    pool = Database(config.database.url, Limits(pool_size=1))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def admin(config: Config, single: Database) -> Client:
+    return conftest.client(conftest.serve(config, single), single, Role.ADMIN)
+
+
+def count(database: Database, request: Callable[[], Any]) -> int:
+    """Count the statements that the pool's only connection sends during a request."""
+    with tempfile.TemporaryFile() as trace:
+        with database.statement() as conn:
+            conn.pgconn.trace(trace.fileno())
+        request()
+        with database.statement() as conn:
+            conn.pgconn.untrace()
+        trace.seek(0)
+        found = _SENT.findall(trace.read().decode())
+    return sum(1 for executed, simple in found if executed or simple not in _NOT_COUNTED)
+
+
+def test_listing_25_jobs_takes_one_statement_and_one_for_the_token(
+    admin: Client, single: Database
+) -> None:
+    for number in range(1, 26):
+        admin.start(jobId=number, tags=TAGS, statistics=STATISTICS)
+    assert count(single, lambda: admin.list("items-per-page=25")) == 2
+
+
+def test_starting_a_job_takes_two_statements_and_one_for_the_token(
+    admin: Client, single: Database
+) -> None:
+    admin.list()
+    body = job(tags=TAGS, statistics=STATISTICS)
+    assert count(single, lambda: admin.send("POST", "/start_job/", body)) == 3
