@@ -1,6 +1,7 @@
 """The blueprint of the contract's operations: how one is declared, and what it documents."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -32,6 +33,33 @@ _ERRORS = {
 _ID_DIGITS = 40
 
 
+@dataclass(frozen=True, kw_only=True)
+class Documented:
+    """What the document says of an operation, beyond its docstring, body and query.
+
+    `answer` is the status, schema and description of a success.
+    """
+
+    group: str
+    answer: tuple[int, Schema, str]
+    errors: tuple[int, ...]
+    body: str = ""
+    consumes: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """Return the operation's part of the document."""
+        status, schema, description = self.answer
+        responses: dict[int, Any] = {status: {"description": description, "schema": schema}}
+        for error in self.errors:
+            responses[error] = {"description": _ERRORS[error], "schema": ErrorResponse}
+        facts: dict[str, Any] = {
+            "responses": responses,
+            "security": [{"ApiKeyAuth": []}],
+            "produces": _JSON,
+        }
+        return {**facts, "consumes": _JSON} if self.consumes else facts
+
+
 class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships no types
     """Operations that check the token first, then the path, then query and body."""
 
@@ -42,54 +70,33 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships n
         rule: str,
         method: str,
         role: Role,
+        documented: Documented,
         *,
-        also: str | None = None,
         body: Schema | None = None,
-        body_description: str = "",
         query: Schema | None = None,
-        consumes_json: bool = True,
-        answers: tuple[int, Schema, str],
-        errors: tuple[int, ...],
-        group: str,
+        also: str | None = None,
     ) -> Callable[[View], View]:
-        """Declare an operation: its route, who may call it, what it takes and answers.
+        """Declare an operation: its route, who may call it, and what it takes.
 
-        `also` names a second method that clients in the field use; the document shows
-        the contract's only. The view gets the checked body or query first, `id` as a
-        keyword.
+        The view gets the checked body or query first, and the path's integers by name.
+        `also` is a second method that clients in the field use; the document shows the
+        contract's only.
         """
-        status, schema, description = answers
-        documented = {
-            "responses": _responses(status, schema, description, errors),
-            "security": [{"ApiKeyAuth": []}],
-            "produces": _JSON,
-        }
-        if body is not None and consumes_json:
-            documented["consumes"] = _JSON
 
         def decorate(view: View) -> View:
             if body is not None:
-                view = self.arguments(body, description=body_description)(view)
+                view = self.arguments(body, description=documented.body)(view)
             if query is not None:
                 view = self.arguments(query, location="query")(view)
             view = requires(role)(_checked_address(view, takes_query=query is not None))
-            view = self.doc(**documented)(view)
-            self.add_url_rule(rule, view_func=view, methods=[method], tags=[group])
+            view = self.doc(**documented.facts())(view)
+            self.add_url_rule(rule, view_func=view, methods=[method], tags=[documented.group])
             if also is not None:
                 endpoint = f"{view.__name__}_{also.lower()}"
                 FlaskBlueprint.add_url_rule(self, rule, endpoint, view, methods=[also])
             return view
 
         return decorate
-
-
-def _responses(
-    status: int, schema: Schema, description: str, errors: tuple[int, ...]
-) -> dict[int, Any]:
-    responses: dict[int, Any] = {status: {"description": description, "schema": schema}}
-    for error in errors:
-        responses[error] = {"description": _ERRORS[error], "schema": ErrorResponse}
-    return responses
 
 
 def _checked_address(

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response
 
 from ccapi.api import listing, schemas
-from ccapi.api.blueprint import Blueprint
+from ccapi.api.blueprint import Blueprint, Documented
 from ccapi.api.representation import answer, job_meta, job_with_timestamp, now
 from ccapi.api.state import registry
 from ccapi.errors import InvalidInput
@@ -24,10 +24,12 @@ _REMOVE = "remove"
     "/",
     "GET",
     Role.READER,
+    Documented(
+        group=_QUERY,
+        answer=(200, schemas.GetJobsApiResponse(), "The jobs of the page"),
+        errors=(400, 401, 403, 500),
+    ),
     query=schemas.ListQuery(),
-    answers=(200, schemas.GetJobsApiResponse(), "The jobs of the page"),
-    errors=(400, 401, 403, 500),
-    group=_QUERY,
 )
 def list_jobs(query: dict[str, Any]) -> Response:
     """List jobs, the latest first.
@@ -42,12 +44,15 @@ def list_jobs(query: dict[str, Any]) -> Response:
     "/start_job/",
     "POST",
     Role.WRITER,
-    also="PUT",
+    Documented(
+        group=_CHANGE,
+        answer=(201, schemas.StartJobApiResponse(), "The job is registered"),
+        errors=(400, 401, 403, 422, 500),
+        body="The job that starts",
+        consumes=True,
+    ),
     body=schemas.JobMeta(),
-    body_description="The job that starts",
-    answers=(201, schemas.StartJobApiResponse(), "The job is registered"),
-    errors=(400, 401, 403, 422, 500),
-    group=_CHANGE,
+    also="PUT",
 )
 def start_job(job: NewJob) -> Response:
     """Register a job as running.
@@ -62,13 +67,14 @@ def start_job(job: NewJob) -> Response:
     "/stop_job/",
     "POST",
     Role.WRITER,
-    also="PUT",
+    Documented(
+        group=_CHANGE,
+        answer=(200, schemas.JobMeta(), "The stopped job"),
+        errors=(400, 401, 403, 404, 422, 500),
+        body="Which job ended, when and how; jobId is needed here",
+    ),
     body=schemas.StopJobApiRequest(),
-    body_description="Which job ended, when and how; jobId is needed here",
-    consumes_json=False,
-    answers=(200, schemas.JobMeta(), "The stopped job"),
-    errors=(400, 401, 403, 404, 422, 500),
-    group=_CHANGE,
+    also="PUT",
 )
 def stop_job(stop: dict[str, Any]) -> Response:
     """Stop the job that the body describes, and archive it.
@@ -88,12 +94,15 @@ def stop_job(stop: dict[str, Any]) -> Response:
     "/stop_job/<id>",
     "POST",
     Role.WRITER,
-    also="PUT",
+    Documented(
+        group=_CHANGE,
+        answer=(200, schemas.JobMeta(), "The stopped job"),
+        errors=(400, 401, 403, 404, 422, 500),
+        body="When the job ended and how",
+        consumes=True,
+    ),
     body=schemas.StopJobApiRequest(),
-    body_description="When the job ended and how",
-    answers=(200, schemas.JobMeta(), "The stopped job"),
-    errors=(400, 401, 403, 404, 422, 500),
-    group=_CHANGE,
+    also="PUT",
 )
 def stop_job_by_id(stop: dict[str, Any], *, id: int) -> Response:  # noqa: A002 - the contract's name
     """Stop the job with a database id, and archive it.
@@ -108,12 +117,15 @@ def stop_job_by_id(stop: dict[str, Any], *, id: int) -> Response:  # noqa: A002 
     "/tag_job/<id>",
     "POST",
     Role.WRITER,
-    also="PATCH",
+    Documented(
+        group=_CHANGE,
+        answer=(200, schemas.Job(), "The tagged job"),
+        errors=(400, 401, 404, 500),
+        body="The tags to add",
+        consumes=True,
+    ),
     body=schemas.ApiTag(many=True),
-    body_description="The tags to add",
-    answers=(200, schemas.Job(), "The tagged job"),
-    errors=(400, 401, 404, 500),
-    group=_CHANGE,
+    also="PATCH",
 )
 def tag_job(tags: list[Tag], *, id: int) -> Response:  # noqa: A002 - the contract's name
     """Add tags to the job with a database id.
@@ -128,11 +140,14 @@ def tag_job(tags: list[Tag], *, id: int) -> Response:  # noqa: A002 - the contra
     "/delete_job/",
     "DELETE",
     Role.ADMIN,
+    Documented(
+        group=_REMOVE,
+        answer=(200, schemas.DeleteJobApiResponse(), "The job is deleted"),
+        errors=(400, 401, 403, 404, 422, 500),
+        body="Which job to delete",
+        consumes=True,
+    ),
     body=schemas.DeleteJobApiRequest(),
-    body_description="Which job to delete",
-    answers=(200, schemas.DeleteJobApiResponse(), "The job is deleted"),
-    errors=(400, 401, 403, 404, 422, 500),
-    group=_REMOVE,
 )
 def delete_job(body: dict[str, Any]) -> Response:
     """Delete the job that the body describes from the database.
@@ -147,9 +162,11 @@ def delete_job(body: dict[str, Any]) -> Response:
     "/delete_job/<id>",
     "DELETE",
     Role.ADMIN,
-    answers=(200, schemas.DeleteJobApiResponse(), "The job is deleted"),
-    errors=(400, 401, 403, 404, 422, 500),
-    group=_REMOVE,
+    Documented(
+        group=_REMOVE,
+        answer=(200, schemas.DeleteJobApiResponse(), "The job is deleted"),
+        errors=(400, 401, 403, 404, 422, 500),
+    ),
 )
 def delete_job_by_id(*, id: int) -> Response:  # noqa: A002 - the contract's name
     """Delete the job with a database id from the database.
@@ -164,9 +181,11 @@ def delete_job_by_id(*, id: int) -> Response:  # noqa: A002 - the contract's nam
     "/delete_job_before/<ts>",
     "DELETE",
     Role.ADMIN,
-    answers=(200, schemas.DeleteJobApiResponse(), "The jobs are deleted"),
-    errors=(400, 401, 403, 404, 422, 500),
-    group=_REMOVE,
+    Documented(
+        group=_REMOVE,
+        answer=(200, schemas.DeleteJobApiResponse(), "The jobs are deleted"),
+        errors=(400, 401, 403, 404, 422, 500),
+    ),
 )
 def delete_job_before(*, ts: int) -> Response:
     """Delete every job that started before a time from the database.

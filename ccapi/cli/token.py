@@ -14,7 +14,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LONGEST_DAYS = 36_500
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[timedelta]):
     """A length of time such as 90d; units s, m, h, d and w."""
 
     name = "duration"

@@ -17,7 +17,8 @@ def delete(registry: Registry, wanted: JobSelection) -> int:
     """
     with registry.database.transaction() as conn:
         match = selection.require_single(selection.find(conn, wanted), "jobs")
-        jobs.delete(conn, match.id)
+        if not jobs.delete(conn, match.id):
+            raise NoMatchingJob(f"finding job failed: {match} was deleted meanwhile")
     return match.id
 
 

@@ -20,17 +20,13 @@ from tests.conftest import client, serve
 _LIMIT = 2000
 _TOO_DEEP = 100_000
 
-takes_a_body = pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        pytest.param("POST", "/start_job/", id="start"),
-        pytest.param("POST", "/stop_job/", id="stop"),
-        pytest.param("POST", "/stop_job/1", id="stop by id"),
-        pytest.param("POST", "/tag_job/1", id="tag"),
-        pytest.param("DELETE", "/delete_job/", id="delete"),
-    ],
+TAKE_A_BODY = (
+    ("POST", "/start_job/"),
+    ("POST", "/stop_job/"),
+    ("POST", "/stop_job/1"),
+    ("POST", "/tag_job/1"),
+    ("DELETE", "/delete_job/"),
 )
-
 UNREADABLE = {
     "nothing": b"",
     "white space": b" \n",
@@ -58,21 +54,21 @@ UNREADABLE = {
 }
 
 
-@takes_a_body
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_body_that_is_no_json_is_refused(
-    admin: Client, database: Database, method: str, path: str, body: bytes
+def test_a_body_that_is_no_json_is_refused_by_every_operation(
+    admin: Client, database: Database, body: bytes
 ) -> None:
-    assert_error(admin.send(method, path, body), 400, "body")
+    for method, path in TAKE_A_BODY:
+        assert_error(admin.send(method, path, body), 400, "body")
     assert_nothing_written(database)
 
 
-@takes_a_body
 @pytest.mark.parametrize("body", [b"null", b'"text"', b"1", b"true", b"[[]]", b'["text"]', b"[1]"])
-def test_a_body_that_is_no_object_or_array_of_objects_is_refused(
-    admin: Client, database: Database, method: str, path: str, body: bytes
+def test_a_body_that_is_no_object_or_array_of_objects_is_refused_by_every_operation(
+    admin: Client, database: Database, body: bytes
 ) -> None:
-    assert_error(admin.send(method, path, body), 400, "must be an")
+    for method, path in TAKE_A_BODY:
+        assert_error(admin.send(method, path, body), 400, "must be an")
     assert_nothing_written(database)
 
 
@@ -156,7 +152,7 @@ def test_a_field_of_a_job_that_is_wrong_is_refused_by_name(
     for value in WRONG_IN_A_START[field]:
         response = writer.send("POST", "/start_job/", job(**{field: value}))
         assert_error(response, 400)
-        wrong = rf"^{field}[\w.\\]*: (must|is required)"
+        wrong = rf"^{field}[^:]*: (must|is required)"
         assert re.match(wrong, response.get_json()["error"]), (value, response.text)
     assert_nothing_written(database)
 
@@ -173,9 +169,21 @@ def _tag(field: str, value: Any) -> dict[str, Any]:
     return {"tags": [{"type": "a", "name": "b", field: value}]}
 
 
-_NO_HOST = ("", 5, None, [], "a/b", "a b", "f[1-2]", "größe", "a\0", "a\n", "x" * 256)
-_NO_THREADS = ("0", 0, {}, [-1], ["0"], [0.0], [True], [None], [[]], [0, 2**63])
-_NO_METRIC = ("1", True, [], {}, -1, -0.5, 2**63, 2**64)
+_NO_HOST: tuple[Any, ...] = (
+    "",
+    5,
+    None,
+    [],
+    "a/b",
+    "a b",
+    "f[1-2]",
+    "größe",
+    "a\0",
+    "a\n",
+    "x" * 256,
+)
+_NO_THREADS: tuple[Any, ...] = ("0", 0, {}, [-1], ["0"], [0.0], [True], [None], [[]], [0, 2**63])
+_NO_METRIC: tuple[Any, ...] = ("1", True, [], {}, -1, -0.5, 2**63, 2**64)
 _NO_LABEL = ("", "x" * 256, None, *_NO_TEXT)
 WRONG_WITHIN: dict[str, tuple[Callable[[str, Any], dict[str, Any]], tuple[Any, ...]]] = {
     "resources.0.hostname": (_resource, _NO_HOST),
@@ -266,7 +274,8 @@ def test_null_does_not_narrow_the_choice_of_the_job_to_stop(writer: Client) -> N
 )
 def test_a_deletion_with_a_wrong_field_is_refused_by_name(admin: Client, field: str) -> None:
     admin.start()
-    for value in (0, -1, "", "a/b", 1.0, True, [], {}, 2**63):
+    wrong: tuple[Any, ...] = (0, -1, "", "a/b", 1.0, True, [], {}, 2**63)
+    for value in wrong:
         body = {"jobId": 123000, field: value}
         assert_error(admin.send("DELETE", "/delete_job/", body), 400, f"{field}: ")
     assert len(admin.list()) == 1

@@ -3,6 +3,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ META_DATA = {"jobName": "a simulation", "jobScript": "#!/bin/sh\ntrue\n"}
 STATISTICS = {"flops_any": {"unit": "GF/s", "avg": 2.5, "min": 0.0, "max": 10.0}}
 
 Break = Callable[[Path], object]
+
+
+def archive_failures() -> float:
+    [metric] = metrics.ARCHIVE_FAILURES.collect()
+    return metric.samples[0].value
 
 
 def stop_by_id(client: Client, id_: int, **overrides: Any) -> Any:
@@ -262,9 +268,8 @@ def test_of_concurrent_stops_one_succeeds(writer: Client, *, by_id: bool) -> Non
     path = f"/stop_job/{id_}" if by_id else "/stop_job/"
     states = [FINAL_STATES[number % 7] for number in range(12)]
     responses = at_once(
-        [lambda state=state: writer.twin().send("POST", path, stop(jobState=state))
-         for state in states]
-    )  # fmt: skip
+        [partial(writer.twin().send, "POST", path, stop(jobState=state)) for state in states]
+    )
     assert sorted(response.status_code for response in responses) == [200] + 11 * [422]
     winner = next(response for response in responses if response.status_code == 200)
     [stopped] = writer.list()
@@ -297,12 +302,12 @@ def test_a_stop_succeeds_although_archiving_fails(
 ) -> None:
     id_ = writer.start()
     break_archive(registry.archive_root)
-    failures = metrics.ARCHIVE_FAILURES.collect()[0].samples[0].value
+    failures = archive_failures()
     stopped = writer.stop()
     assert (stopped["jobState"], stopped["monitoringStatus"]) == ("completed", 2)
     [shown] = writer.list()
     assert (shown["jobState"], shown["monitoringStatus"]) == ("completed", 2)
-    assert metrics.ARCHIVE_FAILURES.collect()[0].samples[0].value == failures + 1
+    assert archive_failures() == failures + 1
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "123000" in record.getMessage()
     assert f"id {id_}" in record.getMessage()
@@ -335,11 +340,13 @@ def test_the_stop_is_committed_before_the_archive_is_touched(
     assert writer.list()[0]["monitoringStatus"] == 3
 
 
-def test_a_stop_survives_a_crash_while_the_job_is_archived(writer: Client) -> None:
+def test_a_stop_survives_a_crash_while_the_job_is_archived(
+    writer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writer.start()
     child = os.fork()
     if child == 0:
-        os.fsync = lambda _descriptor: os.kill(os.getpid(), signal.SIGKILL)
+        monkeypatch.setattr(os, "fsync", lambda _: os.kill(os.getpid(), signal.SIGKILL))
         writer.twin().stop()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL

@@ -206,7 +206,7 @@ class TestEnding:
             demo.process.kill()
             assert eventually(lambda: not any(map(is_alive, processes)), seconds=3)
 
-    def test_while_it_makes_jobs_up_keeps_what_is_there(self, place: Path) -> None:
+    def test_before_it_serves_is_as_orderly(self, place: Path) -> None:
         with Demo(place / "home", ("--jobs", "1000000")) as demo:
             assert eventually(lambda: len(demo.processes()) > 3, seconds=10)
             processes = demo.processes()
@@ -223,6 +223,15 @@ class TestEnding:
             demo.process.communicate(timeout=10)
             assert demo.process.returncode == 1
             assert eventually(lambda: not any(map(is_alive, processes)), seconds=3)
+
+    def test_is_at_once_when_the_web_server_does_not_start(
+        self, place: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "gunicorn.py").write_text("raise SystemExit(3)")
+        modules = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+        with Demo(place / "home", environment=modules) as demo:
+            output, _ = demo.process.communicate(timeout=10)
+        assert (demo.process.returncode, output) == (1, "")
 
 
 class TestAddress:

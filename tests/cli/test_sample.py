@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import pytest
 
-from ccapi.archive import layout
 from ccapi.cli import sample
 from ccapi.model.job import JobState
 from ccapi.repository.bulk import RecordedJob
@@ -56,7 +55,7 @@ def test_most_are_completed_and_each_state_occurs(jobs: Jobs) -> None:
 def test_running_ones_are_few_and_have_time_left(jobs: Jobs) -> None:
     now_running = running(jobs)
     assert 0 < len(now_running) <= 0.02 * len(jobs)
-    for _, job in ((one, one.job) for one in now_running):
+    for job in (one.job for one in now_running):
         assert job.start_time < NOW < job.start_time + (job.walltime or 0)
         assert job.monitoring_status == 1
         assert job.statistics is None

@@ -1,0 +1,284 @@
+"""Every error, whoever raises it: one body, the right status and headers, no internals."""
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from ccapi.app import create_app
+from ccapi.config import Config
+from ccapi.config import Database as DatabaseSettings
+from ccapi.repository import jobs
+from ccapi.repository.database import Database, Limits
+from tests.client import START, Client, assert_error, assert_nothing_written, count, job, stop
+
+_TAGS = [{"type": "a", "name": "b"}]
+# A request that every operation would serve, were it not for the failure of a test.
+REQUESTS: dict[str, tuple[str, str, Any]] = {
+    "list": ("GET", "/", None),
+    "long list": ("GET", "/?items-per-page=100000", None),
+    "start": ("POST", "/start_job/", job(jobId=5)),
+    "stop": ("POST", "/stop_job/", stop()),
+    "stop by id": ("POST", "/stop_job/{id}", stop()),
+    "tag": ("POST", "/tag_job/{id}", _TAGS),
+    "delete": ("DELETE", "/delete_job/", {"jobId": 123000}),
+    "delete by id": ("DELETE", "/delete_job/{id}", None),
+    "delete before": ("DELETE", f"/delete_job_before/{START + 1}", None),
+}
+every_request = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/api",
+        "/api/",
+        "/api/jobs/nothing",
+        "/api/jobs/stop_job/1/2",
+        "/api/jobs/tag_job/",
+        "/api/jobs//start_job/",
+        "/api/docs/static/nothing.js",
+        "/api/{jobs}/%s%00",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_unknown_path_is_404(app: Flask, method: str, path: str) -> None:
+    assert_error(app.test_client().open(path, method=method), 404, "nothing at", "openapi.json")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "", None, 200),
+        ("POST", "/start_job", job(), 201),
+        ("PUT", "/start_job", job(), 201),
+        ("POST", "/stop_job", stop(), 200),
+        ("PUT", "/stop_job", stop(), 200),
+        ("DELETE", "/delete_job", {"jobId": 123000}, 200),
+    ],
+)
+def test_a_path_whose_slash_was_forgotten_is_served_with_its_body(
+    admin: Client, method: str, path: str, body: Any, status: int
+) -> None:
+    if "start" not in path:
+        admin.start()
+    response = admin.send(method, path, body)
+    assert response.status_code == status, response.text
+    assert response.history == ()
+
+
+WRONG_METHODS = {
+    "list": ("DELETE", "/", {"GET"}),
+    "start": ("GET", "/start_job/", {"POST", "PUT"}),
+    "start, PATCH": ("PATCH", "/start_job/", {"POST", "PUT"}),
+    "stop": ("DELETE", "/stop_job/", {"POST", "PUT"}),
+    "stop by id": ("PATCH", "/stop_job/1", {"POST", "PUT"}),
+    "tag": ("PUT", "/tag_job/1", {"POST", "PATCH"}),
+    "delete": ("POST", "/delete_job/", {"DELETE"}),
+    "delete by id": ("GET", "/delete_job/1", {"DELETE"}),
+    "delete before": ("POST", "/delete_job_before/1", {"DELETE"}),
+    "unknown method": ("BREW", "/start_job/", {"POST", "PUT"}),
+    "start, slash forgotten": ("GET", "/start_job", {"POST", "PUT"}),
+    "stop, slash forgotten": ("GET", "/stop_job", {"POST", "PUT"}),
+    "delete, slash forgotten": ("GET", "/delete_job", {"DELETE"}),
+    "list, slash forgotten": ("POST", "", {"GET"}),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "allowed"), WRONG_METHODS.values(), ids=WRONG_METHODS)
+def test_a_wrong_method_is_405_with_those_that_are_right(
+    admin: Client, method: str, path: str, allowed: set[str]
+) -> None:
+    response = admin.send(method, path)
+    assert_error(response, 405, method, path)
+    assert set(response.allow) - {"HEAD", "OPTIONS"} == allowed
+
+
+def test_every_answer_names_its_request(admin: Client) -> None:
+    answers = [
+        admin.send("GET", "/"),
+        admin.send("GET", "/?items-per-page=1000"),
+        admin.send("POST", "/start_job/", job()),
+        admin.send("POST", "/start_job/", b""),
+        admin.send("GET", "/nothing"),
+        admin.http.get("/api/openapi.json"),
+    ]
+    names = [answer.headers["X-Request-Id"] for answer in answers]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[0-9a-f]{16}", name) for name in names)
+
+
+_SECRET = "insert into jobs: line 42 of secret.py"
+
+
+@pytest.fixture
+def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError(_SECRET)
+
+    monkeypatch.setattr(jobs, "insert", fail)
+    monkeypatch.setattr(jobs, "list_page", fail)
+
+
+@pytest.mark.usefixtures("_broken")
+@pytest.mark.parametrize("name", ["start", "list", "long list"])
+def test_a_bug_tells_the_caller_nothing_but_the_request_id_under_which_the_log_has_it(
+    writer: Client, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    response = writer.send(*REQUESTS[name])
+    request_id = response.headers["X-Request-Id"]
+    assert_error(response, 500, request_id)
+    for internal in ("insert", "42", "ValueError", "Traceback", "ccapi/"):
+        assert internal not in response.text.replace(request_id, "")
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert request_id in record.getMessage()
+    assert record.exc_info is not None
+    assert _SECRET in caplog.text
+    assert "Traceback" in caplog.text
+
+
+@contextmanager
+def _served_by(app: Flask, database: Database) -> Iterator[None]:
+    """Let the app use another database."""
+    before = app.extensions["ccapi"]
+    app.extensions["ccapi"] = replace(before, database=database)
+    try:
+        yield
+    finally:
+        app.extensions["ccapi"] = before
+        database.close()
+
+
+_DOWN = {
+    "no socket": "postgresql:///ccapi?host=/nonexistent",
+    "no listener": "postgresql://127.0.0.1:1/ccapi",
+}
+_SHORT = Limits(connect_timeout=1, pool_timeout=0.1)
+
+
+@every_request
+def test_without_a_database_every_operation_is_503_with_retry_after(
+    app: Flask, admin: Client, request_: tuple[str, str, Any]
+) -> None:
+    method, path, body = request_
+    with _served_by(app, Database(_DOWN["no socket"], _SHORT)):
+        response = admin.send(method, path.format(id=1), body)
+    assert_error(response, 503, "database", "try again")
+    assert int(response.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("url", _DOWN.values(), ids=_DOWN)
+def test_a_database_that_is_down_is_logged_and_not_explained_to_the_caller(
+    app: Flask, admin: Client, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with _served_by(app, Database(url, _SHORT)):
+        response = admin.send("GET", "/")
+    assert_error(response, 503)
+    assert "nonexistent" not in response.text
+    assert "127.0.0.1" not in response.text
+    assert f"request {response.headers['X-Request-Id']}" in caplog.text
+
+
+def test_a_database_that_does_not_exist_is_503(app: Flask, admin: Client, config: Config) -> None:
+    elsewhere = config.database.url.replace("/ccapi?", "/nothing?")
+    with _served_by(app, Database(elsewhere, _SHORT)):
+        assert_error(admin.send("GET", "/"), 503)
+
+
+def test_the_service_recovers_when_the_database_is_back(app: Flask, admin: Client) -> None:
+    with _served_by(app, Database(_DOWN["no socket"], _SHORT)):
+        assert_error(admin.send("GET", "/"), 503)
+    assert admin.list() == []
+
+
+def test_the_service_starts_and_answers_while_the_database_is_down(config: Config) -> None:
+    settings = DatabaseSettings(url=_DOWN["no socket"], connect_timeout=1, pool_timeout=0.1)
+    app = create_app(replace(config, database=settings))
+    response = app.test_client().get("/api/jobs/", headers={"X-Auth-Token": "ccapi_" + "x" * 43})
+    assert_error(response, 503)
+    app.extensions["ccapi"].database.close()
+
+
+_IMPATIENT = {
+    "statement": (Limits(statement_timeout=0.15, lock_timeout=10), "statement timeout"),
+    "lock": (Limits(statement_timeout=10, lock_timeout=0.15), "lock timeout"),
+}
+
+
+@pytest.mark.parametrize("limit", _IMPATIENT)
+@every_request
+def test_a_database_that_does_not_answer_in_time_is_503_and_nothing_changes(
+    app: Flask,
+    admin: Client,
+    config: Config,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+    request_: tuple[str, str, Any],
+    limit: str,
+) -> None:
+    method, path, body = request_
+    id_ = admin.start()
+    limits, reason = _IMPATIENT[limit]
+    before = admin.list()
+    with (
+        _served_by(app, Database(config.database.url, limits)),
+        database.session() as conn,
+        conn.transaction(),
+    ):
+        conn.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        response = admin.send(method, path.format(id=id_), body)
+        waited = time.monotonic() - began
+    assert_error(response, 503)
+    assert "Retry-After" in response.headers
+    assert waited < 3
+    assert reason in caplog.text
+    assert reason not in response.text
+    assert admin.list()[0]["jobState"] == before[0]["jobState"]
+    assert count(database, "jobs") == 1
+    assert count(database, "tags") == 0
+
+
+def test_a_request_that_finds_no_free_connection_is_503(
+    app: Flask, admin: Client, config: Config
+) -> None:
+    crowded = Database(config.database.url, Limits(pool_size=1, pool_timeout=0.1))
+    with _served_by(app, crowded), crowded.statement():
+        assert_error(admin.send("GET", "/"), 503)
+
+
+def test_a_connection_that_the_server_ended_is_replaced_unnoticed(
+    app: Flask, admin: Client, config: Config, database: Database
+) -> None:
+    single = Database(config.database.url, Limits(pool_size=1))
+    with _served_by(app, single):
+        assert admin.list() == []
+        with single.statement() as conn:
+            pid = conn.info.backend_pid
+        with database.session() as conn:
+            conn.execute("SELECT pg_terminate_backend(%s, 1000)", [pid])
+        assert admin.list() == []
+
+
+@pytest.mark.parametrize("host", ["a{b}c", "{0}", "%s", "a b", "é"])
+def test_a_strange_host_header_is_no_bug(app: Flask, host: str) -> None:
+    response = app.test_client().get("/api/jobs/", headers={"Host": host})
+    assert_error(response, response.status_code)
+    assert response.status_code in {400, 401}
+
+
+def test_an_error_writes_nothing(admin: Client, database: Database) -> None:
+    for path in ("/stop_job/1", "/tag_job/1"):
+        assert admin.send("POST", path, _TAGS if "tag" in path else stop()).status_code in {
+            404,
+            422,
+        }
+    assert_nothing_written(database)

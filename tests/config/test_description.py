@@ -1,0 +1,71 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from ccapi.config import Config, describe, load
+from tests.config.support import (
+    EXAMPLE,
+    FRITZ,
+    SECTIONS,
+    Settings,
+)
+
+
+def test_a_description_names_each_key_once_with_its_source(settings: Settings) -> None:
+    path = settings("[jobs]\nduplicate_window = 5" + FRITZ)
+    text = describe(load(path, {"CCAPI_LOG_LEVEL": "DEBUG"}))
+    assert "duplicate_window = 5  # file\n" in text
+    assert 'level = "DEBUG"  # environment\n' in text
+    assert "lock_timeout = 5.0  # default\n" in text
+    assert 'name = "fritz"  # file\n' in text
+    assert 'nodes = "f[0101-0103,0201]"\n' in text
+    assert text.count("level") == 1
+
+
+@pytest.mark.parametrize("clusters", ["", FRITZ, FRITZ + "[[clusters]]\nname = 'woody'"])
+def test_a_description_loads_to_the_same_settings(settings: Settings, clusters: str) -> None:
+    root = 'a "quoted" \\ ümlaut \N{SNOWMAN} \N{ROCKET}'
+    config = load(settings(clusters), {"CCAPI_ARCHIVE_ROOT": root, "CCAPI_DATABASE_POOL_SIZE": "9"})
+    assert load(settings(describe(config)), {}) == config
+
+
+def test_a_description_keeps_the_url_file_and_shows_what_it_says(settings: Settings) -> None:
+    Path("url").write_text("postgresql://u:geheim@db/x")
+    config = load(environ={"CCAPI_DATABASE_URL_FILE": "url"})
+    assert '# url = "postgresql://u:********@db/x"  # environment\n' in describe(config)
+    assert load(settings(describe(config)), {}) == config
+
+
+def test_settings_made_without_load_can_be_described() -> None:
+    assert "pool_size = 4  # default\n" in describe(Config())
+
+
+# The example
+
+
+def test_the_example_holds_the_defaults() -> None:
+    defaults = load(environ={})
+    Path("config.toml").write_bytes(EXAMPLE.read_bytes())
+    example = load(environ={})
+    assert example == defaults
+    assert {key for key, source in example.sources.items() if source == "default"} == {"clusters"}
+
+
+def test_the_commented_parts_of_the_example_are_valid(settings: Settings) -> None:
+    text = re.sub(r"^#(?=[\[a-z])", "", EXAMPLE.read_text(), flags=re.MULTILINE)
+    without_url = re.sub(r"^url = .*$", "", text, flags=re.MULTILINE)
+    Path("url").write_text("postgresql:///ccapi")
+    config = load(settings(without_url.replace("/etc/ccapi/database-url", "../url")), {})
+    assert config.clusters.names == ("fritz", "woody")
+    assert config.clusters.sub_cluster("fritz", ["f0188"]) == "main"
+
+
+def test_the_example_has_every_setting_with_its_variable() -> None:
+    text = EXAMPLE.read_text()
+    for section in SECTIONS:
+        part = text.partition(f"\n[{section}]\n")[2].partition("\n[")[0]
+        for key in vars(getattr(Config(), section)):
+            assert re.search(rf"^#?{key} = ", part, re.MULTILINE), f"{section}.{key}"
+            assert f"CCAPI_{section}_{key}\n".upper() in part
+    assert "CCAPI_CLUSTERS" in text

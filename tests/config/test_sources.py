@@ -1,0 +1,169 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from ccapi.config import Config, describe, load, masked
+from tests.config.support import (
+    SECTIONS,
+    Settings,
+    problems,
+)
+
+
+def test_without_file_and_variables_the_defaults_are_in_force(tmp_path: Path) -> None:
+    config = load(environ={})
+    defaults = Config()
+    assert config == dataclasses.replace(
+        defaults,
+        archive=dataclasses.replace(defaults.archive, root=tmp_path / "var/job-archive"),
+    )
+    assert set(config.sources.values()) == {"default"}
+
+
+def test_the_defaults_are_those_of_the_documentation() -> None:
+    config = Config()
+    assert config.server.max_body_bytes == 8 * 1024 * 1024
+    assert config.database.url == "postgresql:///ccapi"
+    assert config.database.pool_size == 4
+    assert (config.database.connect_timeout, config.database.pool_timeout) == (3, 3)
+    assert (config.database.statement_timeout, config.database.lock_timeout) == (10, 5)
+    assert config.archive.root == Path("var/job-archive")
+    assert config.jobs.duplicate_window == 60
+    assert config.log.level == "INFO"
+    assert not config.clusters
+
+
+def test_a_file_overrides_the_defaults_and_the_environment_the_file(settings: Settings) -> None:
+    path = settings("[jobs]\nduplicate_window = 5\n[database]\npool_size = 2\nlock_timeout = 1\n")
+    config = load(path, {"CCAPI_JOBS_DUPLICATE_WINDOW": "7", "CCAPI_DATABASE_POOL_TIMEOUT": "0.5"})
+    assert config.jobs.duplicate_window == 7
+    assert config.database.pool_size == 2
+    assert config.database.pool_timeout == 0.5
+    assert isinstance(config.database.lock_timeout, float)
+    assert config.sources["jobs.duplicate_window"] == "environment"
+    assert config.sources["database.pool_size"] == "file"
+    assert config.sources["log.level"] == "default"
+
+
+def test_the_file_is_the_one_passed_else_the_variables_else_config_toml(settings: Settings) -> None:
+    passed = settings("[log]\nlevel = 'DEBUG'")
+    Path("named.toml").write_text("[log]\nlevel = 'WARNING'")
+    Path("config.toml").write_text("[log]\nlevel = 'ERROR'")
+    environ = {"CCAPI_CONFIG": "named.toml"}
+    assert load(passed, environ).log.level == "DEBUG"
+    assert load(None, environ).log.level == "WARNING"
+    assert load(None, {}).log.level == "ERROR"
+
+
+def test_the_sources_do_not_count_when_configs_are_compared(settings: Settings) -> None:
+    path = settings("[log]\nlevel = 'DEBUG'")
+    assert load(path, {}) == load(environ={"CCAPI_LOG_LEVEL": "DEBUG"})
+
+
+def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load(environ={})
+    for section in SECTIONS:
+        for key, value in vars(getattr(config, section)).items():
+            variable = f"CCAPI_{section}_{key}".upper()
+            Path("url").write_text("postgresql:///x")
+            text = "url" if value is None else str(value)
+            assert load(environ={variable: text}).sources[f"{section}.{key}"] == "environment"
+
+
+@pytest.mark.parametrize("name", ["CCAPI_PG_BIN", "PATH", "ccapi_log_level", "CCAPIX"])
+def test_variables_of_others_are_left_alone(name: str) -> None:
+    assert load(environ={name: "whatever"}) == load(environ={})
+
+
+def test_a_relative_path_starts_where_it_was_set(tmp_path: Path, settings: Settings) -> None:
+    path = settings("[archive]\nroot = 'jobs'")
+    assert load(path, {}).archive.root == tmp_path / "settings/jobs"
+    assert load(path, {"CCAPI_ARCHIVE_ROOT": "jobs"}).archive.root == tmp_path / "jobs"
+    assert load(path, {"CCAPI_ARCHIVE_ROOT": "/jobs"}).archive.root == Path("/jobs")
+
+
+# The database's URL
+
+
+def test_the_url_may_be_in_a_file_of_its_own(settings: Settings) -> None:
+    path = settings("[database]\nurl_file = 'url'")
+    Path("settings/url").write_text("postgresql://db/ccapi\n")
+    config = load(path, {})
+    assert config.database.url == "postgresql://db/ccapi"
+    assert config.sources["database.url"] == "file"
+
+
+def test_url_and_url_file_override_each_other_across_sources(settings: Settings) -> None:
+    with_file = settings("[database]\nurl_file = 'does-not-exist'")
+    config = load(with_file, {"CCAPI_DATABASE_URL": "postgresql:///x"})
+    assert (config.database.url, config.database.url_file) == ("postgresql:///x", None)
+    Path("url").write_text("postgresql:///y")
+    with_url = settings("[database]\nurl = 'postgresql:///x'")
+    assert load(with_url, {"CCAPI_DATABASE_URL_FILE": "url"}).database.url == "postgresql:///y"
+
+
+def test_url_and_url_file_in_one_source_are_refused(settings: Settings) -> None:
+    both = "expected either url or url_file, got both"
+    assert problems(settings("[database]\nurl = 'a'\nurl_file = 'b'")) == [
+        f"settings/site.toml: database.url_file: {both}"
+    ]
+    assert problems(environ={"CCAPI_DATABASE_URL": "a", "CCAPI_DATABASE_URL_FILE": "b"}) == [
+        f"environment: CCAPI_DATABASE_URL_FILE: {both}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        (b"\n", "expected a line of text in UTF-8"),
+        (b"geheim\npostgresql://db", "expected a line of text in UTF-8"),
+        (b"\xff", "expected a line of text in UTF-8"),
+    ],
+)
+def test_an_unusable_url_file_is_reported(
+    tmp_path: Path, settings: Settings, content: bytes | None, reason: str
+) -> None:
+    path = settings("[database]\nurl_file = 'url'")
+    if content is not None:
+        Path("settings/url").write_bytes(content)
+    where = f"settings/site.toml: database.url_file: {tmp_path}/settings/url"
+    assert problems(path) == [f"{where}: {reason}"]
+
+
+def test_no_representation_shows_the_password(settings: Settings) -> None:
+    config = load(settings("[database]\nurl = 'postgresql://ccapi:geheim@db/ccapi'"), {})
+    assert "geheim" not in repr(config)
+    assert "geheim" not in describe(config)
+    assert 'url = "postgresql://ccapi:********@db/ccapi"  # file' in describe(config)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql:///ccapi", "postgresql:///ccapi"),
+        ("postgresql://u@h:5432/d", "postgresql://u@h:5432/d"),
+        ("postgresql://u:X@h1:1,h2:2/d", "postgresql://u:********@h1:1,h2:2/d"),
+        ("postgresql://u:X?X@[::1]:5432/d", "postgresql://u:********@[::1]:5432/d"),
+        ("postgres://h/d?password=X&a=b@c", "postgres://h/d?password=********&a=b@c"),
+        ("postgresql://h/d?a=b&sslpassword=X", "postgresql://h/d?a=b&sslpassword=********"),
+        ("host=h password=X dbname=d", "host=h password=******** dbname=d"),
+        (r"password = 'X \' X' host=h", "password = ******** host=h"),
+        (r"password=X\ X host=h", "password=******** host=h"),
+        ("password=X://X host=h", "password=******** host=h"),
+        ("host=h sslpassword='X X", "host=h sslpassword=********"),
+        ("host=h require_auth=none", "host=h require_auth=none"),
+    ],
+)
+def test_secrets_in_a_url_are_masked(url: str, shown: str) -> None:
+    assert masked(url) == shown
+
+
+@pytest.mark.parametrize("password", ["X@X", "X/X", "X?X/X", "1/X"])
+def test_a_url_that_libpq_would_read_otherwise_is_masked_as_a_whole(password: str) -> None:
+    assert masked(f"postgresql://u:{password}@h/d") == "postgresql://********"
+
+
+def test_masking_takes_no_time_on_a_hostile_url() -> None:
+    assert masked("postgresql://h/d?" + "a=" * 5000 + "&!") == "postgresql://********"

@@ -1,0 +1,180 @@
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ccapi.archive import document, layout, reader
+from ccapi.errors import ArchiveError
+from ccapi.model.job import Job, JobKey
+from ccapi.repository import jobs
+from ccapi.repository.database import Database
+from ccapi.service import archiving
+from ccapi.service.registry import Registry
+from tests.client import START, Client, at_once
+
+
+class Outage:
+    """Puts a file in the way of the cluster fritz until it ends."""
+
+    def __init__(self, root: Path) -> None:
+        self._obstacle = root / "fritz"
+        self._obstacle.write_text("in the way")
+
+    def end(self) -> None:
+        self._obstacle.unlink()
+
+
+@pytest.fixture
+def left_over(writer: Client, registry: Registry) -> list[int]:
+    """Three jobs that stopped while the archive could not be written."""
+    outage = Outage(registry.archive_root)
+    ids = [writer.start(jobId=number) for number in (1, 2, 3)]
+    for number in (1, 2, 3):
+        assert writer.stop(jobId=number)["monitoringStatus"] == 2
+    outage.end()
+    return ids
+
+
+def retry(registry: Registry) -> list[Job]:
+    return list(archiving.retry(registry))
+
+
+def archived(registry: Registry) -> set[int]:
+    return {key.job_id for key in reader.keys(registry.archive_root)}
+
+
+def statuses(client: Client) -> set[int]:
+    return {job["monitoringStatus"] for job in client.list()}
+
+
+def set_status(database: Database, id_: int, status: int) -> None:
+    with database.statement() as conn:
+        conn.execute("UPDATE jobs SET monitoring_status = %s WHERE id = %s", [status, id_])
+
+
+def test_a_retry_archives_what_is_left(
+    writer: Client, registry: Registry, left_over: list[int]
+) -> None:
+    retried = retry(registry)
+    assert [(job.id, job.monitoring_status) for job in retried] == [(id_, 3) for id_ in left_over]
+    assert archived(registry) == {1, 2, 3}
+    assert statuses(writer) == {3}
+    assert retry(registry) == []
+
+
+def test_a_retry_writes_what_the_stop_would_have_written(
+    writer: Client, registry: Registry, left_over: list[int]
+) -> None:
+    writer.send("POST", f"/tag_job/{left_over[0]}", [{"type": "Debug", "name": "Testjob"}])
+    retry(registry)
+    with registry.database.statement() as conn:
+        job = jobs.get(conn, left_over[0])
+    assert job is not None
+    path = layout.meta_path(registry.archive_root, JobKey("fritz", 1, START))
+    assert path.read_bytes() == document.encode(job)
+    assert b'"tags":[{"type":"Debug","name":"Testjob"}]' in path.read_bytes()
+
+
+def test_a_retry_finds_a_job_whose_archiving_was_cut_off(
+    writer: Client, registry: Registry, database: Database
+) -> None:
+    outage = Outage(registry.archive_root)
+    id_ = writer.start()
+    writer.stop()
+    outage.end()
+    set_status(database, id_, 1)
+    assert [job.id for job in retry(registry)] == [id_]
+    assert archived(registry) == {123000}
+
+
+def test_a_retry_leaves_running_and_unwanted_and_archived_jobs_alone(
+    writer: Client, registry: Registry
+) -> None:
+    writer.start(jobId=1)
+    for number, status in ((2, 0), (3, 1)):
+        writer.start(jobId=number, monitoringStatus=status)
+        writer.stop(jobId=number)
+    assert retry(registry) == []
+    assert archived(registry) == {3}
+
+
+def test_a_retry_that_fails_says_so_and_can_be_retried(
+    writer: Client,
+    registry: Registry,
+    left_over: list[int],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outage = Outage(registry.archive_root)
+    assert [job.monitoring_status for job in retry(registry)] == [2, 2, 2]
+    assert statuses(writer) == {2}
+    assert all(f"id {id_}" in caplog.text for id_ in left_over)
+    outage.end()
+    assert [job.monitoring_status for job in retry(registry)] == [3, 3, 3]
+
+
+def test_one_job_that_fails_does_not_keep_the_others(writer: Client, registry: Registry) -> None:
+    outage = Outage(registry.archive_root)
+    for number, cluster in enumerate(("fritz", "alex", "fritz"), 1):
+        writer.start(jobId=number, cluster=cluster)
+        writer.stop(jobId=number)
+    assert [job.monitoring_status for job in retry(registry)] == [2, 2]
+    assert archived(registry) == {2}
+    outage.end()
+    retry(registry)
+    assert archived(registry) == {1, 2, 3}
+
+
+def test_a_retry_goes_on_after_a_batch(
+    registry: Registry, left_over: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiving, "_BATCH", 2)
+    assert [job.id for job in retry(registry)] == left_over
+
+
+@pytest.mark.usefixtures("left_over")
+def test_several_retries_at_once_are_safe(writer: Client, registry: Registry) -> None:
+    results = at_once([partial(retry, registry)] * 4)
+    assert {job.monitoring_status for retried in results for job in retried} == {3}
+    assert archived(registry) == {1, 2, 3}
+    assert statuses(writer) == {3}
+
+
+def test_a_retry_passes_over_a_job_that_is_deleted_meanwhile(
+    admin: Client, registry: Registry, left_over: list[int]
+) -> None:
+    retried = archiving.retry(registry)
+    assert next(retried).id == left_over[0]
+    admin.send("DELETE", f"/delete_job/{left_over[1]}")
+    assert [job.id for job in retried] == [left_over[2]]
+    assert archived(registry) == {1, 3}
+
+
+def test_a_retry_needs_an_archive(registry: Registry, left_over: list[int]) -> None:
+    assert left_over
+    registry.archive_root.rename(registry.archive_root.with_name("former"))
+    registry.archive_root.write_text("no directory")
+    with pytest.raises(ArchiveError, match="job-archive"):
+        retry(registry)
+
+
+def waits_until_released(action: Callable[[], object], release: Callable[[], object]) -> bool:
+    """Tell whether an action is still going on until it is released."""
+    thread = threading.Thread(target=action)
+    thread.start()
+    thread.join(0.2)
+    waited = thread.is_alive()
+    release()
+    thread.join(10)
+    return waited and not thread.is_alive()
+
+
+def test_a_retry_waits_for_who_works_on_the_job(
+    registry: Registry, database: Database, left_over: list[int]
+) -> None:
+    with database.session() as conn:
+        conn.autocommit = False
+        assert jobs.lock(conn, left_over[0])
+        assert waits_until_released(partial(retry, registry), conn.commit)
+    assert archived(registry) == {1, 2, 3}

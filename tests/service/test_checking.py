@@ -1,0 +1,189 @@
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ccapi.archive import layout
+from ccapi.model.job import JobKey
+from ccapi.service import archiving, checking
+from ccapi.service.checking import Finding
+from ccapi.service.registry import Registry
+from tests.client import START, Client
+
+STATISTICS = {"mem_bw": {"unit": "GB/s", "avg": 1.5, "min": 0, "max": 1e300}}
+TAGS = [{"type": "b", "name": "2"}, {"type": "b", "name": "1"}, {"type": "ä", "name": "\U0001f600"}]
+
+
+@pytest.fixture(autouse=True)
+def _short_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "_SETTLING_SECONDS", 0.4)
+
+
+def findings(registry: Registry) -> list[Finding]:
+    return list(checking.check(registry))
+
+
+def kinds(registry: Registry) -> list[str]:
+    return [finding.kind for finding in findings(registry)]
+
+
+def meta_path(registry: Registry) -> Path:
+    return layout.meta_path(registry.archive_root, JobKey("fritz", 123000, START))
+
+
+@pytest.fixture
+def archived(admin: Client) -> int:
+    """A job that was stopped and archived."""
+    id_ = admin.start(tags=TAGS, statistics=STATISTICS, metaData={"jobScript": "exit 0"})
+    admin.stop()
+    return id_
+
+
+def test_after_a_clean_run_archive_and_database_agree(
+    writer: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "_BATCH", 3)
+    for number in range(1, 12):
+        id_ = writer.start(
+            jobId=number * 999,
+            monitoringStatus=number % 4,
+            tags=TAGS[: number % 3],
+            statistics=STATISTICS if number % 2 else {},
+            metaData={"jobName": 'quoted "é"\n'} if number % 3 else {},
+            walltime=number,
+            partition="",
+        )
+        if number != 5:
+            writer.stop(jobId=number * 999, stopTime=START + number // 6, jobState="timeout")
+        writer.send("POST", f"/tag_job/{id_}", TAGS[1:])
+    assert len(list(registry.archive_root.rglob("meta.json"))) == 8
+    assert findings(registry) == []
+
+
+def test_an_empty_archive_agrees_with_an_empty_database(registry: Registry) -> None:
+    assert findings(registry) == []
+
+
+def test_a_job_that_could_not_be_archived_is_missing(writer: Client, registry: Registry) -> None:
+    (registry.archive_root / "fritz").write_text("in the way")
+    writer.start()
+    writer.stop()
+    [finding] = findings(registry)
+    assert (finding.kind, finding.path) == ("missing", meta_path(registry))
+    assert "ccapi archive retry" in finding.reason
+    (registry.archive_root / "fritz").unlink()
+    list(archiving.retry(registry))
+    assert findings(registry) == []
+
+
+def test_an_archived_job_without_its_file_is_missing(registry: Registry, archived: int) -> None:
+    meta_path(registry).unlink()
+    missing, directory = findings(registry)
+    assert missing.kind == "missing"
+    assert missing.path == meta_path(registry)
+    assert f"id {archived}" in missing.reason
+    assert directory == Finding("broken", meta_path(registry).parent, "holds no meta.json")
+
+
+@pytest.mark.usefixtures("archived")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: b"",
+        lambda data: data[:-1],
+        lambda data: b"\0" * len(data),
+        lambda data: b"[]",
+        lambda data: data.replace(b"abcd100h", b"mallory1"),
+        lambda data: data.replace(b'"jobId":123000', b'"jobId":123001'),
+        lambda data: data.replace(b'"duration":3600', b'"duration":3601'),
+        lambda data: data.replace(b'"name":"2"', b'"name":"3"'),
+        lambda data: data.replace(b'"GB/s"', b'"MB/s"').replace(b'"G"', b'"M"'),
+        lambda data: data.replace(b"exit 0", b"exit 1"),
+    ],
+    ids=["empty", "cut off", "zeros", "no job", "user", "jobId", "duration", "tag", "unit", "script"],
+)  # fmt: skip
+def test_a_file_that_says_something_else_is_broken(
+    registry: Registry, spoil: Callable[[bytes], bytes]
+) -> None:
+    path = meta_path(registry)
+    path.write_bytes(spoil(path.read_bytes()))
+    [finding] = findings(registry)
+    assert (finding.kind, finding.path) == ("broken", path)
+
+
+@pytest.mark.parametrize("by", ["request", "id", "time"])
+def test_a_file_whose_job_was_deleted_is_orphaned(
+    admin: Client, registry: Registry, archived: int, by: str
+) -> None:
+    path = {"request": "/", "id": f"/{archived}", "time": f"_before/{START + 1}"}[by]
+    body = {"jobId": 123000} if by == "request" else None
+    assert admin.send("DELETE", f"/delete_job{path}", body).status_code == 200
+    [finding] = findings(registry)
+    assert (finding.kind, finding.path) == ("orphaned", meta_path(registry))
+
+
+@pytest.mark.usefixtures("archived")
+def test_a_file_of_another_run_is_orphaned(registry: Registry) -> None:
+    other = layout.meta_path(registry.archive_root, JobKey("fritz", 123000, START + 1))
+    other.parent.mkdir()
+    other.write_bytes(meta_path(registry).read_bytes())
+    [finding] = findings(registry)
+    assert (finding.kind, finding.path) == ("orphaned", other)
+
+
+@pytest.mark.usefixtures("archived")
+def test_a_run_directory_without_a_file_is_broken(registry: Registry) -> None:
+    empty = registry.archive_root / "alex" / "0" / "001" / "1"
+    empty.mkdir(parents=True)
+    assert findings(registry) == [Finding("broken", empty, "holds no meta.json")]
+
+
+@pytest.mark.usefixtures("archived")
+def test_files_of_other_programs_are_no_findings(registry: Registry) -> None:
+    root = registry.archive_root
+    (root / "fritz" / "cluster.json").write_text("{}")
+    (root / "lost+found").mkdir()
+    (meta_path(registry).parent / "data.json.gz").write_bytes(b"\x1f\x8b")
+    assert findings(registry) == []
+
+
+def test_each_problem_is_found_in_any_batch(
+    admin: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "_BATCH", 2)
+    for number in range(1, 8):
+        admin.start(jobId=number)
+        admin.stop(jobId=number)
+    for number in (1, 4, 7):
+        path = layout.meta_path(registry.archive_root, JobKey("fritz", number, START))
+        path.write_bytes(b"{}")
+    for number in (2, 5):
+        admin.send("DELETE", "/delete_job/", {"jobId": number})
+    assert kinds(registry) == ["broken"] * 3 + ["orphaned"] * 2
+
+
+@pytest.mark.parametrize("durable", [1, 4, 5, 6], ids="fsync {}".format)
+def test_a_request_that_is_archiving_meanwhile_is_no_finding(
+    writer: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch, durable: int
+) -> None:
+    """Whichever step is under way: directories are made, the file is written, it has its name."""
+    archives, looked_at = threading.Event(), threading.Event()
+    fsync, calls = os.fsync, iter(range(1, 100))
+
+    def slow_fsync(descriptor: int) -> None:
+        if next(calls) == durable:
+            archives.set()
+            looked_at.wait(0.3)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow_fsync)
+    writer.start()
+    stopping = threading.Thread(target=writer.twin().stop)
+    stopping.start()
+    assert archives.wait(10)
+    found = findings(registry)
+    stopping.join()
+    assert found == []
+    assert calls.__next__() > durable
