@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import cast
 
 import orjson
-from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 
 from ccapi import errors
@@ -60,10 +60,19 @@ def _answer_fact(error: errors.CcapiError) -> Response:
 
 
 def _answer_http(error: HTTPException) -> Response:
+    if isinstance(error, NotFound) and error is request.routing_exception:
+        error = _seen_with_slash(error)
     status = error.code or 500
     hint = _HINTS.get(status, error.description or "")
     kept = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
     return body(status, hint.format(path=request.path, method=request.method), kept)
+
+
+def _seen_with_slash(error: NotFound) -> HTTPException:
+    """Tell a wrong method from an unknown path where a slash was forgotten; werkzeug does not."""
+    routes = current_app.create_url_adapter(request)
+    allowed = routes.allowed_methods(f"{request.path}/") if routes else ()
+    return MethodNotAllowed(allowed) if allowed else error
 
 
 def _answer_bug(error: Exception) -> Response:

@@ -42,9 +42,12 @@ def keys(root: Path) -> Iterator[JobKey]:
 
 def incomplete(root: Path) -> Iterator[Path]:
     """Name the directories of runs that hold no meta.json: other readers trip over them."""
-    for directory in _run_directories(root):
-        if not (directory / layout.META_FILE).is_file():
-            yield directory
+    return filter(is_incomplete, _run_directories(root))
+
+
+def is_incomplete(directory: Path) -> bool:
+    """Tell whether a run's directory is there and holds no meta.json."""
+    return directory.is_dir() and not (directory / layout.META_FILE).is_file()
 
 
 def _run_directories(root: Path) -> Iterator[Path]:

@@ -2,13 +2,14 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import IsolationLevel
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -16,9 +17,11 @@ from ccapi.errors import DatabaseUnavailable
 from ccapi.repository import queries
 
 Connection = psycopg.Connection[TupleRow]
-Pool = ConnectionPool[Connection]
+RV = TypeVar("RV")
 
 _SQL = queries.load("session")
+# How much later than its own time limit the server's answer is given up.
+_GRACE_SECONDS = 1
 
 # What a caller cannot mend and a later try may not meet: the server is down or starting, too
 # many connections, a time-out, a full disk, a standby that does not take writes.
@@ -49,6 +52,29 @@ def translated_errors() -> Iterator[None]:
     except _UNAVAILABLE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DatabaseUnavailable(f"the database does not answer: {reason}") from error
+
+
+class _ImpatientConnection(psycopg.Connection[TupleRow]):
+    """A connection that gives up on a server that is frozen or out of reach.
+
+    The server's own time limits need a server that runs.
+    """
+
+    patience: float | None = None
+
+    def wait(
+        self, gen: Generator[Any, Any, RV], interval: float = 0.1, timeout: float | None = None
+    ) -> RV:
+        """Wait for the server, `patience` seconds at most; raises OperationalError."""
+        try:
+            return super().wait(gen, interval, timeout or self.patience)
+        except psycopg.OperationalError:
+            if self.info.transaction_status == TransactionStatus.ACTIVE:
+                self.close()  # A late answer must not be taken for the next one's.
+            raise
+
+
+Pool = ConnectionPool[_ImpatientConnection]
 
 
 class Database:
@@ -121,11 +147,12 @@ class Database:
             self._pool = ConnectionPool(
                 self._url,
                 kwargs=self._connect_options(),
+                connection_class=_ImpatientConnection,
                 min_size=1,
                 max_size=self._limits.pool_size,
                 timeout=self._limits.pool_timeout,
                 configure=self._configure,
-                check=ConnectionPool.check_connection,
+                check=self._check,
                 reconnect_timeout=0,
                 open=True,
             )
@@ -139,7 +166,8 @@ class Database:
             "client_encoding": "UTF8",
         }
 
-    def _configure(self, conn: Connection) -> None:
+    def _configure(self, conn: _ImpatientConnection) -> None:
+        conn.patience = self._limits.statement_timeout + _GRACE_SECONDS
         conn.execute(
             _SQL["set_session_limits"],
             {

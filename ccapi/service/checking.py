@@ -32,6 +32,7 @@ def check(registry: Registry) -> Iterator[Finding]:
     """
     yield from _of_jobs(registry)
     yield from _of_files(registry)
+    yield from _of_directories(registry.archive_root)
 
 
 def _of_jobs(registry: Registry) -> Iterator[Finding]:
@@ -85,5 +86,11 @@ def _of_files(registry: Registry) -> Iterator[Finding]:
                 yield Finding(
                     "orphaned", layout.meta_path(root, key), "no such job in the database"
                 )
-    for directory in reader.incomplete(root):
-        yield Finding("broken", directory, "holds no meta.json")
+
+
+def _of_directories(root: Path) -> Iterator[Finding]:
+    suspects = reader.incomplete(root)
+    while batch := list(islice(suspects, _BATCH)):
+        time.sleep(_SETTLING_SECONDS)
+        for directory in filter(reader.is_incomplete, batch):
+            yield Finding("broken", directory, "holds no meta.json")

@@ -1,5 +1,7 @@
+import itertools
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,8 +104,19 @@ def test_an_archived_job_without_its_file_is_missing(registry: Registry, archive
         lambda data: data.replace(b'"GB/s"', b'"MB/s"').replace(b'"G"', b'"M"'),
         lambda data: data.replace(b"exit 0", b"exit 1"),
     ],
-    ids=["empty", "cut off", "zeros", "no job", "user", "jobId", "duration", "tag", "unit", "script"],
-)  # fmt: skip
+    ids=[
+        "empty",
+        "cut off",
+        "zeros",
+        "no job",
+        "user",
+        "jobId",
+        "duration",
+        "tag",
+        "unit",
+        "script",
+    ],
+)
 def test_a_file_that_says_something_else_is_broken(
     registry: Registry, spoil: Callable[[bytes], bytes]
 ) -> None:
@@ -164,26 +177,55 @@ def test_each_problem_is_found_in_any_batch(
     assert kinds(registry) == ["broken"] * 3 + ["orphaned"] * 2
 
 
-@pytest.mark.parametrize("durable", [1, 4, 5, 6], ids="fsync {}".format)
-def test_a_request_that_is_archiving_meanwhile_is_no_finding(
-    writer: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch, durable: int
+class SlowDisk:
+    """Stops in the n-th fsync until a check had time to look."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+        self.is_reached = threading.Event()
+        self._calls = itertools.count(1)
+        self._number = number
+        self._fsync = os.fsync
+        monkeypatch.setattr(os, "fsync", self._slow)
+
+    def _slow(self, descriptor: int) -> None:
+        if next(self._calls) == self._number:
+            self.is_reached.set()
+            time.sleep(0.2)
+        self._fsync(descriptor)
+
+
+# A new cluster's first job: four directories are made, then the file, then its name.
+ANY_STEP = pytest.mark.parametrize("step", [1, 4, 5, 6], ids="fsync {}".format)
+
+
+@ANY_STEP
+def test_a_stop_that_is_archived_meanwhile_is_no_finding(
+    writer: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    """Whichever step is under way: directories are made, the file is written, it has its name."""
-    archives, looked_at = threading.Event(), threading.Event()
-    fsync, calls = os.fsync, iter(range(1, 100))
-
-    def slow_fsync(descriptor: int) -> None:
-        if next(calls) == durable:
-            archives.set()
-            looked_at.wait(0.3)
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", slow_fsync)
+    disk = SlowDisk(monkeypatch, step)
     writer.start()
     stopping = threading.Thread(target=writer.twin().stop)
     stopping.start()
-    assert archives.wait(10)
+    assert disk.is_reached.wait(10)
     found = findings(registry)
     stopping.join()
     assert found == []
-    assert calls.__next__() > durable
+
+
+@ANY_STEP
+def test_a_stop_after_the_jobs_were_compared_is_no_finding(
+    writer: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    writer.start(jobId=1, cluster="alex")
+    writer.stop(jobId=1)
+    next(registry.archive_root.rglob("meta.json")).write_text("spoilt")
+    checked = checking.check(registry)
+    assert next(checked).kind == "broken"
+    disk = SlowDisk(monkeypatch, step)
+    writer.start()
+    stopping = threading.Thread(target=writer.twin().stop)
+    stopping.start()
+    assert disk.is_reached.wait(10)
+    found = list(checked)
+    stopping.join()
+    assert found == []

@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 
 def role_of(database: Database, secret: str) -> Role | None:
     token = tokens.authenticate(database, secret)
-    return token and token.role
+    return token.role if token else None
 
 
 def is_valid(database: Database, secret: str) -> bool:
@@ -42,9 +42,13 @@ def expiry(database: Database, name: str) -> list[timedelta | None]:
     found = [token for token in tokens.list_all(database) if token.name == name]
     now = datetime.now(UTC)
     return [
-        token.expires_time and timedelta(minutes=round((token.expires_time - now) / 60 / timedelta(seconds=1)))
+        None if token.expires_time is None else _in_minutes(token.expires_time - now)
         for token in found
-    ]  # fmt: skip
+    ]
+
+
+def _in_minutes(time: timedelta) -> timedelta:
+    return timedelta(minutes=round(time / timedelta(minutes=1)))
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -86,9 +90,19 @@ def test_the_database_holds_only_hashes(database: Database) -> None:
         lambda secret: "ccapi_" + "é" * 43,
         lambda secret: "ccapi_" + "\0" * 43,
     ],
-    ids=["empty", "short", "long", "changed", "upper case", "no prefix", "blank", "newline",
-         "not ASCII", "NUL"],
-)  # fmt: skip
+    ids=[
+        "empty",
+        "short",
+        "long",
+        "changed",
+        "upper case",
+        "no prefix",
+        "blank",
+        "newline",
+        "not ASCII",
+        "NUL",
+    ],
+)
 def test_nothing_but_the_secret_is_accepted(
     database: Database, present: Callable[[str], str]
 ) -> None:
@@ -207,10 +221,9 @@ def test_revoking_ends_all_tokens_of_a_name_now(database: Database) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [lambda database: tokens.rotate(database, "slurm", keep=DAY),
-     lambda database: tokens.revoke(database, "slurm")],
+    [partial(tokens.rotate, name="slurm", keep=DAY), partial(tokens.revoke, name="slurm")],
     ids=["rotate", "revoke"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("known", [False, True], ids=["never had one", "revoked"])
 def test_a_name_without_a_valid_token_is_an_error(
     database: Database, change: Callable[[Database], object], *, known: bool

@@ -1,0 +1,413 @@
+"""Start a job: what of it is kept, and when it is the same job as one that is known."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from ccapi import config as settings
+from ccapi import metrics
+from ccapi.config import Config, Jobs
+from ccapi.model.job import JobState
+from ccapi.model.token import Role
+from ccapi.repository.database import Database
+from tests.client import START, Client, assert_error, assert_nothing_written, at_once, count, job
+from tests.conftest import client, serve
+
+# The default, in seconds.
+_WINDOW = 60
+_LAST_SECOND = 253_402_300_799
+
+EVERYTHING = job(
+    jobId=2**63 - 1,
+    user="abcd100h",
+    project="abcd200",
+    cluster="Fritz.2_test-1",
+    subCluster="main",
+    partition="singlenode",
+    arrayJobId=2**63 - 1,
+    numNodes=2,
+    numHwthreads=144,
+    numAcc=8,
+    exclusive=0,
+    monitoringStatus=0,
+    smt=2,
+    walltime=86400,
+    resources=[
+        {
+            "hostname": "f0101",
+            "hwthreads": [0, 1, 2**63 - 1],
+            "accelerators": ["00000000:49:00.0", ""],
+            "configuration": "größe=1",
+        },
+        {"hostname": "f0102.example.org"},
+    ],
+    metaData={"jobName": "größe", "jobScript": '#!/bin/bash\n"\\\t', "": ""},
+    statistics={"flops_any": {"unit": "GF/s", "avg": 2500.5, "min": 0, "max": 3000}},
+)
+
+
+def test_a_start_answers_201_with_the_database_id_and_nothing_else(writer: Client) -> None:
+    response = writer.send("POST", "/start_job/", job())
+    assert response.status_code == 201
+    assert response.content_type == "application/json"
+    assert response.get_json() == {"id": writer.list()[0]["id"]}
+
+
+def test_a_start_may_be_sent_as_put(writer: Client) -> None:
+    assert writer.send("PUT", "/start_job/", job()).status_code == 201
+
+
+def test_a_started_job_runs_and_has_the_defaults(writer: Client) -> None:
+    id_ = writer.start()
+    shown = writer.read(id_)
+    assert shown.pop("duration") >= 1
+    assert shown == {
+        **job(),
+        "id": id_,
+        "project": "",
+        "subCluster": "",
+        "numNodes": 1,
+        "exclusive": 1,
+        "monitoringStatus": 1,
+        "jobState": "running",
+        "tags": [],
+    }
+
+
+def test_everything_that_is_reported_is_shown_as_it_was(writer: Client) -> None:
+    shown = writer.read(writer.start(**EVERYTHING))
+    assert {name: shown[name] for name in EVERYTHING} == EVERYTHING
+
+
+OMITTED = ("partition", "arrayJobId", "numHwthreads", "numAcc", "smt", "walltime")
+
+
+@pytest.mark.parametrize("field", OMITTED)
+def test_zero_means_that_a_field_is_not_given(writer: Client, field: str) -> None:
+    nothing = "" if field == "partition" else 0
+    assert field not in writer.read(writer.start(**{field: nothing}))
+
+
+@pytest.mark.parametrize(
+    "empty", [{"metaData": {}}, {"statistics": {}}], ids=lambda given: next(iter(given))
+)
+def test_an_empty_object_is_not_shown(writer: Client, empty: dict[str, Any]) -> None:
+    assert not set(empty) & set(writer.read(writer.start(**empty)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("jobId", 1),
+        ("user", "x" * 255),
+        ("project", "größe"),
+        ("startTime", 1),
+        ("startTime", _LAST_SECOND),
+        ("cluster", "7"),
+        ("cluster", "x" * 64),
+        ("subCluster", "A.b_c-9"),
+        ("subCluster", ""),
+        ("exclusive", 0),
+        ("exclusive", 1),
+        ("exclusive", 2),
+        ("monitoringStatus", 0),
+        ("monitoringStatus", 1),
+        ("monitoringStatus", 2),
+        ("monitoringStatus", 3),
+        ("jobState", "running"),
+        ("resources", [{"hostname": "h" * 255}]),
+        ("resources", [{"hostname": "_a-B.9"}]),
+        ("resources", [{"hostname": "f1", "hwthreads": [], "accelerators": []}]),
+        ("statistics", {"m": {"unit": "", "avg": 0, "min": 0.0, "max": 1e308}}),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_value_at_its_limit_is_taken_and_shown(writer: Client, field: str, value: Any) -> None:
+    assert writer.read(writer.start(**{field: value}))[field] == value
+
+
+@pytest.mark.parametrize("state", [state for state in JobState if state is not JobState.RUNNING])
+def test_a_job_that_does_not_run_cannot_start(
+    writer: Client, database: Database, state: JobState
+) -> None:
+    assert_error(
+        writer.send("POST", "/start_job/", job(jobState=state)), 400, "jobState", "running"
+    )
+    assert_nothing_written(database)
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_a_number_of_nodes_that_is_not_that_of_the_resources_is_refused(
+    writer: Client, database: Database, nodes: int
+) -> None:
+    body = job(numNodes=nodes, resources=[{"hostname": "f1"}, {"hostname": "f2"}])
+    assert_error(writer.send("POST", "/start_job/", body), 400, "numNodes", "2")
+    assert_nothing_written(database)
+
+
+@pytest.mark.parametrize("nodes", [0, 2, None])
+def test_the_number_of_nodes_is_that_of_the_resources(writer: Client, nodes: int | None) -> None:
+    id_ = writer.start(numNodes=nodes, resources=[{"hostname": "f1"}, {"hostname": "f2"}])
+    assert writer.read(id_)["numNodes"] == 2
+
+
+def test_a_host_that_appears_twice_is_refused(writer: Client, database: Database) -> None:
+    body = job(resources=[{"hostname": "f1"}, {"hostname": "f2"}, {"hostname": "f1"}])
+    assert_error(writer.send("POST", "/start_job/", body), 400, "resources", "f1")
+    assert_nothing_written(database)
+
+
+def test_a_repeated_host_is_found_fast_wherever_it_stands(writer: Client) -> None:
+    def seconds(hosts: list[str]) -> float:
+        body = job(resources=[{"hostname": host} for host in hosts])
+        began = time.process_time()
+        assert_error(writer.send("POST", "/start_job/", body), 400, "twice")
+        return time.process_time() - began
+
+    hosts = [f"f{number}" for number in range(8000)]
+    assert seconds([*hosts, hosts[-1]]) < 3 * seconds([hosts[0], *hosts])
+
+
+def test_the_id_and_the_duration_that_are_sent_do_not_count(writer: Client) -> None:
+    id_ = writer.start(id=4711, duration=5, startTime=int(time.time()) - 1000)
+    assert id_ != 4711
+    assert 1000 <= writer.read(id_)["duration"] < 1100
+
+
+def test_a_client_may_send_back_what_it_read(writer: Client) -> None:
+    id_ = writer.start(**EVERYTHING, tags=[{"type": "a", "name": "b"}])
+    again = {**writer.read(id_), "startTime": START + 1000}
+    again_id = writer.start(**again)
+    assert {**writer.read(again_id), "id": 0, "duration": 0} == {**again, "id": 0, "duration": 0}
+
+
+def test_tags_are_created_and_shown_with_their_ids(writer: Client, database: Database) -> None:
+    id_ = writer.start(tags=[{"type": "b", "name": "2"}, {"type": "a", "name": "1", "id": 999}])
+    with database.statement() as conn:
+        ids = {(t, n): i for i, t, n in conn.execute("SELECT id, type, name FROM tags")}
+    assert writer.read(id_)["tags"] == [
+        {"id": ids["a", "1"], "type": "a", "name": "1"},
+        {"id": ids["b", "2"], "type": "b", "name": "2"},
+    ]
+
+
+def test_jobs_with_the_same_tag_share_it(writer: Client, database: Database) -> None:
+    tags = [{"type": "a", "name": "b"}]
+    first = writer.read(writer.start(tags=tags))
+    second = writer.read(writer.start(tags=[*tags, *tags], jobId=5))
+    assert first["tags"] == second["tags"]
+    assert count(database, "tags") == 1
+
+
+def test_a_refused_start_leaves_no_tags(writer: Client, database: Database) -> None:
+    writer.start()
+    again = job(tags=[{"type": "a", "name": "b"}])
+    assert_error(writer.send("POST", "/start_job/", again), 422)
+    assert count(database, "tags") == 0
+
+
+def test_a_start_whose_tags_cannot_be_stored_leaves_no_job(
+    writer: Client, database: Database
+) -> None:
+    with database.session() as conn:
+        conn.execute("ALTER TABLE job_tags ADD CONSTRAINT no_more CHECK (false) NOT VALID")
+    try:
+        body = job(tags=[{"type": "a", "name": "b"}])
+        assert_error(writer.send("POST", "/start_job/", body), 500)
+    finally:
+        with database.session() as conn:
+            conn.execute("ALTER TABLE job_tags DROP CONSTRAINT no_more")
+    assert_nothing_written(database)
+
+
+@pytest.mark.parametrize("shift", [-_WINDOW, -1, 0, 1, _WINDOW])
+def test_a_start_within_the_window_of_a_known_one_is_the_same_job(
+    writer: Client, shift: int
+) -> None:
+    id_ = writer.start()
+    response = writer.send("POST", "/start_job/", job(startTime=START + shift, user="other"))
+    assert_error(response, 422, f"database id is {id_}", "123000", "fritz")
+    assert [known["id"] for known in writer.list()] == [id_]
+
+
+@pytest.mark.parametrize(
+    "shift", [-_WINDOW - 1, _WINDOW + 1, -86_400, 86_400], ids=lambda shift: f"{shift:+} s"
+)
+def test_a_requeued_job_and_a_late_report_of_an_older_run_are_new_jobs(
+    writer: Client, shift: int
+) -> None:
+    ids = {writer.start(), writer.start(startTime=START + shift)}
+    assert {known["id"] for known in writer.list()} == ids
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize("other", [{"cluster": "alex"}, {"jobId": 123001}], ids=str)
+def test_a_job_with_another_number_or_cluster_is_a_new_job(
+    writer: Client, other: dict[str, Any]
+) -> None:
+    assert writer.start() != writer.start(**other)
+
+
+def test_a_stopped_job_is_a_duplicate_as_well(writer: Client) -> None:
+    id_ = writer.start()
+    writer.stop()
+    assert_error(writer.send("POST", "/start_job/", job()), 422, f"database id is {id_}")
+
+
+def test_of_several_runs_in_the_window_the_nearest_is_named(writer: Client) -> None:
+    writer.start(startTime=START)
+    near = writer.start(startTime=START + 100)
+    response = writer.send("POST", "/start_job/", job(startTime=START + 55))
+    assert_error(response, 422, f"database id is {near}")
+
+
+@pytest.fixture
+def with_window(config: Config, database: Database) -> Callable[[int], Client]:
+    """Build a service with a duplicate window of so many seconds."""
+
+    def build(seconds: int) -> Client:
+        app = serve(replace(config, jobs=Jobs(duplicate_window=seconds)), database)
+        return client(app, database, Role.WRITER)
+
+    return build
+
+
+def test_without_a_window_only_the_same_start_time_is_the_same_job(
+    with_window: Callable[[int], Client],
+) -> None:
+    writer = with_window(0)
+    id_ = writer.start()
+    assert len({id_, writer.start(startTime=START - 1), writer.start(startTime=START + 1)}) == 3
+    assert_error(writer.send("POST", "/start_job/", job()), 422, f"database id is {id_}")
+
+
+@pytest.mark.parametrize("start_time", [1, _LAST_SECOND])
+def test_the_widest_window_has_room_at_the_ends_of_time(
+    with_window: Callable[[int], Client], start_time: int
+) -> None:
+    writer = with_window(2**31 - 1)
+    writer.start(startTime=start_time)
+    assert_error(writer.send("POST", "/start_job/", job(startTime=start_time)), 422)
+
+
+def test_of_identical_starts_at_once_one_is_registered(writer: Client) -> None:
+    responses = at_once([lambda: writer.twin().send("POST", "/start_job/", job())] * 16)
+    assert sorted(response.status_code for response in responses) == [201] + 15 * [422]
+    [known] = writer.list()
+    for response in responses:
+        assert str(known["id"]) in response.text
+
+
+def test_of_starts_within_the_window_at_once_one_is_registered(writer: Client) -> None:
+    bodies = [job(startTime=START + shift) for shift in range(16)]
+    responses = at_once([lambda body=body: _start(writer, body) for body in bodies])
+    assert sorted(responses) == [201] + 15 * [422]
+
+
+def _start(writer: Client, body: dict[str, Any]) -> int:
+    return writer.twin().send("POST", "/start_job/", body).status_code
+
+
+def test_starts_at_once_that_bring_the_same_new_tags_do_not_block_each_other(
+    writer: Client, database: Database
+) -> None:
+    tags = [{"type": "a", "name": f"{number:03}"} for number in range(60)]
+    for rotation in range(4):
+        new = [{**tag, "type": f"round {rotation}"} for tag in tags]
+        bodies = [
+            job(jobId=1000 * rotation + n, tags=new[n:] + new[:n] if n % 2 else new[::-1])
+            for n in range(1, 17)
+        ]
+        assert at_once([lambda body=body: _start(writer, body) for body in bodies]) == [201] * 16
+    assert count(database, "tags") == 4 * 60
+    assert all(len(known["tags"]) == 60 for known in writer.list("items-per-page=100"))
+
+
+_CLUSTERS = """
+[[clusters]]
+name = "fritz"
+[[clusters.sub_clusters]]
+name = "main"
+nodes = "f[0101-0188,0201]"
+[[clusters.sub_clusters]]
+name = "spr"
+nodes = "f[2101-2156]"
+[[clusters]]
+name = "woody"
+"""
+
+
+@pytest.fixture
+def described(config: Config, database: Database, tmp_path: Path) -> Client:
+    """Speak to a service whose settings describe two clusters."""
+    file = tmp_path / "clusters.toml"
+    file.write_text(_CLUSTERS)
+    clusters = settings.load(file, environ={}).clusters
+    app: Flask = serve(replace(config, clusters=clusters), database)
+    return client(app, database, Role.WRITER)
+
+
+def _unknown_hosts(cluster: str) -> float:
+    return metrics.UNKNOWN_HOSTS.labels(cluster)._value.get()
+
+
+@pytest.mark.parametrize("cluster", ["frits", "Fritz", "fritz2"])
+def test_a_cluster_that_the_settings_do_not_describe_is_refused(
+    described: Client, database: Database, cluster: str
+) -> None:
+    response = described.send("POST", "/start_job/", job(cluster=cluster))
+    assert_error(response, 400, "cluster", cluster, "fritz", "woody")
+    assert_nothing_written(database)
+
+
+def test_every_cluster_is_taken_when_the_settings_describe_none(writer: Client) -> None:
+    assert writer.read(writer.start(cluster="frits"))["cluster"] == "frits"
+
+
+@pytest.mark.parametrize(
+    ("host", "sub_cluster"),
+    [("f0101", "main"), ("f0188", "main"), ("f0201", "main"), ("f2101", "spr"), ("f0189", "")],
+)
+def test_the_sub_cluster_is_found_by_the_hosts(
+    described: Client, host: str, sub_cluster: str
+) -> None:
+    id_ = described.start(resources=[{"hostname": host}])
+    assert described.read(id_)["subCluster"] == sub_cluster
+
+
+def test_the_sub_cluster_that_is_reported_goes_before_the_one_of_the_hosts(
+    described: Client,
+) -> None:
+    assert described.read(described.start(subCluster="other"))["subCluster"] == "other"
+
+
+def test_a_sub_cluster_reported_as_empty_is_found_by_the_hosts(described: Client) -> None:
+    assert described.read(described.start(subCluster=""))["subCluster"] == "main"
+
+
+def test_an_unknown_host_is_accepted_counted_and_logged(
+    described: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    before = _unknown_hosts("fritz")
+    described.start(resources=[{"hostname": host} for host in ("f0101", "f9001", "f9002")])
+    assert _unknown_hosts("fritz") == before + 2
+    assert "f9001, f9002" in caplog.text
+    assert "f0101" not in caplog.text
+
+
+def test_known_hosts_and_clusters_without_node_lists_are_no_news(
+    described: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    before = _unknown_hosts("fritz"), _unknown_hosts("woody")
+    described.start()
+    described.start(cluster="woody", resources=[{"hostname": "w1"}])
+    assert (_unknown_hosts("fritz"), _unknown_hosts("woody")) == before
+    assert not caplog.records
