@@ -31,6 +31,11 @@ class Service:
         return [int(pid) for pid in children.split()]
 
 
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without settings of ccapi."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CCAPI_")}
+
+
 def free_port() -> int:
     """Find a port that nobody listens on."""
     with socket.socket() as probe:
@@ -59,11 +64,14 @@ def gunicorn(settings: Mapping[str, str], directory: Path, workers: int = 4) -> 
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--workers", str(workers)]
     command += ["--bind", f"127.0.0.1:{port}", "--no-control-socket", "ccapi.app:application()"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CCAPI_")}
     log = directory / "gunicorn.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=directory, env={**kept, **settings}, stdout=output, stderr=output
+            command,
+            cwd=directory,
+            env={**clean_environment(), **settings},
+            stdout=output,
+            stderr=output,
         )
     try:
         wait_for(f"http://127.0.0.1:{port}/api/openapi.json")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from ccapi.embedded import PrivatePostgres
-from tests.processes import free_port, wait_for
+from tests.processes import clean_environment, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 _BLOCK = re.compile(r"^\.\. code-block:: console\n\n((?:    .*\n|\n)+)", re.MULTILINE)
@@ -79,8 +79,7 @@ def assert_promised(commands: list[Step], outputs: list[str]) -> None:
 @pytest.fixture
 def environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CCAPI_")}
-    return {**kept, "PATH": path}
+    return {**clean_environment(), "PATH": path}
 
 
 @pytest.fixture

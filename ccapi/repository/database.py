@@ -166,6 +166,17 @@ class Database:
             "client_encoding": "UTF8",
         }
 
+    def _check(self, conn: _ImpatientConnection) -> None:
+        """Check a connection that is to be lent; when one is lost, look at the others, too.
+
+        Found one at a time, each further one would cost the pool's ever longer pause.
+        """
+        try:
+            ConnectionPool.check_connection(conn)
+        except psycopg.OperationalError:
+            self._opened_pool().check()
+            raise
+
     def _configure(self, conn: _ImpatientConnection) -> None:
         conn.patience = self._limits.statement_timeout + _GRACE_SECONDS
         conn.execute(

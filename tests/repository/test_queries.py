@@ -1,0 +1,190 @@
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ccapi.model.job import FINAL_STATES, JobState, NewJob, Tag
+from ccapi.repository import bulk, queries
+from ccapi.repository.bulk import RecordedJob
+from ccapi.repository.database import Connection, Database
+from tests.client import START
+
+PACKAGE = Path(queries.__file__).parent.parent
+FILES = sorted((queries.sql_directory() / "queries").glob("*.sql"))
+SQL = re.compile(
+    r"\b(SELECT\s|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|(CREATE|DROP|ALTER|LOCK)\s+[A-Z]+\s"
+    r"|COPY\s|WHERE\s|ORDER\s+BY|GROUP\s+BY|LIMIT\s|VALUES\s*\(|SET\s+LOCAL)"
+)
+JOBS = 8_000
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Yield a module's string literals, without docstrings."""
+    tree = ast.parse(path.read_text("utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if is_text and id(node) not in docstrings:
+            yield node.value
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_query_has_one_caller(file: Path) -> None:
+    names = re.findall(r"^-- name: (\w+)", file.read_text("utf-8"), re.MULTILINE)
+    users = {"session": "database"}
+    counted = {
+        path.stem: Counter(text for text in texts(path) if text in names)
+        for path in (PACKAGE / "repository").glob("*.py")
+    }
+    used = counted[users.get(file.stem, file.stem)]
+    assert used == Counter(names)
+
+
+def test_every_query_says_in_the_servers_log_where_it_comes_from() -> None:
+    for file in FILES:
+        for name, sql in queries.load(file.stem).items():
+            assert sql.startswith(f"/* ccapi {name} */ ")
+
+
+def test_sql_is_not_written_in_python() -> None:
+    """The private server's own two statements are not the registry's."""
+    modules = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "embedded"]
+    written = [(path.name, text) for path in modules for text in texts(path) if SQL.search(text)]
+    assert len(modules) > 30
+    assert written == []
+
+
+def test_sql_would_be_noticed_in_python(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text('def f(t, n):\n  """SELECT is fine here."""\n  f"SELECT * FROM {t}"\n')
+    assert [text for text in texts(module) if SQL.search(text)] == ["SELECT * FROM "]
+
+
+@pytest.fixture(scope="module")
+def loaded(_migrated: Database) -> Iterator[Database]:
+    """Some thousand jobs as a site has them: nearly all finished, a few running."""
+    with _migrated.session() as conn, conn.transaction():
+        bulk.load(conn, [recorded(number) for number in range(1, JOBS + 1)])
+        bulk.analyze(conn)
+        conn.execute("INSERT INTO tokens (name, role, digest) "
+                     "SELECT 'token ' || n, 'reader', sha256(n::text::bytea) "
+                     "FROM generate_series(1, 3000) AS n")  # fmt: skip
+        conn.execute("ANALYZE tokens")
+    yield _migrated
+    with _migrated.session() as conn:
+        conn.execute("DELETE FROM jobs")
+        conn.execute("DELETE FROM tags")
+        conn.execute("DELETE FROM tokens")
+
+
+def recorded(number: int) -> RecordedJob:
+    start = START + 60 * number
+    job = NewJob(
+        job_id=number,
+        user_name=f"abcd{number % 50:03}h",
+        cluster="alex" if number % 50 == 0 else "fritz",
+        start_time=start,
+        resources=[{"hostname": f"f{number % 900:04}"}],
+        monitoring_status=1 if number > JOBS - 40 or number % 1000 == 0 else 3,
+        tags=[Tag("Debug", f"test {number % 7}")] if number % 5 == 0 else [],
+    )
+    if number > JOBS - 40:
+        return RecordedJob(job)
+    return RecordedJob(job, FINAL_STATES[number % 7], start + 3600)
+
+
+EVERYTHING = {
+    "states": None,
+    "cluster": None,
+    "start_from": None,
+    "start_to": None,
+    "before_start_time": None,
+    "before_id": None,
+    "offset": 0,
+    "limit": 25,
+    "with_metadata": False,
+}
+A_DAY = {"start_from": START + 90_000, "start_to": START + 176_400}
+RUNNING = {"states": [JobState.RUNNING]}
+
+
+def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> str:
+    explain = "EXPLAIN " + queries.load(file)[name]
+    rows = conn.execute(explain.encode(), parameters, prepare=False)
+    return "\n".join(line for (line,) in rows)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        ({}, "jobs_by_start_time"),
+        ({"limit": 250, "before_start_time": START + 240_000, "before_id": 4000}, "jobs_by_start"),
+        (RUNNING, "jobs_running"),
+        ({**RUNNING, "limit": 9_999_999}, "jobs_running"),
+        ({**RUNNING, "limit": 250, "with_metadata": True}, "jobs_running"),
+        ({**RUNNING, "cluster": "fritz"}, "jobs_"),
+        ({"states": ["completed"]}, "jobs_by_start_time"),
+        ({"states": ["failed", "timeout"]}, "jobs_by_start_time"),
+        ({"states": list(JobState)}, "jobs_by_start_time"),
+        ({"cluster": "fritz"}, "jobs_by_"),
+        ({"cluster": "alex"}, "jobs_by_cluster_start_time"),
+        ({"cluster": "alex", "states": ["completed"]}, "jobs_by_"),
+        (A_DAY, "jobs_by_start_time"),
+        ({**A_DAY, "limit": 9_999_999}, "jobs_by_start_time"),
+        ({"cluster": "alex", **A_DAY}, "jobs_by_cluster_start_time"),
+        ({"states": ["completed"], **A_DAY}, "jobs_by_start_time"),
+        ({"start_from": START + 60 * JOBS}, "jobs_"),
+        ({"offset": 200}, "jobs_by_start_time"),
+    ],
+    ids=["nothing", "next batch", "running", "all running", "running with metadata",
+         "running on a cluster", "completed", "two states", "all states", "large cluster", "small cluster",
+         "cluster and state", "a day", "all of a day", "cluster and day", "state and day",
+         "the latest", "a later page"],
+)  # fmt: skip
+def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index: str) -> None:
+    with loaded.statement() as conn:
+        text = plan(conn, "jobs", "list_jobs", {**EVERYTHING, **wanted})
+    assert re.search(
+        rf"Index (Only )?Scan( Backward)? (using|on) {index}|Bitmap.* {index}", text
+    ), text
+    # How a chosen page of thousands is joined with the details is the planner's business.
+    assert not re.search(r"Seq Scan on jobs(?! j)", text), text
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "parameters"),
+    [
+        ("jobs", "match_jobs", {"job_id": 7, "cluster": None, "start_time": None, "limit": 11}),
+        ("jobs", "match_jobs", {"job_id": 7, "cluster": "alex", "start_time": 5, "limit": 11}),
+        ("jobs", "get_match", {"id": 7}),
+        ("jobs", "get_job", {"id": 7}),
+        ("jobs", "stop_job", {"id": 7, "job_state": "completed", "stop_time": 2 * START}),
+        ("jobs", "lock_job", {"id": 7}),
+        ("jobs", "claim_for_archiving", {"id": 7}),
+        ("jobs", "mark_archiving_failed", {"id": 7}),
+        ("jobs", "list_unarchived", {"after_id": 0, "limit": 500}),
+        ("jobs", "list_archivable", {"after_id": 5, "limit": 5}),
+        ("jobs", "delete_job", {"id": 7}),
+        ("jobs", "delete_jobs_before", {"start_time": START + 6000, "limit": 5}),
+        ("tokens", "find_token", {"digest": b"x"}),
+        ("tokens", "valid_tokens", {"name": "token 7"}),
+        ("tokens", "record_use", {"id": 7}),
+        ("tokens", "expire_token", {"id": 7, "lifetime": "1 day"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_single_job_or_token_is_found_by_an_index(
+    loaded: Database, file: str, name: str, parameters: dict[str, Any]
+) -> None:
+    with loaded.statement() as conn:
+        text = plan(conn, file, name, parameters)
+    assert not re.search(r"Seq Scan on (jobs|tokens)", text), text

@@ -1,0 +1,57 @@
+"""How the service starts, and what it says when it does not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ccapi import app
+from ccapi.embedded import PrivatePostgres
+from tests.processes import clean_environment
+
+GUNICORN = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket"]
+
+
+def serve(settings: dict[str, str], directory: Path) -> subprocess.CompletedProcess[str]:
+    """Start gunicorn on settings with which it is to end by itself."""
+    return subprocess.run(
+        [*GUNICORN, "ccapi.app:application()"],
+        cwd=directory,
+        env={**clean_environment(), **settings},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_on_a_database_with_pending_migrations_gunicorn_ends_and_says_what_to_run(
+    postgres: PrivatePostgres, tmp_path: Path
+) -> None:
+    with psycopg.connect(postgres.url, autocommit=True) as conn:
+        conn.execute("CREATE DATABASE not_migrated")
+    ended = serve({"CCAPI_DATABASE_URL": postgres.database_url("not_migrated")}, tmp_path)
+    assert ended.returncode != 0
+    said = "ccapi: the database lacks 0001_create_jobs: run `ccapi migrate` first\n"
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_bad_setting_ends_gunicorn_with_one_line(tmp_path: Path) -> None:
+    ended = serve({"CCAPI_JOBS_DUPLICATE_WINDOW": "soon"}, tmp_path)
+    assert ended.returncode != 0
+    assert "ccapi: environment: CCAPI_JOBS_DUPLICATE_WINDOW: expected an integer" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_without_a_database_the_service_starts_and_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CCAPI_DATABASE_URL", f"postgresql:///ccapi?host={tmp_path}")
+    client = app.application().test_client()
+    assert client.get("/api/openapi.json").status_code == 200
+    headers = {"X-Auth-Token": "ccapi_" + 43 * "x"}
+    assert client.get("/api/jobs/", headers=headers).status_code == 503
