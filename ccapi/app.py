@@ -6,6 +6,7 @@ import sys
 
 from flask import Flask, Response, g
 
+from ccapi import permissions
 from ccapi.api import document, jobs, state
 from ccapi.archive import writer
 from ccapi.config import Config, load
@@ -37,6 +38,8 @@ def create_app(config: Config | None = None) -> Flask:
     """
     config = config or load()
     _configure_log(config.log.level)
+    for warning in permissions.warnings(config.secret_files, config.archive.root):
+        _log.warning(warning)
     registry = build_registry(config)
     _prepare(registry)
     app = Flask(__name__)

@@ -7,6 +7,7 @@ import click
 
 from ccapi.app import build_registry
 from ccapi.config import Config, describe, load
+from ccapi.repository import migrations
 from ccapi.service.registry import Registry
 
 
@@ -23,8 +24,10 @@ class Settings:
 
     @property
     def registry(self) -> Registry:
-        """Build what the use cases work on."""
-        return build_registry(self.config)
+        """Build what the use cases work on; raises StartupError when migrations are pending."""
+        registry = build_registry(self.config)
+        migrations.require_current(registry.database)
+        return registry
 
 
 uses_settings = click.make_pass_decorator(Settings)

@@ -84,10 +84,11 @@ def revoke(settings: Settings, name: str) -> None:
 @uses_settings
 def list_(settings: Settings) -> None:
     """List all tokens; the secrets are stored nowhere."""
+    found = tokens.list_all(settings.registry.database)
     now = datetime.now(UTC)
     row = "{:<24} {:<7} {:<8} {:<17} {:<17} {:<17}".format
     click.echo(row("NAME", "ROLE", "STATUS", "CREATED (UTC)", "EXPIRES", "LAST USED").rstrip())
-    for item in tokens.list_all(settings.registry.database):
+    for item in found:
         times = (item.created_time, item.expires_time, item.last_used_time)
         line = row(item.name, item.role, item.status(now), *map(_minute, times))
         click.echo(line.rstrip())

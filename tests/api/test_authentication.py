@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from ccapi.config import Config, Server
+from ccapi.config import Config
 from ccapi.model.token import Role
 from ccapi.repository.database import Database
 from ccapi.service import tokens
@@ -188,7 +188,7 @@ def test_a_caller_without_the_right_is_refused_before_the_body_is_read(
 def test_a_bad_token_is_401_whatever_the_body_is(
     config: Config, database: Database, body: bytes
 ) -> None:
-    app = serve(replace(config, server=Server(max_body_bytes=1024)), database)
+    app = serve(replace(config, server=replace(config.server, max_body_bytes=1024)), database)
     asking = Client(app.test_client(), "no token")
     assert_error(asking.send("POST", "/start_job/", body), 401)
     assert_nothing_written(database)

@@ -12,7 +12,6 @@ from flask import Flask
 
 from ccapi.app import create_app
 from ccapi.config import Config
-from ccapi.config import Database as DatabaseSettings
 from ccapi.repository import jobs
 from ccapi.repository.database import Database, Limits
 from tests.client import START, Client, assert_error, assert_nothing_written, count, job, stop
@@ -202,8 +201,8 @@ def test_the_service_recovers_when_the_database_is_back(app: Flask, admin: Clien
 
 
 def test_the_service_starts_and_answers_while_the_database_is_down(config: Config) -> None:
-    settings = DatabaseSettings(url=_DOWN["no socket"], connect_timeout=1, pool_timeout=0.1)
-    app = create_app(replace(config, database=settings))
+    down = replace(config.database, url=_DOWN["no socket"], connect_timeout=1, pool_timeout=0.1)
+    app = create_app(replace(config, database=down))
     response = app.test_client().get("/api/jobs/", headers={"X-Auth-Token": "ccapi_" + "x" * 43})
     assert_error(response, 503)
     app.extensions["ccapi"].database.close()

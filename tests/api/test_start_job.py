@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ccapi import config as settings
-from ccapi.config import Config, Jobs
+from ccapi.config import Config
 from ccapi.model.job import JobState
 from ccapi.model.token import Role
 from ccapi.repository.database import Database
@@ -57,10 +57,6 @@ def test_a_start_answers_201_with_the_database_id_and_nothing_else(writer: Clien
     assert response.status_code == 201
     assert response.content_type == "application/json"
     assert response.get_json() == {"id": writer.list()[0]["id"]}
-
-
-def test_a_start_may_be_sent_as_put(writer: Client) -> None:
-    assert writer.send("PUT", "/start_job/", job()).status_code == 201
 
 
 def test_a_started_job_runs_and_has_the_defaults(writer: Client) -> None:
@@ -262,8 +258,8 @@ def with_window(config: Config, database: Database) -> Callable[[int], Client]:
     """Build a service with a duplicate window of so many seconds."""
 
     def build(seconds: int) -> Client:
-        app = serve(replace(config, jobs=Jobs(duplicate_window=seconds)), database)
-        return client(app, database, Role.WRITER)
+        jobs = replace(config.jobs, duplicate_window=seconds)
+        return client(serve(replace(config, jobs=jobs), database), database, Role.WRITER)
 
     return build
 
@@ -277,13 +273,13 @@ def test_without_a_window_only_the_same_start_time_is_the_same_job(
     assert_error(writer.send("POST", "/start_job/", job()), 422, f"database id is {id_}")
 
 
-@pytest.mark.parametrize("start_time", [1, _LAST_SECOND])
 def test_the_widest_window_has_room_at_the_ends_of_time(
-    with_window: Callable[[int], Client], start_time: int
+    with_window: Callable[[int], Client],
 ) -> None:
     writer = with_window(2**31 - 1)
-    writer.start(startTime=start_time)
-    assert_error(writer.send("POST", "/start_job/", job(startTime=start_time)), 422)
+    for end in (1, _LAST_SECOND):
+        writer.start(startTime=end)
+        assert_error(writer.send("POST", "/start_job/", job(startTime=end)), 422)
 
 
 def test_of_identical_starts_at_once_one_is_registered(writer: Client) -> None:

@@ -32,9 +32,8 @@ def texts(path: Path) -> Iterator[str]:
         if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
     }
     for node in ast.walk(tree):
-        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if is_text and id(node) not in docstrings:
-            yield node.value
+        if isinstance(node, ast.Constant) and id(node) not in docstrings:
+            yield from [node.value] if isinstance(node.value, str) else []
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -146,9 +145,9 @@ def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> 
         ({"offset": 200}, "jobs_by_start_time"),
     ],
     ids=["nothing", "next batch", "running", "all running", "running with metadata",
-         "running on a cluster", "completed", "two states", "all states", "large cluster", "small cluster",
-         "cluster and state", "a day", "all of a day", "cluster and day", "state and day",
-         "the latest", "a later page"],
+         "running on a cluster", "completed", "two states", "all states", "large cluster",
+         "small cluster", "cluster and state", "a day", "all of a day", "cluster and day",
+         "state and day", "the latest", "a later page"],
 )  # fmt: skip
 def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index: str) -> None:
     with loaded.statement() as conn:

@@ -1,0 +1,73 @@
+"""The settings: each is declared once, as a field with its rule and default."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from dataclasses import fields as fields_of
+from pathlib import Path
+from typing import Annotated, Any
+
+from ccapi.config.rules import LEVEL, LINE, PATH, SECONDS, whole
+from ccapi.model.cluster import Clusters
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a request may be."""
+
+    max_body_bytes: Annotated[int, whole(1024)] = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class Database:
+    """How to reach PostgreSQL; timeouts are seconds. `url` holds what `url_file` says, too."""
+
+    url: Annotated[str, LINE] = field(default="postgresql:///ccapi", repr=False)
+    url_file: Annotated[Path | None, PATH] = None
+    pool_size: Annotated[int, whole(1)] = 4
+    connect_timeout: Annotated[float, SECONDS] = 3.0
+    pool_timeout: Annotated[float, SECONDS] = 3.0
+    statement_timeout: Annotated[float, SECONDS] = 10.0
+    lock_timeout: Annotated[float, SECONDS] = 5.0
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where the job archive is; load() makes the path absolute."""
+
+    root: Annotated[Path, PATH] = Path("var/job-archive")
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What counts as the same job."""
+
+    duplicate_window: Annotated[int, whole(0, 2**31 - 1)] = 60
+
+
+@dataclass(frozen=True)
+class Log:
+    """What is logged."""
+
+    level: Annotated[str, LEVEL] = "INFO"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings in force.
+
+    `sources` says of each key: default, file or environment; `secret_files` are the files
+    from which a password was read.
+    """
+
+    server: Server = field(default_factory=Server)
+    database: Database = field(default_factory=Database)
+    archive: Archive = field(default_factory=Archive)
+    jobs: Jobs = field(default_factory=Jobs)
+    log: Log = field(default_factory=Log)
+    clusters: Clusters = field(default_factory=Clusters)
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    secret_files: tuple[Path, ...] = field(default=(), compare=False, repr=False)
+
+
+# All fields but the last three.
+SECTIONS: dict[str, Any] = {f.name: f.type for f in fields_of(Config)[:-3]}

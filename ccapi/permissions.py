@@ -1,0 +1,22 @@
+"""Who else may read secrets, or write the archive."""
+
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+def warnings(secret_files: Iterable[Path], archive_root: Path) -> Iterator[str]:
+    """Say what is open to other users that should not be; a file that is not there is not."""
+    for file in secret_files:
+        mode = _mode(file)
+        if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+            yield f"{file} holds a password and is open to others: run `chmod o=,g-w {file}`"
+    if _mode(archive_root) & stat.S_IWOTH:
+        yield f"everybody may change the archive: run `chmod o-w {archive_root}`"
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0

@@ -1,0 +1,262 @@
+"""The document of the API is the contract, its page needs no internet, and answers follow it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from flask import Flask
+from jsonschema_rs import Draft4Validator
+from werkzeug.test import TestResponse
+
+from ccapi.repository import jobs
+from tests.client import START, Client, job, stop
+
+_FILE = Path(__file__).parents[1] / "contract" / "clustercockpit-rest-api-0.2.0.yaml"
+CONTRACT: dict[str, Any] = yaml.safe_load(_FILE.read_text("utf-8"))
+_ANY_TEXT = "(any text)"
+_TAGS = [{"type": "a", "name": "b"}]
+
+EVERYTHING = job(
+    project="abcd200",
+    subCluster="main",
+    partition="main",
+    arrayJobId=123000,
+    numHwthreads=20,
+    numAcc=2,
+    smt=4,
+    walltime=86400,
+    resources=[
+        {"hostname": "f1", "hwthreads": [0], "accelerators": ["0"], "configuration": "c"},
+    ],
+    metaData={"jobName": "größe"},
+    statistics={"flops_any": {"unit": "GF/s", "avg": 2.5, "min": 0, "max": 3}},
+    tags=_TAGS,
+)
+
+
+def _facts(document: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Flatten a document to what it says and where."""
+    if isinstance(document, dict | list) and document:
+        items = document.items() if isinstance(document, dict) else enumerate(document)
+        for key, value in items:
+            yield from _facts(value, f"{where}/{key}")
+    else:
+        yield where, document
+
+
+def _differences(document: Any) -> list[str]:
+    """Tell where a document is not the contract, which asks for a text of ours in places."""
+    found, expected = dict(_facts(document)), dict(_facts(CONTRACT))
+    return [
+        f"{where}: {found.get(where)!r}, expected {expected.get(where)!r}"
+        for where in sorted(found.keys() | expected.keys())
+        if not _is_expected(found.get(where), expected.get(where))
+    ]
+
+
+def _is_expected(found: Any, expected: Any) -> bool:
+    if expected == _ANY_TEXT:
+        return isinstance(found, str) and found.strip() not in {"", _ANY_TEXT}
+    return type(found) is type(expected) and bool(found == expected)
+
+
+def test_the_document_is_the_contract_and_needs_no_token(app: Flask) -> None:
+    response = app.test_client().get("/api/openapi.json")
+    assert response.status_code == 200
+    assert response.content_type == "application/json"
+    found = response.get_json()
+    found["host"] = CONTRACT["host"]
+    assert _differences(found) == []
+
+
+@pytest.mark.parametrize("host", ["localhost", "jobs.example.org", "10.0.0.1:8080"])
+def test_the_document_names_the_host_that_was_asked(app: Flask, host: str) -> None:
+    document = app.test_client().get("/api/openapi.json", headers={"Host": host}).get_json()
+    assert document["host"] == host
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"basePath": "/"}, "/basePath: '/', expected '/api'"),
+        ({"schemes": ["http"]}, "/schemes/0: 'http', expected None"),
+        ({"info": {**CONTRACT["info"], "description": ""}}, "/info/description: '', expected"),
+    ],
+    ids=["changed", "added", "without a text"],
+)
+def test_the_comparison_finds_a_difference(change: dict[str, Any], difference: str) -> None:
+    told = _differences({**CONTRACT, **change})
+    assert any(sentence.startswith(difference) for sentence in told)
+
+
+def _references(page: str) -> list[str]:
+    return re.findall(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)""", page)
+
+
+def test_the_page_and_all_it_refers_to_come_from_the_service(app: Flask) -> None:
+    http = app.test_client()
+    page = http.get("/api/docs")
+    assert page.status_code == 200
+    assert page.content_type.startswith("text/html")
+    references = _references(page.text)
+    assert "/api/openapi.json" in references
+    assert len(references) >= 4
+    for reference in references:
+        with http.get(reference) as response:
+            assert response.status_code == 200, reference
+
+
+def test_the_page_refers_to_no_foreign_host(app: Flask) -> None:
+    page = app.test_client().get("/api/docs").text
+    assert re.findall(r"(?:https?:)?//\w[^\s\"']*", page) == []
+    assert re.search(r'"validatorUrl"\s*:\s*null', page)
+
+
+def test_the_style_of_the_page_loads_nothing_from_a_foreign_host(app: Flask) -> None:
+    with app.test_client().get("/api/docs/static/swagger-ui.css") as style:
+        assert re.findall(r"url\(\s*[\"']?(?:https?:)?//", style.get_data(as_text=True)) == []
+
+
+def _strict(definition: dict[str, Any]) -> dict[str, Any]:
+    """Let an object have only the properties that the contract names."""
+    closed = {"additionalProperties": False} if "properties" in definition else {}
+    return {**definition, **closed}
+
+
+_DEFINITIONS = {name: _strict(value) for name, value in CONTRACT["definitions"].items()}
+
+
+def assert_follows(response: TestResponse, schema: dict[str, Any]) -> None:
+    """Check a response's body against a schema of the contract."""
+    validator = Draft4Validator({**schema, "definitions": _DEFINITIONS})
+    body = response.get_json()
+    assert [f"{e.instance_path}: {e.message}" for e in validator.iter_errors(body)] == []
+
+
+def _documented(method: str, path: str, status: int) -> dict[str, Any]:
+    responses: dict[str, Any] = CONTRACT["paths"][path][method.lower()]["responses"]
+    error = {"schema": {"$ref": "#/definitions/api.ErrorResponse"}}
+    schema: dict[str, Any] = responses.get(str(status), error)["schema"]
+    return schema
+
+
+SUCCESSES: dict[str, tuple[str, str, Any]] = {
+    "list": ("GET", "/jobs/", None),
+    "start": ("POST", "/jobs/start_job/", {**EVERYTHING, "jobId": 5}),
+    "stop": ("POST", "/jobs/stop_job/", stop()),
+    "stop by id": ("POST", "/jobs/stop_job/{id}", stop()),
+    "tag": ("POST", "/jobs/tag_job/{id}", _TAGS),
+    "delete": ("DELETE", "/jobs/delete_job/", {"jobId": 123000}),
+    "delete by id": ("DELETE", "/jobs/delete_job/{id}", None),
+    "delete before": ("DELETE", "/jobs/delete_job_before/{ts}", None),
+}
+
+
+def test_every_operation_of_the_contract_is_checked_here() -> None:
+    of_contract = {(m.upper(), path) for path, item in CONTRACT["paths"].items() for m in item}
+    assert {(method, path) for method, path, _ in SUCCESSES.values()} == of_contract
+
+
+def _send(client: Client, operation: str, body: Any, **path: int) -> TestResponse:
+    method, template, _ = SUCCESSES[operation]
+    return client.send(method, template.removeprefix("/jobs").format(**path), body)
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["full job", "bare job"])
+@pytest.mark.parametrize("operation", SUCCESSES)
+def test_a_success_answers_as_documented(admin: Client, operation: str, *, full: bool) -> None:
+    id_ = admin.start(**EVERYTHING) if full else admin.start()
+    method, path, body = SUCCESSES[operation]
+    response = _send(admin, operation, body, id=id_, ts=START + 1)
+    status = 201 if operation == "start" else 200
+    assert response.status_code == status, response.text
+    assert_follows(response, _documented(method, path, status))
+
+
+_OF_EVERY_JOB = {
+    *("id", "jobId", "user", "cluster", "project", "startTime", "resources", "numNodes"),
+    *("subCluster", "exclusive", "monitoringStatus", "jobState", "tags", "duration"),
+}
+_IF_GIVEN = {
+    *("partition", "arrayJobId", "numHwthreads", "numAcc", "smt", "walltime", "metaData"),
+    "statistics",
+}
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["full job", "bare job"])
+@pytest.mark.parametrize("operation", ["list", "stop", "stop by id"])
+def test_a_job_has_every_field_that_is_always_shown_and_what_was_given(
+    admin: Client, operation: str, *, full: bool
+) -> None:
+    id_ = admin.start(**EVERYTHING) if full else admin.start()
+    shown = _send(admin, operation, SUCCESSES[operation][2], id=id_).get_json()
+    if operation == "list":
+        [shown] = shown["jobs"]
+        expected = _IF_GIVEN - {"metaData"}
+    else:
+        expected = _IF_GIVEN
+    assert set(shown) == _OF_EVERY_JOB | (expected if full else set())
+
+
+@pytest.mark.parametrize("query", ["with-metadata", "items-per-page=1000&with-metadata"])
+def test_a_list_with_metadata_answers_as_documented(admin: Client, query: str) -> None:
+    admin.start(**EVERYTHING)
+    response = admin.send("GET", f"/?{query}")
+    assert "metaData" in response.get_json()["jobs"][0]
+    assert_follows(response, _documented("GET", "/jobs/", 200))
+
+
+# What goes wrong in the way of each operation, while one job runs.
+REFUSALS: dict[str, tuple[str, str, Any, int]] = {
+    "list": ("list", "?page=0", None, 400),
+    "start": ("start", "", job(jobId=0), 400),
+    "start again": ("start", "", job(), 422),
+    "stop": ("stop", "", stop(jobState="running"), 400),
+    "stop nothing": ("stop", "", stop(jobId=5), 422),
+    "stop by id": ("stop by id", "", {}, 400),
+    "stop nothing by id": ("stop by id", "", stop(), 422),
+    "tag": ("tag", "", {}, 400),
+    "tag nothing": ("tag", "", _TAGS, 404),
+    "delete": ("delete", "", {}, 400),
+    "delete nothing": ("delete", "", {"jobId": 5}, 422),
+    "delete by id": ("delete by id", "?x", None, 400),
+    "delete nothing by id": ("delete by id", "", None, 422),
+    "delete before": ("delete before", "?x", None, 400),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_answers_as_documented(admin: Client, name: str) -> None:
+    operation, query, body, status = REFUSALS[name]
+    method, path, _ = SUCCESSES[operation]
+    admin.start()
+    address = path.removeprefix("/jobs").format(id=2**62, ts=1) + query
+    response = admin.send(method, address, body)
+    assert response.status_code == status, response.text
+    assert_follows(response, _documented(method, path, status))
+
+
+@pytest.mark.parametrize("operation", SUCCESSES)
+def test_who_may_not_ask_is_answered_as_documented(
+    reader: Client, app: Flask, operation: str
+) -> None:
+    method, path, _ = SUCCESSES[operation]
+    nobody = Client(app.test_client(), "none")
+    for asking, status in ((nobody, 401), (reader, 200 if operation == "list" else 403)):
+        response = _send(asking, operation, None, id=1, ts=1)
+        assert response.status_code == status
+        assert_follows(response, _documented(method, path, status))
+
+
+@pytest.mark.parametrize("operation", ["list", "start"])
+def test_a_failure_of_the_server_answers_as_documented(
+    admin: Client, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_SQL", {})
+    method, path, body = SUCCESSES[operation]
+    response = _send(admin, operation, body)
+    assert response.status_code == 500
+    assert_follows(response, _documented(method, path, 500))

@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import pytest
+
+from ccapi.archive import layout
+from ccapi.model.job import JobKey
+from ccapi.service import checking
+from ccapi.service.registry import Registry
+from tests.cli.conftest import Command
+from tests.client import START, Client
+
+
+@pytest.fixture(autouse=True)
+def _no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "_SETTLING_SECONDS", 0)
+
+
+@pytest.fixture
+def left_over(writer: Client, registry: Registry) -> Path:
+    """A job that is archived, and two that could not be; what is in their way."""
+    obstacle = registry.archive_root / "fritz"
+    obstacle.write_text("in the way")
+    for number, cluster in ((1, "alex"), (2, "fritz"), (3, "fritz")):
+        writer.start(jobId=number, cluster=cluster)
+        writer.stop(jobId=number)
+    return obstacle
+
+
+def meta_path(registry: Registry, cluster: str, job_id: int) -> Path:
+    return layout.meta_path(registry.archive_root, JobKey(cluster, job_id, START))
+
+
+def test_retry_archives_what_is_left_and_counts_it(
+    ccapi: Command, writer: Client, left_over: Path
+) -> None:
+    left_over.unlink()
+    assert ccapi("archive", "retry") == (0, "archived 2, failed 0\n", "")
+    assert {job["monitoringStatus"] for job in writer.list()} == {3}
+    assert ccapi("archive", "retry") == (0, "archived 0, failed 0\n", "")
+
+
+def test_a_retry_that_fails_has_status_1(ccapi: Command, writer: Client, left_over: Path) -> None:
+    status, out, _ = ccapi("archive", "retry")
+    assert (status, out) == (1, "archived 0, failed 2\n")
+    assert left_over.is_file()
+    assert sorted(job["monitoringStatus"] for job in writer.list()) == [2, 2, 3]
+
+
+def test_a_retry_may_fail_in_part(ccapi: Command, registry: Registry, left_over: Path) -> None:
+    left_over.unlink()
+    directory = meta_path(registry, "fritz", 2).parent
+    directory.parent.mkdir(parents=True)
+    directory.write_text("in the way")
+    status, out, _ = ccapi("archive", "retry")
+    assert (status, out) == (1, "archived 1, failed 1\n")
+
+
+def test_check_finds_nothing_after_a_clean_run(
+    ccapi: Command, writer: Client, left_over: Path
+) -> None:
+    left_over.unlink()
+    writer.start(jobId=9)
+    ccapi("archive", "retry")
+    assert ccapi("archive", "check") == (0, "archive and database agree\n", "")
+
+
+def test_check_prints_a_line_per_finding_and_a_summary(
+    ccapi: Command, admin: Client, registry: Registry, left_over: Path
+) -> None:
+    left_over.unlink()
+    ccapi("archive", "retry")
+    admin.send("DELETE", "/delete_job/", {"jobId": 1})
+    meta_path(registry, "fritz", 2).write_bytes(b"{")
+    meta_path(registry, "fritz", 3).unlink()
+    status, out, err = ccapi("archive", "check")
+    broken, missing, orphaned, empty, summary = out.splitlines()
+    assert (status, err) == (1, "")
+    assert broken.startswith(f"broken   {meta_path(registry, 'fritz', 2)}: ")
+    assert missing.startswith(f"missing  {meta_path(registry, 'fritz', 3)}: ")
+    assert orphaned.startswith(f"orphaned {meta_path(registry, 'alex', 1)}: ")
+    assert empty == f"broken   {meta_path(registry, 'fritz', 3).parent}: holds no meta.json"
+    assert summary == "2 broken, 1 missing, 1 orphaned"
+
+
+def test_check_says_what_to_do_about_jobs_that_are_not_archived(
+    ccapi: Command, registry: Registry, left_over: Path
+) -> None:
+    status, out, _ = ccapi("archive", "check")
+    assert status == 1
+    assert left_over.is_file()
+    hint = "not archived yet; run `ccapi archive retry`"
+    assert out == (
+        f"missing  {meta_path(registry, 'fritz', 2)}: {hint}\n"
+        f"missing  {meta_path(registry, 'fritz', 3)}: {hint}\n"
+        "2 missing\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["check", "retry"])
+def test_a_database_that_is_down_is_one_line(
+    ccapi: Command, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("CCAPI_DATABASE_URL", "postgresql:///ccapi?host=/nowhere")
+    monkeypatch.setenv("CCAPI_DATABASE_POOL_TIMEOUT", "0.2")
+    status, out, err = ccapi("archive", command)
+    assert (status, out) == (1, "")
+    assert err.startswith("ccapi: the database does not answer: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("database")
+def test_an_archive_of_another_version_is_one_line(ccapi: Command, registry: Registry) -> None:
+    (registry.archive_root / "version.txt").write_text("2\n")
+    status, out, err = ccapi("archive", "retry")
+    assert (status, out) == (1, "")
+    assert err.startswith("ccapi: ")
+    assert "version" in err
+    assert err.count("\n") == 1

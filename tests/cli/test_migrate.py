@@ -1,0 +1,69 @@
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from ccapi.embedded import PrivatePostgres
+from ccapi.repository import migrations
+from tests.cli.conftest import Command
+
+NAMES = [migration.name for migration in migrations.available()]
+
+
+@pytest.fixture
+def empty(
+    environment: None, postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The address of a database without tables, which is the one that the command uses."""
+    url = postgres.database_url("unmigrated")
+    with psycopg.connect(postgres.database_url("postgres"), autocommit=True) as conn:
+        conn.execute("CREATE DATABASE unmigrated")
+        monkeypatch.setenv("CCAPI_DATABASE_URL", url)
+        yield url
+        conn.execute("DROP DATABASE unmigrated WITH (FORCE)")
+
+
+@pytest.mark.usefixtures("empty")
+def test_migrate_says_what_it_applied(ccapi: Command) -> None:
+    assert ccapi("migrate") == (0, "".join(f"applied {name}\n" for name in NAMES), "")
+
+
+@pytest.mark.usefixtures("empty")
+def test_migrate_says_when_there_is_nothing_to_do(ccapi: Command) -> None:
+    ccapi("migrate")
+    assert ccapi("migrate") == (0, "the database is up to date\n", "")
+
+
+def test_a_database_of_a_newer_version_is_one_line(ccapi: Command, empty: str) -> None:
+    ccapi("migrate")
+    with psycopg.connect(empty) as conn:
+        conn.execute("INSERT INTO schema_migrations VALUES (9999, '9999_add_more', '')")
+    status, out, err = ccapi("migrate")
+    assert (status, out) == (1, "")
+    assert err.startswith("ccapi: the database is newer than this ccapi")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("empty")
+def test_a_token_needs_a_migrated_database(ccapi: Command) -> None:
+    status, out, err = ccapi("token", "list")
+    assert (status, out) == (1, "")
+    assert "ccapi migrate" in err
+    assert err.count("\n") == 1
+
+
+def test_a_database_that_is_down_is_one_line(
+    ccapi: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCAPI_DATABASE_URL", "postgresql:///ccapi?host=/nowhere")
+    status, out, err = ccapi("migrate")
+    assert (status, out) == (1, "")
+    assert err.startswith("ccapi: the database does not answer: ")
+    assert err.count("\n") == 1
+
+
+def test_bad_settings_are_named(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CCAPI_DATABASE_POOL_SIZE", "many")
+    status, out, err = ccapi("migrate")
+    assert (status, out) == (1, "")
+    assert err.startswith("ccapi: environment: CCAPI_DATABASE_POOL_SIZE: expected an integer")
