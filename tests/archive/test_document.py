@@ -1,0 +1,285 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccapi.archive import document
+from ccapi.errors import ArchiveError
+from ccapi.model.job import FINAL_STATES, LAST_EPOCH_SECOND, Job
+from tests.archive.jobs import START, job
+
+PLAIN = (
+    '{"jobId":1034871,"user":"abcd100h","cluster":"large","numNodes":1,"startTime":1768978339,'
+    '"jobState":"completed","project":"abcd200","subCluster":"main","exclusive":1,'
+    '"duration":3600,"monitoringStatus":3,"resources":[{"hostname":"f0101"}],"tags":[],'
+    '"statistics":{}}'
+)
+FULL = (
+    '{"jobId":1034871,"user":"abcd100h","cluster":"large","numNodes":2,"startTime":1768978339,'
+    '"jobState":"out_of_memory","project":"abcd200","subCluster":"main","exclusive":2,'
+    '"duration":1,"monitoringStatus":3,"partition":"gpu","arrayJobId":1034800,'
+    '"numHwthreads":144,"numAcc":4,"smt":2,"walltime":86400,'
+    '"resources":[{"hostname":"f0101","hwthreads":[0,1],"accelerators":["00000000:07:00.0"],'
+    '"configuration":"ä"},{"hostname":"f0102"}],'
+    '"tags":[{"type":"Debug","name":"Testjob"},{"type":"Performance","name":"slow"}],'
+    '"statistics":{"mem_bw":{"unit":{"prefix":"G","base":"B/s"},"avg":1.5,"min":0,"max":2e+300},'
+    '"power":{"unit":{"base":"W"},"avg":1,"min":1,"max":1}},'
+    '"metaData":{"jobName":"a \\"name\\"","jobScript":"#!/bin/sh\\n"}}'
+)
+FULL_JOB = job(
+    num_nodes=2,
+    exclusive=2,
+    stop_time=START,
+    job_state="out_of_memory",
+    partition="gpu",
+    array_job_id=1034800,
+    num_hwthreads=144,
+    num_acc=4,
+    smt=2,
+    walltime=86400,
+    resources='[{"hostname":"f0101","hwthreads":[0,1],"accelerators":["00000000:07:00.0"],'
+    '"configuration":"ä"},{"hostname":"f0102"}]',
+    tags='[{"id":9,"type":"Performance","name":"slow"},{"id":1,"type":"Debug","name":"Testjob"}]',
+    meta_data='{"jobName":"a \\"name\\"","jobScript":"#!/bin/sh\\n"}',
+    statistics='{"mem_bw":{"unit":"GB/s","avg":1.5,"min":0,"max":2e+300},'
+    '"power":{"unit":"W","avg":1,"min":1,"max":1}}',
+)
+
+
+@pytest.mark.parametrize(
+    ("archived", "text"), [(job(), PLAIN), (FULL_JOB, FULL)], ids=["plain", "full"]
+)
+def test_a_job_is_written_so(archived: Job, text: str) -> None:
+    assert json.loads(document.encode(archived)) == json.loads(text)
+
+
+@pytest.mark.parametrize("archived", [job(), FULL_JOB], ids=["plain", "full"])
+def test_the_database_id_is_not_written(archived: Job) -> None:
+    assert "id" not in json.loads(document.encode(archived))
+    assert document.encode(replace(archived, id=8)) == document.encode(archived)
+
+
+@pytest.mark.parametrize("status", [1, 2, 3])
+def test_what_is_written_is_archived(status: int) -> None:
+    assert document.encode(job(monitoring_status=status)) == document.encode(job())
+
+
+def test_the_order_of_tags_makes_no_difference() -> None:
+    first = '[{"id":1,"type":"a","name":"x"},{"id":2,"type":"b","name":"y"}]'
+    second = '[{"id":5,"type":"b","name":"y"},{"id":6,"type":"a","name":"x"}]'
+    assert document.encode(job(tags=first)) == document.encode(job(tags=second))
+
+
+def test_a_running_job_is_not_written() -> None:
+    with pytest.raises(ValueError, match="only finished|not stopped"):
+        document.encode(job(job_state="running", stop_time=None))
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        ("GB/s", {"prefix": "G", "base": "B/s"}),
+        ("W", {"base": "W"}),
+        *((f"{prefix}F/s", {"prefix": prefix, "base": "F/s"}) for prefix in "KMGTPE"),
+        *(
+            (base, {"base": base})
+            for base in ("B", "F", "B/s", "F/s", "CPI", "IPC", "Hz", "W", "°C", "")
+        ),
+        ("MHz", {"prefix": "M", "base": "Hz"}),
+        ("KCPI", {"prefix": "K", "base": "CPI"}),
+        ("G", {"prefix": "G", "base": ""}),
+        ("packets/s", {"base": "packets/s"}),
+        ("Gpackets/s", {"base": "Gpackets/s"}),
+        ("gB/s", {"base": "gB/s"}),
+        ("kW", {"base": "kW"}),
+        ("%", {"base": "%"}),
+        ("GGB/s", {"base": "GGB/s"}),
+        ("GB/s ", {"base": "GB/s "}),
+    ],
+)
+def test_a_unit_is_an_object(unit: str, expected: dict[str, str]) -> None:
+    statistics = {"x": {"unit": unit, "avg": 1, "min": 1, "max": 1}}
+    written = json.loads(document.encode(job(statistics=json.dumps(statistics))))
+    assert written["statistics"]["x"]["unit"] == expected
+    read = document.decode(json.dumps(written).encode())
+    assert json.loads(read.statistics or "") == statistics
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+COUNTS = st.none() | st.integers(1, 2**63 - 1)
+NUMBERS = st.integers(0, 2**63 - 1) | st.floats(0, allow_infinity=False)
+UNITS = st.sampled_from(["", "W", "GB/s", "°C", "MHz", "P", "packets/s"]) | TEXTS
+TAG = st.fixed_dictionaries({"id": st.integers(1), "type": NAMES, "name": NAMES})
+JOBS = st.builds(
+    job,
+    job_id=st.integers(1, 2**63 - 1),
+    user_name=NAMES,
+    project=TEXTS,
+    sub_cluster=st.sampled_from(["", "main"]),
+    partition=st.none() | NAMES,
+    array_job_id=COUNTS,
+    num_nodes=st.integers(1, 5),
+    num_hwthreads=COUNTS,
+    num_acc=COUNTS,
+    smt=COUNTS,
+    walltime=COUNTS,
+    exclusive=st.integers(0, 2),
+    start_time=st.integers(1, START),
+    stop_time=st.integers(START, LAST_EPOCH_SECOND),
+    job_state=st.sampled_from([str(state) for state in FINAL_STATES]),
+    resources=st.lists(
+        st.fixed_dictionaries(
+            {"hostname": NAMES},
+            optional={"hwthreads": st.lists(st.integers(0, 300)), "configuration": TEXTS},
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(json.dumps),
+    tags=st.lists(TAG, max_size=3).map(json.dumps),
+    meta_data=st.none() | st.dictionaries(TEXTS, TEXTS, min_size=1).map(json.dumps),
+    statistics=st.none()
+    | st.dictionaries(
+        TEXTS,
+        st.fixed_dictionaries({"unit": UNITS, "avg": NUMBERS, "min": NUMBERS, "max": NUMBERS}),
+        min_size=1,
+        max_size=3,
+    ).map(json.dumps),
+)
+
+
+@given(JOBS)
+def test_what_was_read_is_written_again_byte_for_byte(archived: Job) -> None:
+    written = document.encode(archived)
+    assert document.encode(document.decode(written)) == written
+    assert written == document.encode(archived)
+
+
+def without_ids(tags: str) -> list[tuple[str, str]]:
+    return sorted((tag["type"], tag["name"]) for tag in json.loads(tags))
+
+
+@given(JOBS)
+def test_what_was_written_is_read_again(archived: Job) -> None:
+    read = document.decode(document.encode(archived))
+    for field in ("resources", "meta_data", "statistics"):
+        text = getattr(archived, field)
+        assert (text and json.loads(text)) == (
+            getattr(read, field) and json.loads(getattr(read, field))
+        )
+    assert without_ids(read.tags) == without_ids(archived.tags)
+    texts = {"resources": "", "meta_data": "", "statistics": "", "tags": ""}
+    stop_time = max(archived.stop_time or 0, archived.start_time + 1)
+    expected = replace(archived, id=None, stop_time=stop_time, **texts)
+    assert replace(read, **texts) == expected
+
+
+def spoilt(**changes: Any) -> bytes:
+    return json.dumps({**json.loads(FULL), **changes}).encode()
+
+
+DEEP = {"hostname": "f0101", "configuration": "x"}
+for _ in range(300):
+    DEEP = {"hostname": "f0101", "deep": DEEP}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"", "JSON"),
+        (b"{", "JSON"),
+        (b"\xff\xfe{}", "JSON"),
+        (b"[" * 100_000, "JSON"),
+        (PLAIN[:-1].encode(), "JSON"),
+        (PLAIN.encode() + b"x", "JSON"),
+        (b"null", "object"),
+        (b"[]", "object"),
+        (b"7", "object"),
+        (spoilt(jobId=None), "jobId"),
+        (spoilt(jobId="7"), "jobId"),
+        (spoilt(jobId=True), "jobId"),
+        (spoilt(jobId=1.5), "jobId"),
+        (spoilt(jobId=-1), "jobId"),
+        (spoilt(jobId=2**64), "jobId"),
+        (spoilt(user=7), "user"),
+        (spoilt(cluster=["large"]), "cluster"),
+        (spoilt(startTime="now"), "startTime"),
+        (spoilt(duration=None), "duration"),
+        (spoilt(duration=-1), "duration"),
+        (spoilt(jobState="running"), "jobState"),
+        (spoilt(jobState="finished"), "jobState"),
+        (spoilt(jobState=["failed"]), "jobState"),
+        (spoilt(resources="f0101"), "resources"),
+        (spoilt(resources=None), "resources"),
+        (spoilt(tags={}), "tags"),
+        (spoilt(tags=["x"]), "tags"),
+        (spoilt(tags=[{"type": "x"}]), "tags"),
+        (spoilt(metaData=[]), "metaData"),
+        (spoilt(statistics=[]), "statistics"),
+        (spoilt(statistics={"x": 7}), "statistics"),
+        (spoilt(statistics={"x": {"unit": 7}}), "statistics"),
+        (spoilt(statistics={"x": {"unit": {"prefix": "G"}}}), "statistics"),
+        (spoilt(resources=[DEEP]), ""),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_spoilt_document_is_an_error_that_names_the_fault(data: bytes, word: str) -> None:
+    with pytest.raises(ArchiveError, match=word):
+        document.decode(data)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    st.binary(max_size=60) | st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace"))
+)
+def test_bytes_are_a_job_or_an_archive_error(data: bytes) -> None:
+    with pytest.raises(ArchiveError):
+        document.decode(data)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(json.loads(FULL))), ANYTHING, min_size=1, max_size=3))
+def test_any_json_is_a_job_or_an_archive_error(changes: dict[str, Any]) -> None:
+    try:
+        read = document.decode(json.dumps({**json.loads(FULL), **changes}).encode())
+    except ArchiveError:
+        return
+    assert document.decode(document.encode(read)) == read
+
+
+@given(st.data())
+def test_a_file_with_damage_is_a_job_or_an_archive_error(data: st.DataObject) -> None:
+    text = bytearray(FULL.encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        read = document.decode(bytes(text))
+    except ArchiveError:
+        return
+    assert document.decode(document.encode(read)) == read
+
+
+def test_what_other_programs_add_or_leave_out_is_no_error() -> None:
+    values = json.loads(PLAIN) | {"footprint": {"x": 1}, "energy": 7.5, "shared": "none", "id": 5}
+    for optional in ("project", "subCluster", "exclusive", "tags", "statistics"):
+        del values[optional]
+    read = document.decode(json.dumps(values).encode())
+    assert (read.id, read.project, read.sub_cluster, read.exclusive) == (None, "", "", 1)
+    assert (read.tags, read.statistics) == ("[]", None)
+
+
+@pytest.mark.parametrize("field", ["partition", "arrayJobId", "numAcc", "metaData", "statistics"])
+def test_null_is_the_same_as_not_given(field: str) -> None:
+    values = json.loads(FULL)
+    absent = {name: value for name, value in values.items() if name != field}
+    assert document.decode(json.dumps({**values, field: None}).encode()) == document.decode(
+        json.dumps(absent).encode()
+    )
