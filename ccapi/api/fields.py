@@ -12,8 +12,6 @@ from marshmallow import ValidationError, fields
 
 from ccapi.model.job import FINAL_STATES, LARGEST_INTEGER, JobState
 
-LONGEST_NAME = 255
-
 
 class Integer(fields.Integer):
     """An integer of `least` to `most`; documented bounds go into metadata."""

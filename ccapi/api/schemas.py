@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load
 
 from ccapi.api.fields import (
-    LONGEST_NAME,
     Count,
     Integer,
     IntegerList,
@@ -24,7 +23,7 @@ from ccapi.api.fields import (
     final_state,
 )
 from ccapi.model.cluster import HOSTNAME_PATTERN, NAME_PATTERN
-from ccapi.model.job import LAST_EPOCH_SECOND, JobState, NewJob, Tag
+from ccapi.model.job import LAST_EPOCH_SECOND, LONGEST_NAME, JobState, NewJob, Tag
 
 _NAME_OR_NONE = re.compile(rf"(?:{NAME_PATTERN.pattern})?")
 _NAME_RULE = "must be 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"

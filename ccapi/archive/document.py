@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from orjson import Fragment
 
+from ccapi.archive import dialects
 from ccapi.errors import ArchiveError
 from ccapi.model.job import LARGEST_INTEGER, Job, JobState, MonitoringStatus
 
@@ -71,7 +72,8 @@ def decode(data: bytes) -> Job:
         raise ArchiveError(f"is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise ArchiveError("is not a JSON object")
-    given = {name: value for name, value in document.items() if value is not None}
+    _text(document)  # orjson reads what is nested deeper than it, or others, could write
+    given = dialects.translate(document)
     values = {attribute: _take(given, name, kind) for name, attribute, kind in _REQUIRED}
     for name, attribute, kind, default in _DEFAULTED:
         values[attribute] = _take(given, name, kind, default)
@@ -89,7 +91,7 @@ def _rest(given: dict[str, Any], start_time: int) -> dict[str, Any]:
     tags = _take(given, "tags", list, [])
     return {
         "id": None,
-        "stop_time": start_time + _take(given, "duration", int),
+        "stop_time": start_time + max(1, _take(given, "duration", int)),
         "monitoring_status": MonitoringStatus.ARCHIVED,
         "resources": _text(_take(given, "resources", list)),
         "meta_data": _text(meta_data) if meta_data else None,
@@ -110,15 +112,18 @@ def _take(given: Mapping[str, Any], name: str, kind: type, default: Any = None) 
 
 
 def _text(value: object) -> str:
-    return orjson.dumps(value).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as error:
+        raise ArchiveError(f"is JSON that is nested too deep: {error}") from None
 
 
 def _plain_tags(tags: list[Any]) -> list[dict[str, str]]:
     try:
-        plain = [{"type": str(tag["type"]), "name": str(tag["name"])} for tag in tags]
+        plain = sorted((tag["type"] + "", tag["name"] + "") for tag in tags)
     except (KeyError, TypeError):
         raise ArchiveError("tags are not objects with type and name") from None
-    return sorted(plain, key=lambda tag: (tag["type"], tag["name"]))
+    return [{"type": type_, "name": name} for type_, name in plain]
 
 
 def _with_unit_objects(statistics: dict[str, Any]) -> dict[str, Any]:
@@ -130,13 +135,14 @@ def _with_unit_objects(statistics: dict[str, Any]) -> dict[str, Any]:
 
 def _with_unit_texts(statistics: dict[str, Any]) -> dict[str, Any]:
     try:
-        return {metric: _with_unit_text(**values) for metric, values in statistics.items()}
+        return {metric: _with_unit_text(values) for metric, values in statistics.items()}
     except (KeyError, TypeError, AttributeError):
         raise ArchiveError("statistics are not objects whose unit is an object") from None
 
 
-def _with_unit_text(unit: Any = None, **values: Any) -> dict[str, Any]:
-    return values if unit is None else {"unit": unit_text(unit), **values}
+def _with_unit_text(values: Mapping[str, Any]) -> dict[str, Any]:
+    given = {key: value for key, value in values.items() if (key, value) != ("unit", None)}
+    return {key: unit_text(value) if key == "unit" else value for key, value in given.items()}
 
 
 def unit_object(unit: str) -> dict[str, str]:
@@ -149,6 +155,6 @@ def unit_object(unit: str) -> dict[str, str]:
     return {"base": unit}
 
 
-def unit_text(unit: Mapping[str, str]) -> str:
+def unit_text(unit: Mapping[str, str | None]) -> str:
     """Join prefix and base again: the inverse of `unit_object`."""
-    return f"{unit.get('prefix', '')}{unit['base']}"
+    return (unit.get("prefix") or "") + (unit["base"] or "")

@@ -34,10 +34,15 @@ def read_bytes(root: Path, key: JobKey) -> bytes:
 
 def keys(root: Path) -> Iterator[JobKey]:
     """Name every archived job, directory by directory in order, in constant memory."""
-    for directory in _run_directories(root):
-        key = layout.parse(directory.relative_to(root).parts)
+    for directory, key in runs(root):
         if key is not None and (directory / layout.META_FILE).is_file():
             yield key
+
+
+def runs(root: Path) -> Iterator[tuple[Path, JobKey | None]]:
+    """Name every run's directory, with meta.json or not; None where its name is no run's."""
+    for directory in _run_directories(root):
+        yield directory, layout.parse(directory.relative_to(root).parts)
 
 
 def incomplete(root: Path) -> Iterator[Path]:

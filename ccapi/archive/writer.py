@@ -1,5 +1,6 @@
 """Writing the archive: a reader sees the old file or the new one, never half of one."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -28,6 +29,13 @@ def prepare(root: Path) -> None:
         if not version.exists():
             with _opened(os.open(root, os.O_RDONLY | os.O_DIRECTORY)) as directory:
                 _replace(directory, layout.VERSION_FILE, f"{layout.VERSION}\n".encode())
+    _require_version(root)
+
+
+def _require_version(root: Path) -> None:
+    """Refuse another version's archive, and a mount point that has none (any more)."""
+    version = root / layout.VERSION_FILE
+    with _reasons(version):
         found = version.read_text("ascii", "replace").strip()
     if found != layout.VERSION:
         raise ArchiveError(f"{version} says {found!r:.20}: only version 1 can be written")
@@ -38,6 +46,34 @@ def write(root: Path, job: Job) -> None:
     put(root, layout.key_of(job), document.encode(job))
 
 
+def replace(root: Path, job: Job) -> str | None:
+    """Write a finished job's meta.json, and keep what it said before in a file beside it.
+
+    Returns that file's name, None when there was nothing else to keep. Readers pass over
+    the file; it is named after its content, so that keeping it again is no second file.
+    Raises ArchiveError.
+    """
+    key, data = layout.key_of(job), document.encode(job)
+    kept = _keep(root, key, data)
+    put(root, key, data)
+    return kept
+
+
+def _keep(root: Path, key: JobKey, data: bytes) -> str | None:
+    path = layout.meta_path(root, key)
+    with _reasons(path):
+        try:
+            former = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        if former == data:
+            return None
+        name = f".{layout.META_FILE}.replaced-{hashlib.sha256(former).hexdigest()[:16]}"
+        with _opened(_enter(root, layout.parts(key), [])) as directory:
+            _replace(directory, name, former)
+    return name
+
+
 def put(root: Path, key: JobKey, data: bytes) -> None:
     """Give a run's meta.json a content: all of it, durably, or ArchiveError and no change.
 
@@ -46,6 +82,7 @@ def put(root: Path, key: JobKey, data: bytes) -> None:
     """
     parts = layout.parts(key)
     path = layout.meta_path(root, key)
+    _require_version(root)
     with _reasons(path):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -62,7 +99,7 @@ def _put(root: Path, parts: tuple[str, ...], data: bytes) -> None:
     try:
         with _opened(_enter(root, parts, made)) as directory:
             _replace(directory, layout.META_FILE, data)
-    except OSError:
+    except BaseException:
         # Readers trip over a run's directory without meta.json.
         for path in reversed(made):
             with suppress(OSError):
@@ -77,20 +114,17 @@ def _enter(root: Path, parts: tuple[str, ...], made: list[Path]) -> int:
     for name in parts:
         path /= name
         with _opened(directory):
-            if _make(name, directory):
-                made.append(path)
+            _make(path, directory, made)
             directory = os.open(name, _ENTER, dir_fd=directory)
     return directory
 
 
-def _make(name: str, parent: int) -> bool:
-    """Make a directory durably; False when it exists."""
-    try:
-        os.mkdir(name, _DIRECTORY_MODE, dir_fd=parent)
-    except FileExistsError:
-        return False
-    os.fsync(parent)
-    return True
+def _make(path: Path, parent: int, made: list[Path]) -> None:
+    """Make a directory durably, unless it exists; note in `made` that it was not there."""
+    with suppress(FileExistsError):
+        os.mkdir(path.name, _DIRECTORY_MODE, dir_fd=parent)
+        made.append(path)
+        os.fsync(parent)
 
 
 def _replace(directory: int, name: str, data: bytes) -> None:

@@ -1,5 +1,6 @@
 """The job: as a batch system reports it, as the registry keeps it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -10,6 +11,7 @@ from ccapi.errors import InvalidInput
 # 9999-12-31T23:59:59Z, the last second that an RFC 3339 time stamp can express.
 LAST_EPOCH_SECOND = 253_402_300_799
 LARGEST_INTEGER = 2**63 - 1
+LONGEST_NAME = 255
 
 
 class JobState(StrEnum):
@@ -44,6 +46,22 @@ class Tag(NamedTuple):
     name: str
 
 
+def count_hosts(hosts: Sequence[str], num_nodes: int | None) -> int:
+    """Return the number of a job's hosts, which is what numNodes is when it is given.
+
+    Raises InvalidInput: no host, a host that appears twice, another numNodes.
+    """
+    if not hosts:
+        raise InvalidInput.of("resources", "must name at least one host")
+    if len(set(hosts)) != len(hosts):
+        [(twice, _)] = Counter(hosts).most_common(1)
+        raise InvalidInput.of("resources", f"must name each host once; {twice} appears twice")
+    if num_nodes not in {None, len(hosts)}:
+        expected = f"must be the number of resources, {len(hosts)}, or be left out"
+        raise InvalidInput.of("numNodes", expected)
+    return len(hosts)
+
+
 @dataclass(slots=True, kw_only=True)
 class NewJob:
     """A job that starts, as reported; times are epoch seconds, None is "not given".
@@ -73,22 +91,8 @@ class NewJob:
     tags: list[Tag] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Hold the rules that concern more than one field.
-
-        Raises InvalidInput: no resources, a host that appears twice, numNodes that
-        is not the number of resources.
-        """
-        if not self.resources:
-            raise InvalidInput.of("resources", "must name at least one host")
-        hosts = self.hostnames
-        if len(set(hosts)) != len(hosts):
-            twice = next(host for host in hosts if hosts.count(host) > 1)
-            raise InvalidInput.of("resources", f"must name each host once; {twice} appears twice")
-        if self.num_nodes is None:
-            self.num_nodes = len(hosts)
-        elif self.num_nodes != len(hosts):
-            expected = f"must be the number of resources, {len(hosts)}, or be left out"
-            raise InvalidInput.of("numNodes", expected)
+        """Hold the rules that concern more than one field; raises InvalidInput."""
+        self.num_nodes = count_hosts(self.hostnames, self.num_nodes)
 
     @property
     def hostnames(self) -> list[str]:

@@ -1,13 +1,13 @@
 """Many jobs at once, finished ones too: sql/queries/bulk.sql."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
 import orjson
 from psycopg.rows import scalar_row
 
-from ccapi.model.job import JobState, NewJob, Tag
+from ccapi.model.job import Job, JobKey, JobState, NewJob, Tag
 from ccapi.repository import queries
 from ccapi.repository.database import Connection
 
@@ -40,8 +40,20 @@ def load(conn: Connection, jobs: Sequence[RecordedJob]) -> list[int]:
     with conn.cursor() as cursor, cursor.copy(_SQL["copy_jobs"]) as copy:
         for id_, recorded in zip(ids, jobs, strict=True):
             copy.write_row(_row(id_, recorded))
-    _load_tags(conn, ids, jobs)
+    _load_tags(conn, [(id_, recorded.job.tags) for id_, recorded in zip(ids, jobs, strict=True)])
     return ids
+
+
+def adopt(conn: Connection, jobs: Sequence[Job]) -> set[JobKey]:
+    """Add finished jobs with their tags, but for runs that are there, and name those added.
+
+    They share the caller's transaction, and its memory, as with `load`.
+    """
+    rows = conn.execute(_SQL["adopt_jobs"], {"jobs": orjson.dumps(jobs).decode()}).fetchall()
+    ids = {JobKey(*key): id_ for id_, *key in rows}
+    tags = {JobKey(job.cluster, job.job_id, job.start_time): _tags(job) for job in jobs}
+    _load_tags(conn, [(id_, tags[key]) for key, id_ in ids.items()])
+    return set(ids)
 
 
 def analyze(conn: Connection) -> None:
@@ -93,22 +105,20 @@ def _json(value: object) -> str | None:
     return orjson.dumps(value).decode() if value else None
 
 
-def _load_tags(conn: Connection, ids: Sequence[int], jobs: Sequence[RecordedJob]) -> None:
-    wanted = set(chain.from_iterable(recorded.job.tags for recorded in jobs))
+def _tags(job: Job) -> list[Tag]:
+    return [Tag(tag["type"], tag["name"]) for tag in orjson.loads(job.tags)]
+
+
+def _load_tags(conn: Connection, tagged: Sequence[tuple[int, Sequence[Tag]]]) -> None:
+    """Give jobs, named by their database ids, tags."""
+    wanted = set(chain.from_iterable(tags for _, tags in tagged))
     if not wanted:
         return
     tag_ids = _ensure_tags(conn, wanted)
     with conn.cursor() as cursor, cursor.copy(_SQL["copy_job_tags"]) as copy:
-        for row in _tag_rows(ids, jobs, tag_ids):
-            copy.write_row(row)
-
-
-def _tag_rows(
-    ids: Sequence[int], jobs: Sequence[RecordedJob], tag_ids: dict[Tag, int]
-) -> Iterator[tuple[int, int]]:
-    for id_, recorded in zip(ids, jobs, strict=True):
-        for tag in set(recorded.job.tags):
-            yield id_, tag_ids[tag]
+        for id_, tags in tagged:
+            for tag in set(tags):
+                copy.write_row((id_, tag_ids[tag]))
 
 
 def _ensure_tags(conn: Connection, tags: set[Tag]) -> dict[Tag, int]:

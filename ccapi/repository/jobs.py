@@ -150,7 +150,7 @@ def list_page(
 ) -> list[Job]:
     """Read a page of the jobs that match, latest start first; `before` continues after a job."""
     parameters = {
-        "states": wanted.states,
+        "states": _array(wanted.states),
         "cluster": wanted.cluster,
         "start_from": wanted.start_from,
         "start_to": wanted.start_to,
@@ -162,6 +162,15 @@ def list_page(
     }
     with conn.cursor(row_factory=class_row(Job)) as cursor:
         return cursor.execute(_SQL["list_jobs"], parameters, prepare=False).fetchall()
+
+
+def _array(states: Sequence[str] | None) -> str | None:
+    """Write states as an array in PostgreSQL's notation.
+
+    Given so it is a constant of the enum's type to the planner, which then sees that
+    "running" is what the index of running jobs is for; a list would be cast by row.
+    """
+    return None if states is None else "{" + ",".join(states) + "}"
 
 
 def batches(
@@ -192,14 +201,16 @@ def list_unarchived(conn: Connection, after_id: int, limit: int) -> list[int]:
         return cursor.execute(_SQL["list_unarchived"], parameters).fetchall()
 
 
-def known_runs(conn: Connection, keys: Sequence[JobKey]) -> set[JobKey]:
-    """Tell which of the given runs the registry holds."""
+def known_runs(conn: Connection, keys: Sequence[JobKey]) -> dict[JobKey, Match]:
+    """Find those of the given runs that the registry holds."""
     parameters = {
         "clusters": [key.cluster for key in keys],
         "job_ids": [key.job_id for key in keys],
         "start_times": [key.start_time for key in keys],
     }
-    return {JobKey(*row) for row in conn.execute(_SQL["known_runs"], parameters)}
+    with conn.cursor(row_factory=class_row(Match)) as cursor:
+        found = cursor.execute(_SQL["known_runs"], parameters)
+        return {JobKey(run.cluster, run.job_id, run.start_time): run for run in found}
 
 
 def delete(conn: Connection, id_: int) -> bool:

@@ -24,7 +24,7 @@ def archive(registry: Registry, job: Job) -> Job:
     if job.monitoring_status == MonitoringStatus.DISABLED or job.id is None:
         return job
     try:
-        return _write(registry, job.id) or job
+        return _write(registry, job, job.id)
     except (ArchiveError, DatabaseUnavailable) as error:
         metrics.ARCHIVE_FAILURES.inc()
         _log.error("job %s (id %s) is not archived: %s", job.job_id, job.id, error)
@@ -32,18 +32,23 @@ def archive(registry: Registry, job: Job) -> Job:
         return replace(job, monitoring_status=MonitoringStatus.ARCHIVING_FAILED)
 
 
-def _write(registry: Registry, id_: int) -> Job | None:
-    """Archive the job as it is now; None when it is not waiting for that (any more).
+def _write(registry: Registry, stopped: Job, id_: int) -> Job:
+    """Archive the job as it is now, if it is still waiting for that, and return it.
 
     The row is held meanwhile, so that a tag given at the same time is either in the
-    file already or is written to it afterwards.
+    file already or is written to it afterwards. A job that was deleted since it stopped
+    is archived as it was: a deletion does not touch the archive.
     """
     with registry.database.transaction() as conn:
-        if not jobs.claim_for_archiving(conn, id_):
-            return jobs.get(conn, id_)
+        claimed = jobs.claim_for_archiving(conn, id_)
         job = jobs.get(conn, id_)
-        if job is not None:
-            writer.write(registry.archive_root, job)
+        if job is None:
+            job = replace(stopped, monitoring_status=MonitoringStatus.ARCHIVED)
+        elif not claimed:
+            return job
+        kept = writer.replace(registry.archive_root, job)
+        if kept:
+            _log.warning("id %s: the meta.json that was there is kept as %s", id_, kept)
         return job
 
 

@@ -10,6 +10,7 @@ from ccapi.archive import document, layout, reader
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from ccapi.repository import jobs
+from ccapi.repository.jobs import Match
 from ccapi.service.registry import Registry
 
 _BATCH = 500
@@ -31,8 +32,8 @@ def check(registry: Registry) -> Iterator[Finding]:
     Reads in batches, in constant memory; the service may go on meanwhile.
     """
     yield from _of_jobs(registry)
-    yield from _of_files(registry)
-    yield from _of_directories(registry.archive_root)
+    yield from check_files(registry)
+    yield from check_directories(registry.archive_root)
 
 
 def _of_jobs(registry: Registry) -> Iterator[Finding]:
@@ -40,7 +41,7 @@ def _of_jobs(registry: Registry) -> Iterator[Finding]:
     while True:
         with registry.database.statement() as conn:
             batch = jobs.list_archivable(conn, after_id, _BATCH)
-        suspects = [job for job in batch if _finding(registry.archive_root, job)]
+        suspects = [job for job in batch if compare(registry.archive_root, job)]
         if suspects:
             time.sleep(_SETTLING_SECONDS)
         for suspect in suspects:
@@ -54,12 +55,13 @@ def _still(registry: Registry, suspect: Job) -> Iterator[Finding]:
     """Look again at a job that a request may have been working on."""
     with registry.database.statement() as conn:
         job = jobs.get(conn, suspect.id or 0)
-    finding = job and _finding(registry.archive_root, job)
+    finding = job and compare(registry.archive_root, job)
     if finding:
         yield finding
 
 
-def _finding(root: Path, job: Job) -> Finding | None:
+def compare(root: Path, job: Job) -> Finding | None:
+    """Compare a finished job with its meta.json; None when they say the same."""
     key = JobKey(job.cluster, job.job_id, job.start_time)
     path = layout.meta_path(root, key)
     if not job.is_archived:
@@ -75,20 +77,28 @@ def _finding(root: Path, job: Job) -> Finding | None:
     return None
 
 
-def _of_files(registry: Registry) -> Iterator[Finding]:
+def check_files(registry: Registry) -> Iterator[Finding]:
+    """Find every meta.json whose job is not in the database, or still runs there."""
     root = registry.archive_root
     keys = reader.keys(root)
     while batch := list(islice(keys, _BATCH)):
         with registry.database.statement() as conn:
             known = jobs.known_runs(conn, batch)
         for key in batch:
+            path = layout.meta_path(root, key)
             if key not in known:
-                yield Finding(
-                    "orphaned", layout.meta_path(root, key), "no such job in the database"
-                )
+                yield Finding("orphaned", path, "no such job in the database")
+            elif known[key].is_running:
+                yield Finding("broken", path, running(known[key]))
 
 
-def _of_directories(root: Path) -> Iterator[Finding]:
+def running(run: Match) -> str:
+    """Say that the database holds an older state of a job than the archive."""
+    return f"the database says that id {run.id} still runs; stop it as this file says"
+
+
+def check_directories(root: Path) -> Iterator[Finding]:
+    """Find every run's directory without meta.json."""
     suspects = reader.incomplete(root)
     while batch := list(islice(suspects, _BATCH)):
         time.sleep(_SETTLING_SECONDS)

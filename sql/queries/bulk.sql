@@ -36,6 +36,29 @@ COPY jobs (
     monitoring_status, resources, meta_data, statistics
 ) FROM STDIN;
 
+-- name: adopt_jobs
+-- Add finished jobs, given as one JSON array, and name those that were not there. Each import
+-- takes them in the same order, so that two at once do not wait for each other.
+INSERT INTO jobs (
+    job_id, cluster, start_time, stop_time, job_state, user_name, project, sub_cluster,
+    partition, array_job_id, num_nodes, num_hwthreads, num_acc, exclusive, smt, walltime,
+    monitoring_status, resources, meta_data, statistics
+)
+SELECT
+    job_id, cluster, start_time, stop_time, job_state::job_state, user_name, project,
+    sub_cluster, partition, array_job_id, num_nodes, num_hwthreads, num_acc, exclusive, smt,
+    walltime, monitoring_status, resources::json, meta_data::json, statistics::json
+FROM json_to_recordset(:jobs::json) AS given (
+    job_id bigint, cluster text, start_time bigint, stop_time bigint, job_state text,
+    user_name text, project text, sub_cluster text, partition text, array_job_id bigint,
+    num_nodes integer, num_hwthreads bigint, num_acc bigint, exclusive smallint, smt bigint,
+    walltime bigint, monitoring_status smallint, resources text, meta_data text,
+    statistics text
+)
+ORDER BY job_id, cluster, start_time
+ON CONFLICT (job_id, cluster, start_time) DO NOTHING
+RETURNING id, cluster, job_id, start_time;
+
 -- name: copy_job_tags!
 COPY job_tags (job, tag) FROM STDIN;
 

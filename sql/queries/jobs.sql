@@ -167,17 +167,14 @@ WHERE d.id IN (
 ORDER BY d.id;
 
 -- name: known_runs
--- Tell which of the given runs the registry holds.
-SELECT given.cluster, given.job_id, given.start_time
+-- Find those of the given runs that the registry holds.
+SELECT j.id, j.job_id, j.cluster, j.start_time, j.job_state::text
 FROM unnest(:clusters::text[], :job_ids::bigint[], :start_times::bigint[])
          AS given (cluster, job_id, start_time)
-WHERE EXISTS (
-    SELECT
-    FROM jobs AS j
-    WHERE j.job_id = given.job_id
-      AND j.cluster = given.cluster
-      AND j.start_time = given.start_time
-);
+JOIN jobs AS j
+    ON j.job_id = given.job_id
+   AND j.cluster = given.cluster
+   AND j.start_time = given.start_time;
 
 -- name: delete_job!
 DELETE FROM jobs

@@ -1,6 +1,7 @@
 """Who asks, and whether they may: before anything else of the request is looked at."""
 
 import logging
+import time
 from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
@@ -249,7 +250,9 @@ def test_a_request_does_not_wait_until_its_tokens_use_can_be_recorded(
 ) -> None:
     with database.session() as conn, conn.transaction():
         conn.execute("SELECT FROM tokens FOR UPDATE")
+        began = time.monotonic()
         assert _get(app, X_Auth_Token=secret).status_code == 200
+    assert time.monotonic() - began < 2
 
 
 def test_a_token_is_stored_as_a_digest_only(database: Database, secret: str) -> None:

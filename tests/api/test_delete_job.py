@@ -1,5 +1,6 @@
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,13 +115,20 @@ def test_an_unknown_database_id_is_refused(admin: Client) -> None:
     assert_error(admin.send("DELETE", f"/delete_job/{id_}"), 422, str(id_))
 
 
-def test_of_concurrent_deletes_one_succeeds(admin: Client) -> None:
-    admin.start()
-    request = {"jobId": 123000}
-    responses = at_once(
-        [partial(admin.twin().send, "DELETE", "/delete_job/", request) for _ in range(6)]
+@pytest.mark.parametrize("by", ["request", "id"])
+def test_a_job_that_another_request_deletes_meanwhile_is_not_deleted_twice(
+    admin: Client, database: Database, by: str
+) -> None:
+    id_ = admin.start()
+    path, body = (
+        ("/delete_job/", {"jobId": 123000}) if by == "request" else (f"/delete_job/{id_}", None)
     )
-    assert sorted(response.status_code for response in responses) == [200] + 5 * [422]
+    with ThreadPoolExecutor() as pool, database.session() as conn, conn.transaction():
+        assert jobs.delete(conn, id_)
+        response = pool.submit(admin.twin().send, "DELETE", path, body)
+        with pytest.raises(TimeoutError):
+            response.result(0.1)
+    assert_error(response.result(), 422, "finding job failed", str(id_))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ _MANY = 620
 
 @pytest.fixture
 def many(database: Database) -> int:
-    """Register many jobs, three at each start time, in an order that is not that of their ids."""
+    """Register many jobs, some at the same time, in an order that is not that of their ids."""
     _fill(database, _MANY)
     return _MANY
 
@@ -33,7 +33,7 @@ def _fill(database: Database, number: int) -> None:
             """
             INSERT INTO jobs (job_id, start_time, num_nodes, exclusive, monitoring_status,
                               cluster, sub_cluster, user_name, project, resources)
-            SELECT n, %(start)s + n * 7919 %% 100003 / 3, 1, 1, 1,
+            SELECT n, %(start)s + n * 7919 %% 1009 %% 207, 1, 1, 1,
                    'fritz', '', 'abcd100h', '', '[{"hostname":"f0101"}]'
             FROM generate_series(1, %(number)s) AS n
             """,

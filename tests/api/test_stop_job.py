@@ -49,9 +49,24 @@ def remove(root: Path) -> None:
     root.rename(root.with_name("unmounted"))
 
 
+def unmount(root: Path) -> None:
+    (root / "version.txt").unlink()
+
+
+def change_version(root: Path) -> None:
+    (root / "version.txt").write_text("2\n")
+
+
 BROKEN_ARCHIVES = pytest.mark.parametrize(
     "break_archive",
-    [replace_by_file, put_file_at_cluster, put_dangling_link_at_cluster, remove],
+    [
+        replace_by_file,
+        put_file_at_cluster,
+        put_dangling_link_at_cluster,
+        remove,
+        unmount,
+        change_version,
+    ],
     ids=lambda function: function.__name__.replace("_", " "),
 )
 
@@ -312,6 +327,7 @@ def test_a_stop_succeeds_although_archiving_fails(
     assert "123000" in record.getMessage()
     assert f"id {id_}" in record.getMessage()
     assert str(registry.archive_root) in record.getMessage()
+    assert not list(registry.archive_root.rglob("meta.json"))
 
 
 def test_the_stop_is_committed_before_the_archive_is_touched(

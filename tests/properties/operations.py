@@ -1,110 +1,38 @@
-"""Random operations for the model test: few values, so that they meet, and wrong ones."""
+"""Random operations: few values, so that they meet, and now and then something wrong."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from random import Random
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
-
-from hypothesis import strategies as st
 
 from tests.client import START
 from tests.properties.rules import FINAL_STATES, STATES
 from tests.properties.world import Operation
 
-JOB_IDS = (1, 999, 1034871)
-_CLUSTERS = ("fritz", "alex")
 _LAST_SECOND = 253_402_300_799
 _STARTS = (*(START + n for n in (0, 1, 59, 60, 61, 120, 121, 3600)), 1, _LAST_SECOND)
-_STOPS = (*(START + n for n in (-1, 0, 1, 60, 90, 3600)), _LAST_SECOND, 1)
+_STOPS = (*(START + n for n in (-1, 0, 1, 60, 90, 3600, 7200)), _LAST_SECOND, _LAST_SECOND)
+_ENDS = (0, 1, 2, *(START + n for n in (0, 1, 60, 61)), -5, "x", 2**63)
 _TAGS = (("Debug", "a"), ("Debug", "b"), ("debug", "a"), ("Ünits", "x\n'y\""))
 _UNITS = ("GB/s", "W", "", "G", "KHz", "furlong", "PF", "°C", "M°C", "Gfurlong", "CPI")
-
-# How a request may present itself: mostly as one who may do everything.
-credentials = st.sampled_from(
-    ["admin"] * 12
-    + ["writer"] * 4
-    + ["reader"] * 2
-    + ["missing", "malformed", "unknown", "expired", "revoked"]
+_CREDENTIALS = (
+    *("admin",) * 30,
+    *("writer", "reader") * 2,
+    *("missing", "malformed", "unknown", "expired", "revoked"),
 )
-variants = st.integers(0, 3)
-# Which of the ids that were ever given out, or a target that is none of them.
-picks = st.one_of(st.integers(0, 30), st.sampled_from(["unknown", "-1", "0", "x", "1.0", "9" * 19]))
+_WEIGHTS = {
+    "start": 6, "stop": 3, "stop_by_id": 3, "tag": 4, "list": 4, "delete": 1, "delete_by_id": 1,
+    "delete_before": 0.4,
+}  # fmt: skip
 
-_texts = st.sampled_from(["a", "", "ä€😀", "x' OR 1=1 --", '{"a": "\\u0041"}', "\t\n\r\x7f\x1b"])
-_counts = st.sampled_from([0, 1, 2, 2**63 - 1, None])
-_numbers = st.sampled_from([0, 0.0, 1.5, 1e300, 2**53 + 1, 3])
-_resources = st.fixed_dictionaries(
-    {},
-    optional={
-        "hwthreads": st.lists(st.integers(0, 3), max_size=3),
-        "accelerators": st.lists(_texts, max_size=2),
-        "configuration": _texts,
-    },
-)
-_tags = st.lists(st.sampled_from(_TAGS), max_size=3)
-_optional: dict[str, st.SearchStrategy[Any]] = {
-    "project": _texts,
-    "subCluster": st.sampled_from(["", "own", None]),
-    "partition": _texts,
-    "arrayJobId": _counts,
-    "numHwthreads": _counts,
-    "numAcc": _counts,
-    "smt": _counts,
-    "walltime": _counts,
-    "exclusive": st.integers(0, 2),
-    "jobState": st.sampled_from(["running", None]),
-    "metaData": st.dictionaries(_texts, _texts, max_size=2),
-    "id": st.integers(0, 5),
-    "duration": st.integers(0, 5),
-    "statistics": st.dictionaries(
-        st.sampled_from(["flops_any", "Ä"]),
-        st.fixed_dictionaries(
-            {"unit": st.sampled_from(_UNITS), "avg": _numbers, "min": _numbers, "max": _numbers}
-        ),
-        max_size=2,
-    ),
-}
-
-
-@st.composite
-def _jobs(draw: st.DrawFn) -> dict[str, Any]:
-    names = draw(st.lists(st.sampled_from(sorted(_optional)), max_size=4, unique=True))
-    hosts = draw(st.sampled_from([["f0101"], ["f0201"], ["x", "f0102"], ["f0101", "f0201"]]))
-    job = {
-        "jobId": draw(st.sampled_from(JOB_IDS)),
-        "user": "abcd100h",
-        "cluster": draw(st.sampled_from(_CLUSTERS)),
-        "startTime": draw(st.sampled_from(_STARTS)),
-        "resources": [{"hostname": host, **draw(_resources)} for host in hosts],
-        "monitoringStatus": draw(st.sampled_from([1, 1, 1, 0, 2, 3])),
-        "tags": [{"type": type_, "name": name} for type_, name in draw(_tags)],
-        **{name: draw(_optional[name]) for name in names},
-    }
-    return {**job, "numNodes": len(hosts)} if draw(st.booleans()) else job
-
-
-_selections = st.fixed_dictionaries(
-    {"jobId": st.sampled_from(JOB_IDS)},
-    optional={
-        "cluster": st.sampled_from((*_CLUSTERS, "woody", None)),
-        "startTime": st.sampled_from((*_STARTS, None)),
-    },
-)
-_ends = st.fixed_dictionaries(
-    {"stopTime": st.sampled_from(_STOPS), "jobState": st.sampled_from(FINAL_STATES)}
-)
-_bodies: dict[str, st.SearchStrategy[Any]] = {
-    "start": _jobs(),
-    "stop": st.builds(lambda one, other: {**one, **other}, _selections, _ends),
-    "stop_by_id": _ends,
-    "delete": _selections,
-    "tag": st.lists(
-        st.builds(lambda tag: {"type": tag[0], "name": tag[1]}, st.sampled_from(_TAGS)), max_size=3
-    ),
-}
+_TEXTS = ("a", "", "ä€😀", "x' OR 1=1 --", '{"a": "\\u0041"}', "\t\n\r\x7f\x1b")
+_COUNTS = (0, 1, 2, 2**63 - 1, None)
+_NUMBERS = (0, 0.0, 1.5, 1e300, 2**53 + 1, 3)
 _FIELDS = ("jobId", "user", "cluster", "startTime", "resources", "numNodes", "subCluster", "smt",
     "walltime", "exclusive", "monitoringStatus", "jobState", "metaData", "tags", "statistics",
     "stopTime", "type", "name", "more", "project")  # fmt: skip
-_WRONG = (
+_WRONG: tuple[Any, ...] = (
     None, True, -1, 0, 2**63, 10**30, 1.0, float("nan"), float("inf"), "", "\0", "\ud800", "1",
     "../x", "Running", "running", [], ["a"], [[]], {}, {"a": 1}, {"a": "\0"}, [None],
     [{"hostname": "a"}, {"hostname": "a"}], [{"hostname": "a/b"}], [{"hostname": "a", "x": 1}],
@@ -112,62 +40,166 @@ _WRONG = (
     {"metric": {"avg": -1}}, {"metric": {"avg": "1"}}, {"metric": 1},
 )  # fmt: skip
 _NO_JSON = (b"", b"{", b"\xff", b"[" * 100_000, b"null", b"[1]", b"{}", b'{"jobId": 01}', b'"a"')
+_WRONG_TARGETS = ("-1", "0", "x", "1.0", "9" * 19, "9" * 12)
 
 
-@st.composite
-def operations(draw: st.DrawFn, name: str) -> Operation:
-    """Draw an operation with a body; one in four has something wrong with it."""
-    body = draw(_bodies[name])
-    flaw = draw(st.sampled_from(["", "", "", "", "", "", "value", "absence", "json"]))
-    if flaw == "json":
-        encoded = draw(st.sampled_from(_NO_JSON))
-    else:
-        _spoil(body, flaw, draw)
-        encoded = json.dumps(body).encode()
-    return Operation(name, draw(credentials), body=encoded, variant=draw(variants))
+class Domain(NamedTuple):
+    """What jobs there are: the smaller, the oftener operations meet."""
+
+    job_ids: Sequence[int] = (1, 999, 1034871)
+    clusters: Sequence[str] = ("fritz", "alex")
+    starts: Sequence[int] = _STARTS
 
 
-def _spoil(body: Any, flaw: str, draw: st.DrawFn) -> None:
-    spoiled = body[0] if type(body) is list and body else body
-    if not flaw or type(spoiled) is not dict:
-        return
-    if flaw == "absence":
-        spoiled.pop(draw(st.sampled_from(sorted(spoiled))))
-        return
-    field = draw(st.sampled_from(_FIELDS))
-    wrong = draw(st.sampled_from(_WRONG))
-    # Whether these are wrong, behaviour.md does not say.
-    if (field, wrong) not in {("numNodes", 0), ("stopTime", 0), ("statistics", {})}:
-        spoiled[field] = wrong
+class Generator:
+    """Makes operations; flawless ones are refused, if at all, for what is registered."""
+
+    def __init__(
+        self, random: Random, domain: Domain | None = None, *, flawless: bool = False
+    ) -> None:
+        self._random = random
+        self._domain = domain or Domain()
+        self._flawless = flawless
+
+    def operation(self, ids: Sequence[int]) -> Operation:
+        """Make one; `ids` are all that were ever given out."""
+        names = list(_WEIGHTS)
+        if not ids and self._chance(0.9):
+            names = ["start"]
+        [name] = self._random.choices(names, [_WEIGHTS[name] for name in names])
+        return self.named(name, ids)
+
+    def named(self, name: str, ids: Sequence[int]) -> Operation:
+        """Make one of a kind."""
+        credential = "admin" if self._flawless else self._random.choice(_CREDENTIALS)
+        operation = Operation(name, credential, variant=self._random.randrange(4))
+        if name == "list":
+            return operation._replace(query=self._query())
+        if name == "delete_before":
+            ends = _ENDS[1:7] if self._flawless else _ENDS
+            return operation._replace(target=str(self._random.choice(ends)))
+        if name in {"stop_by_id", "tag", "delete_by_id"}:
+            operation = operation._replace(target=self._target(ids))
+        return operation if name == "delete_by_id" else operation._replace(body=self._body(name))
+
+    def _chance(self, probability: float) -> bool:
+        return self._random.random() < probability
+
+    def _target(self, ids: Sequence[int]) -> str:
+        if ids and (self._flawless or self._chance(0.9)):
+            # Late ones are likelier to exist still.
+            return str(self._random.choice([*ids, *ids[-3:], *ids[-3:]]))
+        return self._random.choice(_WRONG_TARGETS)
+
+    def _body(self, name: str) -> bytes:
+        body = getattr(self, f"_{name}")()
+        flaw = "" if self._flawless or self._chance(0.8) else self._random.choice("vvvvaj")
+        if flaw == "j":
+            return self._random.choice(_NO_JSON)
+        spoiled = body[0] if type(body) is list and body else body
+        if type(spoiled) is dict and flaw == "a":
+            spoiled.pop(self._random.choice(list(spoiled)))
+        elif type(spoiled) is dict and flaw:
+            self._spoil(spoiled)
+        return json.dumps(body).encode()
+
+    def _spoil(self, body: dict[str, Any]) -> None:
+        field = self._random.choice((*_FIELDS, *body))
+        wrong = self._random.choice(_WRONG)
+        # Whether 0 is wrong here, behaviour.md does not say.
+        body[field] = -1 if wrong == 0 and field in {"numNodes", "stopTime"} else wrong
+
+    def _start(self) -> dict[str, Any]:
+        choice = self._random.choice
+        hosts = choice([["f0101"], ["f0201"], ["x", "f0102"], ["f0101", "f0201"]])
+        job = {
+            "jobId": choice(self._domain.job_ids),
+            "user": "abcd100h",
+            "cluster": choice(self._domain.clusters),
+            "startTime": choice(self._domain.starts),
+            "resources": [self._resource(host) for host in hosts],
+            "monitoringStatus": choice([1, 1, 1, 0, 2, 3]),
+            "tags": self._tag(),
+        }
+        optional = {
+            "numNodes": len(hosts),
+            "project": choice(_TEXTS),
+            "subCluster": choice(["", "own", None]),
+            "partition": choice(_TEXTS),
+            "exclusive": choice([0, 1, 2, None]),
+            "jobState": choice(["running", None]),
+            "metaData": {choice(_TEXTS): choice(_TEXTS) for _ in range(choice([0, 1, 2]))},
+            "id": choice([0, 5]),
+            "duration": choice([0, 5]),
+            "statistics": {
+                choice(["flops_any", "Ä"]): self._metric() for _ in range(choice([0, 2]))
+            },
+            **{
+                name: choice(_COUNTS)
+                for name in ("arrayJobId", "numHwthreads", "numAcc", "smt", "walltime")
+            },
+        }
+        return {**job, **{name: value for name, value in optional.items() if self._chance(0.3)}}
+
+    def _resource(self, host: str) -> dict[str, Any]:
+        choice = self._random.choice
+        more = {
+            "hwthreads": choice([[], [0], [3, 1]]),
+            "accelerators": choice([[], ["", "ä"]]),
+            "configuration": choice(_TEXTS),
+        }
+        return {"hostname": host, **{name: more[name] for name in more if self._chance(0.3)}}
+
+    def _metric(self) -> dict[str, Any]:
+        numbers = {name: self._random.choice(_NUMBERS) for name in ("avg", "min", "max")}
+        return {"unit": self._random.choice(_UNITS), **numbers}
+
+    def _tag(self) -> list[dict[str, str]]:
+        chosen = [self._random.choice(_TAGS) for _ in range(self._random.choice([0, 1, 1, 2, 3]))]
+        return [{"type": type_, "name": name} for type_, name in chosen]
+
+    def _delete(self) -> dict[str, Any]:
+        choice = self._random.choice
+        selection: dict[str, Any] = {"jobId": choice(self._domain.job_ids)}
+        if self._chance(0.4):
+            selection["cluster"] = choice(
+                (*self._domain.clusters, *self._domain.clusters, "woody", None)
+            )
+        if self._chance(0.3):
+            selection["startTime"] = choice((*self._domain.starts, None))
+        return selection
+
+    def _stop_by_id(self) -> dict[str, Any]:
+        choice = self._random.choice
+        return {"stopTime": choice(_STOPS), "jobState": choice(FINAL_STATES)}
+
+    def _stop(self) -> dict[str, Any]:
+        return {**self._delete(), **self._stop_by_id()}
+
+    def _query(self) -> str:
+        names = [name for name in _QUERIES if self._chance(0.25)]
+        pairs = [(name, self._value(name)) for name in names]
+        pairs += [("state", self._random.choice(STATES)) for _ in range(2) if "state" in names]
+        if not self._flawless and self._chance(0.05):
+            pairs.append(("more", "1"))
+        return urlencode(pairs)
+
+    def _value(self, name: str) -> str:
+        good, wrong = _QUERIES[name]
+        if name == "cluster":
+            good = (*self._domain.clusters, "woody")
+        if name == "start-time":
+            start, end = sorted(self._random.choices(self._domain.starts, k=2))
+            good = (f"{start}-{end}",)
+        return self._random.choice(good if self._flawless or self._chance(0.9) else wrong)
 
 
-_pairs = st.one_of(
-    st.tuples(st.just("state"), st.sampled_from((*STATES, "running", "running", "Running"))),
-    st.tuples(st.just("cluster"), st.sampled_from((*_CLUSTERS, "woody", "../x", "a b"))),
-    st.tuples(
-        st.just("start-time"),
-        st.one_of(
-            st.builds("{}-{}".format, st.sampled_from(_STARTS), st.sampled_from(_STARTS)),
-            st.sampled_from(["5", "-", "1-", "-1-5", f"0-{2**63}", "0-1"]),
-        ),
-    ),
-    st.tuples(st.just("page"), st.sampled_from(["1", "1", "2", "3", "0", "-1", "x", str(2**63)])),
-    st.tuples(
-        st.just("items-per-page"),
-        st.sampled_from(["1", "2", "3", "25", "1000", "9999999", str(2**63 - 1), "0", "1.5"]),
-    ),
-    st.tuples(st.just("with-metadata"), st.sampled_from(["true", "FALSE", "1", "0", "", "yes"])),
-    st.just(("more", "1")),
-)
-_repeated_states = st.lists(
-    st.tuples(st.just("state"), st.sampled_from(STATES)), min_size=2, max_size=3
-)
-
-
-@st.composite
-def lists(draw: st.DrawFn) -> Operation:
-    """Draw a list with up to four parameters; only the state is repeated."""
-    pairs = draw(st.lists(_pairs, max_size=4, unique_by=lambda pair: pair[0]))
-    if draw(st.integers(0, 5)) == 0:
-        pairs = [pair for pair in pairs if pair[0] != "state"] + draw(_repeated_states)
-    return Operation("list", draw(credentials), query=urlencode(pairs), variant=draw(variants))
+# Good and wrong values of each parameter.
+_QUERIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "state": (("running", "running", *STATES), ("Running", "done")),
+    "cluster": ((), ("../x", "a b")),
+    "start-time": ((), ("5", "-", "1-", "-1-5", f"0-{2**63}", "6-5", "a-b")),
+    "page": (("1", "1", "2", "3", "9" * 12), ("0", "-1", "x", str(2**63))),
+    "items-per-page": (("1", "2", "3", "25", "1000", "9999999", str(2**63 - 1)), ("0", "1.5")),
+    "with-metadata": (("true", "FALSE", "1", "0", "", "True"), ("yes", "2")),
+}  # fmt: skip

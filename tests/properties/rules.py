@@ -20,11 +20,11 @@ _HOST = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
 class Wrong(Exception):
-    """The request is to be refused with 400; `field` is what the message must name."""
+    """The request is to be refused with 400, with a message that names one of the fields."""
 
-    def __init__(self, field: str = "") -> None:
-        super().__init__(field)
-        self.field = field
+    def __init__(self, *fields: str) -> None:
+        super().__init__(*fields)
+        self.fields = fields
 
 
 def _require(met: object) -> None:
@@ -55,7 +55,7 @@ def integer(least: int = 0, most: int = LARGEST) -> Check:
 
 
 def number(value: Any) -> Any:
-    _require(type(value) in {int, float} and 0 <= value)
+    _require(type(value) in {int, float} and value >= 0)
     _require(type(value) is float or value <= LARGEST)
     return value
 
@@ -115,8 +115,9 @@ def record(fields: dict[str, Check], *required: str) -> Check:
     def check(value: Any) -> Any:
         _require(type(value) is dict)
         given = {name: item for name, item in value.items() if item is not None}
-        for name in (*(set(value) - set(fields)), *(set(required) - set(given))):
-            raise Wrong(name)
+        wrong = {*(set(given) - set(fields)), *(set(required) - set(given))}
+        if wrong:
+            raise Wrong(*wrong)
         return {name: _named(name, fields[name], item) for name, item in given.items()}
 
     return check

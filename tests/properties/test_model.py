@@ -7,24 +7,27 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, ClassVar
 
 import pytest
 from flask import Flask
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from ccapi.archive import writer
 from ccapi.config import Config, load
 from ccapi.model.token import Role
 from ccapi.repository.database import Database
 from ccapi.service import tokens as service_tokens
 from tests import conftest
-from tests.properties import model, operations, service
+from tests.properties import model, service
 from tests.properties.duration import long_form, rounds
+from tests.properties.operations import Generator
 from tests.properties.world import Call, Operation, Unexplained, World
 
-_CLUSTERS = [
+CLUSTERS = [
     {
         "name": "fritz",
         "sub_clusters": [
@@ -60,7 +63,7 @@ def stage(config: Config, database: Database, tmp_path: Path) -> Stage:
     environment = {
         "CCAPI_DATABASE_URL": config.database.url,
         "CCAPI_ARCHIVE_ROOT": str(config.archive.root),
-        "CCAPI_CLUSTERS": json.dumps(_CLUSTERS),
+        "CCAPI_CLUSTERS": json.dumps(CLUSTERS),
         "CCAPI_LOG_LEVEL": "ERROR",
     }
     app = conftest.serve(load(environ=environment), database)
@@ -81,17 +84,22 @@ def make_tokens(database: Database) -> dict[str, str]:
 class Life(RuleBasedStateMachine):
     """A service from its first job on, beside the model."""
 
-    def __init__(self, stage: Stage) -> None:
+    STAGE: ClassVar[Stage]
+    played: ClassVar = itertools.count()
+
+    def __init__(self) -> None:
         super().__init__()
-        self._stage = stage
+        next(self.played)
+        self._stage = stage = self.STAGE
         self._http = stage.app.test_client()
         self._world = World()
         self._tag_ids = service.TagIds()
         self._ids: list[int] = []
+        self._history: list[Call] = []
         self._failed = False
         shutil.rmtree(stage.directory, ignore_errors=True)
         self._archive = stage.directory / "job-archive"
-        self._archive.mkdir(parents=True)
+        writer.prepare(self._archive)
         stage.app.extensions["ccapi"] = replace(
             stage.app.extensions["ccapi"], archive_root=self._archive
         )
@@ -99,58 +107,18 @@ class Life(RuleBasedStateMachine):
             conn.execute("DELETE FROM jobs")
             conn.execute("DELETE FROM tags")
 
-    @rule(operation=operations.operations("start"))
-    def start(self, operation: Operation) -> None:
-        answer = self._play(operation)
-        if "id" in answer:
+    @rule(seed=st.integers(0, 2**32))
+    def step(self, seed: int) -> None:
+        answer = self._play(Generator(Random(f"{seed} {len(self._ids)}")).operation(self._ids))
+        if "id" in answer and "jobId" not in answer:
             assert answer["id"] not in self._ids
             self._ids.append(answer["id"])
-
-    @rule(operation=operations.operations("stop"))
-    def stop(self, operation: Operation) -> None:
-        self._play(operation)
-
-    @rule(operation=operations.operations("stop_by_id"), pick=operations.picks)
-    def stop_by_id(self, operation: Operation, pick: int | str) -> None:
-        self._play(operation._replace(target=self._target(pick)))
-
-    @rule(operation=operations.operations("tag"), pick=operations.picks)
-    def tag(self, operation: Operation, pick: int | str) -> None:
-        self._play(operation._replace(target=self._target(pick)))
-
-    @rule(operation=operations.lists())
-    def list_jobs(self, operation: Operation) -> None:
-        self._play(operation)
-
-    @rule(operation=operations.operations("delete"))
-    def delete(self, operation: Operation) -> None:
-        self._play(operation)
-
-    @rule(credential=operations.credentials, pick=operations.picks, rare=st.integers(0, 3))
-    def delete_by_id(self, credential: str, pick: int | str, rare: int) -> None:
-        if rare == 0:
-            self._play(Operation("delete_by_id", credential, self._target(pick)))
-
-    @precondition(lambda self: self._world.runs)
-    @rule(
-        credential=operations.credentials,
-        before=st.sampled_from([0, 1, 2, *(operations.START + n for n in (0, 1, 60)), -5, "x"]),
-        rare=st.integers(0, 3),
-    )
-    def delete_before(self, credential: str, before: int | str, rare: int) -> None:
-        if rare == 0:
-            self._play(Operation("delete_before", credential, str(before)))
 
     def teardown(self) -> None:
         """Compare all that is left with all that must be left."""
         if not self._failed:
             self._play(Operation("list", query=_EVERYTHING))
             service.check_archive(self._world, service.read_archive(self._archive))
-
-    def _target(self, pick: int | str) -> str:
-        if pick == "unknown" or (isinstance(pick, int) and not self._ids):
-            return str(max(self._ids, default=0) + 1_000_000)
-        return str(self._ids[pick % len(self._ids)] if isinstance(pick, int) else pick)
 
     def _play(self, operation: Operation) -> Any:
         self._failed = True
@@ -162,26 +130,22 @@ class Life(RuleBasedStateMachine):
             headers=service.headers(operation, self._stage.tokens),
         )
         call = Call(operation, response.status_code, json.loads(response.data), began, time.time())
+        self._history.append(call)
         assert response.headers["Content-Type"] == "application/json"
         assert response.headers["X-Request-Id"]
         try:
             self._world = model.follow(self._world, call)
             self._tag_ids.see(call.answer)
         except Unexplained as reason:
-            shown = f"{call}\n{self._world}"
-            raise AssertionError(f"the model says: {reason}\n{shown[:5000]}") from None
+            history = "\n".join(str(past)[:2000] for past in self._history)
+            raise AssertionError(f"{history}\nHere the model says: {reason}") from None
         self._failed = False
         return call.answer
 
 
 def test_every_answer_of_a_random_life_is_the_models(stage: Stage) -> None:
     chosen = settings(_LONG if long_form() else _SHORT, **_COMMON)
-    played = itertools.count()
-
-    def begin() -> Life:
-        next(played)
-        return Life(stage)
-
+    life = type("Life", (Life,), {"STAGE": stage})
     for _ in rounds(0):
-        run_state_machine_as_test(begin, settings=chosen)  # type: ignore[no-untyped-call]
-    print(f"{next(played)} sequences")
+        run_state_machine_as_test(life, settings=chosen)
+    print(f"{next(Life.played)} sequences")

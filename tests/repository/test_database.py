@@ -31,6 +31,11 @@ def backend(database: Database) -> int:
         return conn.info.backend_pid
 
 
+def both_backends(database: Database) -> set[int]:
+    with database.statement() as first, database.statement() as second:
+        return {first.info.backend_pid, second.info.backend_pid}
+
+
 def count_tags(conn: Connection) -> int:
     row = conn.execute("SELECT count(*) FROM tags").fetchone()
     assert row is not None
@@ -88,7 +93,7 @@ def test_a_snapshot_cannot_write_and_its_connection_can_afterwards(limited: Data
 
 
 def test_connections_are_used_again(limited: Database) -> None:
-    assert backend(limited) == backend(limited)
+    assert both_backends(limited) == both_backends(limited)
 
 
 def test_a_closed_pool_opens_again(limited: Database) -> None:
@@ -99,11 +104,6 @@ def test_a_closed_pool_opens_again(limited: Database) -> None:
 
 def test_a_pool_that_many_threads_open_is_one(limited: Database) -> None:
     assert len(set(at_once([partial(backend, limited)] * 8))) <= 2
-
-
-def both_backends(database: Database) -> set[int]:
-    with database.statement() as first, database.statement() as second:
-        return {first.info.backend_pid, second.info.backend_pid}
 
 
 def test_a_forked_process_has_a_pool_of_its_own(limited: Database) -> None:

@@ -1,0 +1,36 @@
+"""Bugs that were found by random and hostile requests, each with its test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ccapi.repository.database import Database
+from ccapi.service.registry import Registry
+from tests.client import Client
+
+
+@pytest.fixture
+def deletion_of_stopped_jobs(database: Database) -> Iterator[None]:
+    """Delete every job as soon as its stop is committed, before it can be archived."""
+    with database.session() as conn:
+        conn.execute("""
+            CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN DELETE FROM jobs WHERE id = NEW.id; RETURN NULL; END $$;
+            CREATE CONSTRAINT TRIGGER forget AFTER UPDATE ON jobs
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION forget();
+        """)
+    yield
+    with database.session() as conn:
+        conn.execute("DROP FUNCTION forget CASCADE")
+
+
+@pytest.mark.usefixtures("deletion_of_stopped_jobs")
+@pytest.mark.parametrize(("wanted", "status", "files"), [(1, 3, 1), (0, 0, 0)])
+def test_a_job_that_is_deleted_before_its_archiving_is_archived_as_it_was(
+    writer: Client, registry: Registry, wanted: int, status: int, files: int
+) -> None:
+    id_ = writer.start(monitoringStatus=wanted, tags=[{"type": "Debug", "name": "Testjob"}])
+    stopped = writer.stop()
+    assert (stopped["id"], stopped["monitoringStatus"]) == (id_, status)
+    assert writer.list() == []
+    assert len(list(registry.archive_root.rglob("meta.json"))) == files

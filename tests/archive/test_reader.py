@@ -1,0 +1,142 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ccapi.archive import layout, reader, writer
+from ccapi.archive.reader import MissingDocument
+from ccapi.errors import ArchiveError
+from ccapi.model.job import Job, JobKey
+from tests.archive.jobs import START, job
+
+KEY = JobKey("large", 1034871, START)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An archive with one job."""
+    writer.prepare(tmp_path)
+    writer.write(tmp_path, job())
+    return tmp_path
+
+
+def write_run(root: Path, cluster: str, job_id: int, start: int) -> None:
+    writer.write(root, job(cluster=cluster, job_id=job_id, start_time=start, stop_time=start + 5))
+
+
+def test_what_was_written_is_read(root: Path) -> None:
+    assert reader.read(root, KEY) == replace(job(), id=None)
+
+
+def test_the_bytes_are_those_of_the_file(root: Path) -> None:
+    assert reader.read_bytes(root, KEY) == layout.meta_path(root, KEY).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "key", [JobKey("large", 1034871, 5), JobKey("large", 7, START), JobKey("small", 1034871, START)]
+)
+def test_a_job_that_is_not_archived_is_missing(root: Path, key: JobKey) -> None:
+    with pytest.raises(MissingDocument, match=r"meta\.json"):
+        reader.read(root, key)
+
+
+def test_a_directory_without_the_file_holds_nothing(root: Path) -> None:
+    layout.meta_path(root, KEY).unlink()
+    with pytest.raises(MissingDocument):
+        reader.read(root, KEY)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"null", b"\0" * 300, bytes(range(255, 0, -1)), b"[" * 10_000],
+    ids=["empty", "cut off", "null", "zeros", "bytes", "too deep"],
+)
+def test_garbage_is_an_error_and_not_a_job(root: Path, data: bytes) -> None:
+    layout.meta_path(root, KEY).write_bytes(data)
+    with pytest.raises(ArchiveError) as raised:
+        reader.read(root, KEY)
+    assert not isinstance(raised.value, MissingDocument)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [job(cluster="small"), job(job_id=1034872), job(start_time=START + 1)],
+    ids=["cluster", "jobId", "startTime"],
+)
+def test_a_file_that_belongs_to_another_job_is_an_error(root: Path, other: Job) -> None:
+    writer.write(root, other)
+    shutil.copy(layout.meta_path(root, layout.key_of(other)), layout.meta_path(root, KEY))
+    with pytest.raises(ArchiveError, match="another job"):
+        reader.read(root, KEY)
+
+
+def test_a_directory_in_the_files_place_is_an_error(root: Path) -> None:
+    layout.meta_path(root, KEY).unlink()
+    layout.meta_path(root, KEY).mkdir()
+    with pytest.raises(ArchiveError, match="directory"):
+        reader.read(root, KEY)
+    assert list(reader.keys(root)) == []
+
+
+def test_a_key_that_would_lead_elsewhere_is_refused(root: Path) -> None:
+    with pytest.raises(ArchiveError):
+        reader.read(root, JobKey("../large", 1034871, START))
+
+
+def test_every_job_is_named_in_order(root: Path) -> None:
+    for cluster, job_id, start in (("small", 5, 1), ("large", 7, 10), ("large", 7, 9),
+                                   ("large", 10_000, 3), ("large", 2_000, 3)):  # fmt: skip
+        write_run(root, cluster, job_id, start)
+    assert list(reader.keys(root)) == [
+        JobKey("large", 7, 9),
+        JobKey("large", 7, 10),
+        JobKey("large", 2_000, 3),
+        JobKey("large", 10_000, 3),
+        KEY,
+        JobKey("small", 5, 1),
+    ]
+
+
+def test_files_of_others_are_no_jobs(root: Path) -> None:
+    for name in ("cluster.json", "large/cluster.json", "large/1034/notes", "large/1034/871/x"):
+        (root / name).write_text("{}")
+    run = layout.meta_path(root, KEY).parent
+    (run / "data.json.gz").write_bytes(b"")
+    (run / ".meta.json.1.abc").write_bytes(b"half")
+    for name in ("lost+found/0/001/1", ".snapshot/0/001/1", "large/0/1/1", "large/x/001/1"):
+        (root / name).mkdir(parents=True)
+        (root / name / "meta.json").write_bytes(b"{}")
+    (run.parent / "5").mkdir()
+    assert list(reader.keys(root)) == [KEY]
+
+
+def test_links_are_not_followed(root: Path) -> None:
+    (root / "alias").symlink_to(root / "large")
+    (root / "loop").symlink_to(root)
+    assert list(reader.keys(root)) == [KEY]
+
+
+def test_a_root_that_is_not_there_holds_no_jobs(tmp_path: Path) -> None:
+    assert list(reader.keys(tmp_path / "absent")) == []
+
+
+def test_a_directory_without_the_file_is_incomplete(root: Path) -> None:
+    empty = layout.meta_path(root, JobKey("large", 7, 9)).parent
+    empty.mkdir(parents=True)
+    (empty / ".meta.json.1.abc").write_bytes(b"half")
+    assert list(reader.incomplete(root)) == [empty]
+    assert reader.is_incomplete(empty)
+    shutil.rmtree(empty)
+    assert not reader.is_incomplete(empty)
+
+
+def test_jobs_that_come_and_go_meanwhile_are_no_error(root: Path) -> None:
+    for number in range(1, 5):
+        write_run(root, "small", number * 1000, 1)
+    found = reader.keys(root)
+    assert next(found) == KEY
+    next(found)
+    shutil.rmtree(root / "small" / "3")
+    write_run(root, "small", 4001, 1)
+    assert JobKey("small", 3000, 1) not in list(found)

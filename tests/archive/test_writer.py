@@ -1,0 +1,350 @@
+import errno
+import itertools
+import os
+import resource
+import signal
+import stat
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ccapi.archive import document, layout, reader, writer
+from ccapi.errors import ArchiveError
+from ccapi.model.job import Job, JobKey
+from tests.archive.jobs import job
+from tests.client import at_once
+
+BIG = job(meta_data='{"jobScript":"' + 50_000 * "x" + '"}')
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An archive that is ready, and empty."""
+    root = tmp_path / "archive"
+    writer.prepare(root)
+    return root
+
+
+def place(root: Path, written: Job) -> Path:
+    return layout.meta_path(root, layout.key_of(written))
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+def in_child(action: Any) -> int:
+    """Run an action in a child process and return how it ended."""
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_an_archive_begins_with_its_version(tmp_path: Path) -> None:
+    root = tmp_path / "not" / "yet" / "there"
+    writer.prepare(root)
+    assert tree(root) == ["version.txt"]
+    assert (root / "version.txt").read_bytes().strip() == b"1"
+
+
+@pytest.mark.parametrize("version", [b"1", b"1\n", b" 1 \n"])
+def test_an_archive_of_this_version_is_left_as_it_is(tmp_path: Path, version: bytes) -> None:
+    (tmp_path / "version.txt").write_bytes(version)
+    (tmp_path / "fritz").mkdir()
+    writer.prepare(tmp_path)
+    assert (tmp_path / "version.txt").read_bytes() == version
+    assert tree(tmp_path) == ["fritz", "version.txt"]
+
+
+@pytest.mark.parametrize("version", [b"2\n", b"", b"11", b"1.0", b"\xff\xfe", b"one"])
+def test_an_archive_of_another_version_is_refused(tmp_path: Path, version: bytes) -> None:
+    (tmp_path / "version.txt").write_bytes(version)
+    with pytest.raises(ArchiveError, match=r"version\.txt"):
+        writer.prepare(tmp_path)
+    assert (tmp_path / "version.txt").read_bytes() == version
+
+
+@pytest.mark.parametrize("version", ["2\n", None], ids=["another version", "not mounted"])
+def test_nothing_is_written_where_this_archive_is_not(tmp_path: Path, version: str | None) -> None:
+    if version is not None:
+        (tmp_path / "version.txt").write_text(version)
+    before = tree(tmp_path)
+    with pytest.raises(ArchiveError, match=r"version\.txt"):
+        writer.write(tmp_path, job())
+    assert tree(tmp_path) == before
+
+
+def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "archive").write_text("")
+    with pytest.raises(ArchiveError, match="archive"):
+        writer.prepare(tmp_path / "archive")
+
+
+def test_several_may_prepare_an_archive_at_once(tmp_path: Path) -> None:
+    at_once([partial(writer.prepare, tmp_path / "archive")] * 8)
+    assert tree(tmp_path / "archive") == ["version.txt"]
+
+
+def test_a_job_makes_this_tree_and_nothing_else(root: Path) -> None:
+    writer.write(root, job())
+    assert tree(root) == [
+        "large",
+        "large/1034",
+        "large/1034/871",
+        "large/1034/871/1768978339",
+        "large/1034/871/1768978339/meta.json",
+        "version.txt",
+    ]
+    assert place(root, job()).read_bytes() == document.encode(job())
+
+
+def test_strangers_may_not_read_what_is_written(root: Path) -> None:
+    writer.write(root, job())
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (root, *root.rglob("*"))}
+    assert not any(mode & 0o007 for mode in modes.values())
+    assert modes["meta.json"] & 0o440 == 0o440
+
+
+def test_the_same_job_gives_the_same_bytes(root: Path) -> None:
+    writer.write(root, BIG)
+    first = place(root, BIG).read_bytes()
+    writer.write(root, BIG)
+    assert place(root, BIG).read_bytes() == first
+    assert [path.name for path in place(root, BIG).parent.iterdir()] == ["meta.json"]
+
+
+def test_files_of_other_programs_stay(root: Path) -> None:
+    writer.write(root, job())
+    data = place(root, job()).with_name("data.json.gz")
+    data.write_bytes(b"\x1f\x8b")
+    writer.write(root, BIG)
+    assert data.read_bytes() == b"\x1f\x8b"
+
+
+class Recorder:
+    """Notes what is asked of the operating system: fsync with what it is for, rename."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+        self.calls: list[str] = []
+        self._root = root
+        self._fsync, self._rename = os.fsync, os.rename
+        monkeypatch.setattr(os, "fsync", self.fsync)
+        monkeypatch.setattr(os, "rename", self.rename)
+
+    def fsync(self, descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(self._root)
+        self.calls.append("fsync " + ("file" if path.name.startswith(".meta.json.") else str(path)))
+        self._fsync(descriptor)
+
+    def rename(self, source: str, target: str, **directories: int) -> None:
+        self.calls.append(f"rename to {target}")
+        self._rename(source, target, **directories)
+
+
+def test_everything_is_on_disk_before_the_next_step(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(monkeypatch, root)
+    writer.write(root, job())
+    assert recorder.calls == [
+        "fsync .",
+        "fsync large",
+        "fsync large/1034",
+        "fsync large/1034/871",
+        "fsync file",
+        "rename to meta.json",
+        "fsync large/1034/871/1768978339",
+    ]
+    recorder.calls.clear()
+    writer.write(root, BIG)
+    assert recorder.calls == [
+        "fsync file",
+        "rename to meta.json",
+        "fsync large/1034/871/1768978339",
+    ]
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let the n-th change of the disk fail."""
+    calls = itertools.count(1)
+    for name in ("mkdir", "open", "fsync", "rename"):
+        monkeypatch.setattr(os, name, partial(_failing, getattr(os, name), calls, number))
+
+
+def _failing(function: Any, calls: Iterator[int], number: int, *args: Any, **kwargs: Any) -> Any:
+    if next(calls) == number:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return function(*args, **kwargs)
+
+
+@pytest.mark.parametrize("number", range(1, 17))
+def test_a_failed_first_write_leaves_no_directory_without_a_file(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with monkeypatch.context() as patched:
+        fail_at(patched, number)
+        with pytest.raises(ArchiveError, match="No space left"):
+            writer.write(root, job())
+    assert tree(root) == ["version.txt"]
+    writer.write(root, job())
+    assert list(reader.keys(root)) == [layout.key_of(job())]
+
+
+def test_a_failed_first_write_leaves_the_directories_of_others(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.write(root, job())
+    before = tree(root)
+    with monkeypatch.context() as patched:
+        fail_at(patched, 11)
+        with pytest.raises(ArchiveError):
+            writer.write(root, job(start_time=5, stop_time=9))
+    assert tree(root) == before
+
+
+@pytest.mark.parametrize("number", range(1, 14))
+def test_a_failed_rewrite_leaves_one_of_the_two_contents(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    writer.write(root, job())
+    before = tree(root)
+    with monkeypatch.context() as patched:
+        fail_at(patched, number)
+        with pytest.raises(ArchiveError, match="No space left"):
+            writer.write(root, BIG)
+    assert tree(root) == before
+    renamed = number == 13
+    assert place(root, job()).read_bytes() == document.encode(BIG if renamed else job())
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_the_file_is_an_error(root: Path) -> None:
+    writer.write(root, job())
+
+    def write_little() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        with pytest.raises(ArchiveError, match="too large"):
+            writer.write(root, BIG)
+        with pytest.raises(ArchiveError, match="too large"):
+            writer.write(root, job(cluster="other", meta_data=BIG.meta_data))
+
+    assert in_child(write_little) == 0
+    assert [path.name for path in place(root, job()).parent.iterdir()] == ["meta.json"]
+    assert place(root, job()).read_bytes() == document.encode(job())
+    assert not (root / "other").exists()
+
+
+def write_for_ever(root: Path) -> None:
+    for contents in itertools.cycle([job(), BIG]):
+        for start in range(1, 6):
+            contents.start_time, contents.stop_time = start, start + 5
+            writer.write(root, contents)
+
+
+def test_a_writer_that_is_killed_leaves_whole_files(root: Path) -> None:
+    for milliseconds in (2, 3, 5, 8, 13, 21, 34):
+        child = os.fork()
+        if child == 0:
+            write_for_ever(root)
+        time.sleep(milliseconds / 1000)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        for key in reader.keys(root):
+            assert reader.read(root, key).stop_time == key.start_time + 5
+    writer.write(root, job())
+    assert reader.read(root, layout.key_of(job())) is not None
+
+
+def test_a_reader_never_sees_half_a_file(root: Path) -> None:
+    writer.write(root, job())
+    contents = {document.encode(job()), document.encode(BIG)}
+    child = os.fork()
+    if child == 0:
+        for written in itertools.cycle([BIG, job()]):
+            writer.write(root, written)
+    seen = {place(root, job()).read_bytes() for _ in range(3_000)}
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert seen <= contents
+
+
+@pytest.mark.parametrize("level", range(1, 5))
+def test_a_symbolic_link_in_the_way_is_not_followed(root: Path, tmp_path: Path, level: int) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = root.joinpath(*layout.parts(layout.key_of(job()))[:level])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(ArchiveError, match=r"meta\.json"):
+        writer.write(root, job())
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_link_in_the_files_place_is_replaced_and_not_followed(root: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("precious")
+    place(root, job()).parent.mkdir(parents=True)
+    place(root, job()).symlink_to(target)
+    writer.write(root, job())
+    assert target.read_text() == "precious"
+    assert not place(root, job()).is_symlink()
+    assert place(root, job()).read_bytes() == document.encode(job())
+
+
+def test_the_root_itself_may_be_a_link(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(root)
+    writer.write(tmp_path / "link", job())
+    assert place(root, job()).is_file()
+
+
+@pytest.mark.parametrize("cluster", ["..", "a/b", "", ".hidden"])
+def test_a_cluster_that_would_lead_elsewhere_is_refused(root: Path, cluster: str) -> None:
+    with pytest.raises(ArchiveError):
+        writer.write(root, job(cluster=cluster))
+    assert tree(root) == ["version.txt"]
+
+
+def test_a_directory_in_the_files_place_is_an_error(root: Path) -> None:
+    place(root, job()).mkdir(parents=True)
+    with pytest.raises(ArchiveError, match=r"meta\.json"):
+        writer.write(root, job())
+    assert [path.name for path in place(root, job()).parent.iterdir()] == ["meta.json"]
+
+
+def test_concurrent_writers_of_one_job_leave_one_whole_file(root: Path) -> None:
+    versions = [job(meta_data=f'{{"jobScript":"{letter * 20_000}"}}') for letter in "abcdefgh"]
+    at_once([partial(writer.write, root, version) for version in versions])
+    assert [path.name for path in place(root, job()).parent.iterdir()] == ["meta.json"]
+    assert place(root, job()).read_bytes() in {document.encode(version) for version in versions}
+
+
+def test_concurrent_writers_of_neighbours_do_not_disturb_each_other(root: Path) -> None:
+    neighbours = [job(job_id=number, start_time=start) for number in (1, 2, 1001)
+                  for start in (1, 2, 3, 4)]  # fmt: skip
+    at_once([partial(writer.write, root, neighbour) for neighbour in neighbours])
+    assert set(reader.keys(root)) == {layout.key_of(neighbour) for neighbour in neighbours}
+
+
+def test_a_writer_goes_on_when_a_failing_one_takes_its_directory_away(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir, calls = os.mkdir, itertools.count(1)
+
+    def racing_mkdir(name: str, *args: Any, **kwargs: Any) -> None:
+        mkdir(name, *args, **kwargs)
+        if next(calls) == 2:
+            (root / "large" / "1034").rmdir()
+            (root / "large").rmdir()
+
+    monkeypatch.setattr(os, "mkdir", racing_mkdir)
+    writer.write(root, job())
+    assert list(reader.keys(root)) == [JobKey("large", 1034871, job().start_time)]

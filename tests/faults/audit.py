@@ -1,0 +1,214 @@
+"""After a series: whether database and archive hold what the service's answers promised."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from psycopg.rows import class_row
+
+from ccapi.archive import layout, reader
+from ccapi.errors import ArchiveError
+from ccapi.model.job import JobKey
+from tests.faults.bench import Bench
+from tests.faults.ledger import NO_ANSWER, Attempt, Key, Promise, promises
+
+_WINDOW = 60
+_STILL_FAILING_SECONDS = 5
+_FINDING = re.compile(r"^(missing|broken|orphaned) +(/\S+): (.*)$", re.MULTILINE)
+
+
+class Row(NamedTuple):
+    """A job as the database has it."""
+
+    job_id: int
+    cluster: str
+    start_time: int
+    id: int
+    job_state: str
+    stop_time: int | None
+    monitoring_status: int
+    tags: list[str]
+
+    @property
+    def key(self) -> Key:
+        """Return what names the run."""
+        return (self.cluster, self.job_id, self.start_time)
+
+
+@dataclass
+class Verdict:
+    """What is not as promised, in words; `debris` is what readers never see."""
+
+    lost: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    debris: list[str] = field(default_factory=list)
+
+
+class Tolerance(NamedTuple):
+    """Which failures a fault may cause: "operation status", "status", and how slow a 503 may be."""
+
+    failures: frozenset[str] = frozenset()
+    slowest: float | None = None
+
+
+def audit(bench: Bench, tolerance: Tolerance) -> Verdict:
+    """Compare, archive what is left over, and compare again."""
+    verdict = Verdict()
+    promised = promises(bench.ledger.attempts)
+    before = _rows(bench)
+    _compare_unarchived(bench.archive, promised, before, verdict)
+    retried = bench.command("archive", "retry")
+    if retried.returncode != 0:
+        verdict.wrong.append(f"archive retry: {retried.stdout} {retried.stderr}")
+    rows = _rows(bench)
+    _compare_rows(promised, rows, verdict)
+    _compare_archive(bench.archive, promised, rows, verdict)
+    _look_for_duplicates(rows, verdict)
+    verdict.wrong += _unexplained(bench, promised)
+    verdict.wrong += _bad_answers(bench, tolerance)
+    verdict.debris += (str(path) for path in bench.archive.rglob(".meta.json.*"))
+    return verdict
+
+
+def _rows(bench: Bench) -> dict[Key, Row]:
+    query = """
+        SELECT job_id, cluster, start_time, id, job_state::text, stop_time, monitoring_status,
+               ARRAY(SELECT t.name FROM job_tags AS jt JOIN tags AS t ON t.id = jt.tag
+                     WHERE jt.job = jobs.id ORDER BY t.name) AS tags
+        FROM jobs
+    """
+    with bench.administrator(bench.database) as conn, conn.cursor(row_factory=class_row(Row)) as c:
+        return {row.key: row for row in c.execute(query)}
+
+
+def _compare_unarchived(
+    root: Path, promised: dict[Key, Promise], rows: dict[Key, Row], verdict: Verdict
+) -> None:
+    """Before the retry, a stop that was answered is archived or marked."""
+    for key, promise in promised.items():
+        row = rows.get(key)
+        if promise.stop is None or row is None:
+            continue
+        wanted = (1, 2, 3) if promise.is_wanted else (0,)
+        if row.monitoring_status not in wanted:
+            verdict.wrong.append(f"{key}: stopped, monitoring status {row.monitoring_status}")
+        if promise.archived == 3 and row.monitoring_status != 3:
+            verdict.lost.append(f"{key}: said to be archived, status {row.monitoring_status}")
+        if row.monitoring_status == 3 and not layout.meta_path(root, JobKey(*key)).is_file():
+            verdict.lost.append(f"{key}: marked archived without a meta.json")
+
+
+def _compare_rows(promised: dict[Key, Promise], rows: dict[Key, Row], verdict: Verdict) -> None:
+    for key, promise in promised.items():
+        row = rows.get(key)
+        if promise.is_unfinished:
+            verdict.wrong.append(f"{key}: the client gave up")
+        elif promise.is_deleted:
+            if row is not None:
+                verdict.wrong.append(f"{key}: deleted, and there again")
+        elif row is None:
+            verdict.lost.append(f"{key}: acknowledged and not in the database")
+        else:
+            _compare_row(promise, row, verdict)
+    verdict.wrong += (f"{key}: nobody started it" for key in rows.keys() - promised.keys())
+
+
+def _compare_row(promise: Promise, row: Row, verdict: Verdict) -> None:
+    if promise.id != row.id:
+        verdict.wrong.append(f"{row.key}: id {row.id}, answered was {promise.id}")
+    if missing := promise.tags - set(row.tags):
+        verdict.lost.append(f"{row.key}: tags {missing}")
+    if added := set(row.tags) - promise.tags:
+        verdict.wrong.append(f"{row.key}: tags nobody gave {added}")
+    state, stop_time = "running", None
+    if promise.stop is not None:
+        state, stop_time = promise.stop["jobState"], promise.stop["stopTime"]
+    if (row.job_state, row.stop_time) != (state, stop_time):
+        kind = verdict.lost if row.job_state == "running" else verdict.wrong
+        kind.append(f"{row.key}: {row.job_state} {row.stop_time}, not {state} {stop_time}")
+
+
+def _compare_archive(
+    root: Path, promised: dict[Key, Promise], rows: dict[Key, Row], verdict: Verdict
+) -> None:
+    """After the retry every stopped job is archived, and its file says what was promised."""
+    for key, row in rows.items():
+        promise = promised.get(key)
+        if promise is None or promise.stop is None or not promise.is_wanted:
+            continue
+        if row.monitoring_status != 3:
+            verdict.lost.append(f"{key}: not archived after the retry")
+            continue
+        try:
+            archived = reader.read(root, JobKey(*key))
+        except ArchiveError as error:
+            verdict.lost.append(f"{key}: {error}")
+            continue
+        shown = (archived.job_state, archived.stop_time)
+        stop = (promise.stop["jobState"], max(key[2] + 1, promise.stop["stopTime"]))
+        if shown != stop:
+            verdict.wrong.append(f"{key}: meta.json says {shown}, not {stop}")
+        if lacking := [tag for tag in promise.tags if f'"{tag}"' not in archived.tags]:
+            verdict.lost.append(f"{key}: meta.json lacks tags {lacking}")
+
+
+def _look_for_duplicates(rows: dict[Key, Row], verdict: Verdict) -> None:
+    starts: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for cluster, job_id, start_time in sorted(rows):
+        starts[cluster, job_id].append(start_time)
+    for number, times in starts.items():
+        for earlier, later in pairwise(times):
+            if later - earlier <= _WINDOW:
+                verdict.duplicated.append(f"{number}: starts {earlier} and {later}")
+
+
+def _unexplained(bench: Bench, promised: dict[Key, Promise]) -> Iterator[str]:
+    """Name what `ccapi archive check` finds and acknowledged deletes do not explain."""
+    checked = bench.command("archive", "check")
+    found = _FINDING.findall(checked.stdout)
+    if checked.returncode != (1 if found else 0):
+        yield f"archive check: status {checked.returncode}: {checked.stdout} {checked.stderr}"
+    for kind, path, reason in found:
+        directory = Path(path).parent if path.endswith(layout.META_FILE) else Path(path)
+        key = layout.parse(directory.relative_to(bench.archive).parts)
+        promise = promised.get((*key,)) if key else None
+        if not (kind == "orphaned" and promise and promise.is_deleted):
+            yield f"archive check: {kind} {path}: {reason}"
+
+
+def _bad_answers(bench: Bench, tolerance: Tolerance) -> Iterator[str]:
+    """Name answers that the fault does not excuse."""
+    tried: Counter[tuple[Key, str]] = Counter()
+    for attempt in sorted(bench.ledger.attempts, key=lambda attempt: attempt.sent):
+        event = (attempt.key, f"{attempt.operation} {attempt.event}")
+        failed = attempt.status == NO_ANSWER or attempt.status >= 500
+        if failed:
+            tried[event] += 1
+            yield from _bad_failure(bench, tolerance, attempt)
+        elif attempt.is_refusal and not tried[event] and bench.setup.twins == 1:
+            yield f"{attempt.key}: {attempt.operation} refused at the first try: {attempt.text}"
+        elif not attempt.is_success and not attempt.is_refusal:
+            yield f"{attempt.key}: {attempt.operation}: {attempt.status} {attempt.text}"
+
+
+def _bad_failure(bench: Bench, tolerance: Tolerance, attempt: Attempt) -> Iterator[str]:
+    took = attempt.answered - attempt.sent
+    what = f"{attempt.key}: {attempt.operation}: {attempt.status} after {took:.1f} s {attempt.text}"
+    excuses = {str(attempt.status), f"{attempt.operation} {attempt.status}"}
+    is_bare = attempt.status == 503 and attempt.text
+    if is_bare or not excuses & tolerance.failures:
+        yield what
+    elif attempt.status == 503 and tolerance.slowest and took > tolerance.slowest:
+        yield f"{what}: later than {tolerance.slowest:.1f} s"
+    elif _is_long_after(bench, attempt):
+        yield f"{what}: long after the fault was healed"
+
+
+def _is_long_after(bench: Bench, attempt: Attempt) -> bool:
+    healed = [s.healed for s in bench.strikes if s.begin <= attempt.answered]
+    return attempt.sent - max(healed, default=attempt.sent) > _STILL_FAILING_SECONDS

@@ -1,0 +1,163 @@
+"""PostgreSQL dies, stops, refuses, hangs or is locked."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tests.faults.audit import Tolerance
+from tests.faults.bench import GRACE_SECONDS, LIMITS, Bench, Setup
+from tests.faults.fault import Fault
+
+# As many clients as workers: then no request waits for another, and its time is its own.
+_SETUP = Setup(threads=4)
+_SLACK_SECONDS = 1
+_BOUND = LIMITS.statement_timeout + GRACE_SECONDS + LIMITS.pool_timeout
+_TOLERANCE = Tolerance(frozenset({"503"}), _BOUND + _SLACK_SECONDS)
+# A statement's limit that is met before the one of a lock.
+_STATEMENT_FIRST = replace(_SETUP, limits=replace(LIMITS, statement_timeout=0.8, lock_timeout=10))
+
+
+def _down(number: signal.Signals, shortest: float, longest: float) -> Callable[[Bench], None]:
+    """End the server with a signal, and start it again after a while."""
+
+    def inject(bench: Bench) -> None:
+        def hold() -> None:
+            assert bench.postgres.pid is not None
+            os.kill(bench.postgres.pid, number)
+            time.sleep(random.uniform(shortest, longest))
+
+        def heal() -> None:
+            bench.postgres.stop()
+            bench.postgres.start()
+
+        bench.strike(hold, heal)
+
+    return inject
+
+
+def _freeze(bench: Bench) -> None:
+    assert bench.postgres.pid is not None
+    master = bench.postgres.pid
+    children = Path(f"/proc/{master}/task/{master}/children")
+    frozen = [master]
+
+    def hold() -> None:
+        os.kill(master, signal.SIGSTOP)
+        frozen.extend(int(pid) for pid in children.read_text("ascii").split())
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(_BOUND + _SLACK_SECONDS)
+
+    def heal() -> None:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+
+    bench.strike(hold, heal)
+
+
+def _take_all_connections(bench: Bench) -> None:
+    """Take every connection there is, then the service's own, one by one."""
+    with ExitStack() as hogs:
+
+        def hold() -> None:
+            administrator = hogs.enter_context(bench.administrator())
+            deadline = time.monotonic() + 10
+            while _connect_until_refused(bench, hogs) or _disconnect_service(administrator):
+                assert time.monotonic() < deadline, "the service keeps its connections"
+            time.sleep(2)
+
+        bench.strike(hold, hogs.close)
+
+
+def _connect_until_refused(bench: Bench, hogs: ExitStack) -> int:
+    taken = 0
+    while True:
+        try:
+            hogs.enter_context(bench.administrator())
+        except psycopg.OperationalError:
+            return taken
+        taken += 1
+
+
+def _disconnect_service(administrator: psycopg.Connection[Any]) -> int:
+    query = """
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ccapi'
+    """
+    return administrator.execute(query).rowcount
+
+
+def _refuse_writes_in_new_sessions(bench: Bench) -> None:
+    """Make the database read-only as an administrator does; sessions that are open must end."""
+    database = sql.Identifier(bench.database)
+
+    def change(what: sql.SQL) -> None:
+        with bench.administrator() as conn:
+            conn.execute(sql.SQL("ALTER DATABASE {} {}").format(database, what))
+
+    def hold() -> None:
+        change(sql.SQL("SET default_transaction_read_only = on"))
+        with bench.administrator() as conn:
+            _disconnect_service(conn)
+        time.sleep(1.5)
+
+    bench.strike(hold, lambda: change(sql.SQL("RESET default_transaction_read_only")))
+
+
+def _refuse_writes_in_all_sessions(bench: Bench) -> None:
+    def change(what: sql.SQL) -> None:
+        with bench.administrator() as conn:
+            conn.execute(sql.SQL("ALTER SYSTEM {}").format(what))
+            conn.execute("SELECT pg_reload_conf()")
+
+    def hold() -> None:
+        change(sql.SQL("SET default_transaction_read_only = on"))
+        time.sleep(1.5)
+
+    bench.strike(hold, lambda: change(sql.SQL("RESET default_transaction_read_only")))
+
+
+@contextmanager
+def _held(bench: Bench, statement: str) -> Iterator[None]:
+    with bench.administrator(bench.database) as conn, conn.transaction():
+        conn.execute(statement)
+        yield
+
+
+def _locked(statement: str, seconds: float) -> Callable[[Bench], None]:
+    def inject(bench: Bench) -> None:
+        def hold() -> None:
+            with _held(bench, statement):
+                time.sleep(seconds)
+
+        bench.strike(hold)
+
+    return inject
+
+
+_SOME_RUNNING = "SELECT FROM jobs WHERE job_state = 'running' ORDER BY id DESC LIMIT 3 FOR UPDATE"
+_TABLE = "LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"
+
+FAULTS = tuple(
+    Fault(name, weight, inject, setup, _TOLERANCE)
+    for name, weight, inject, setup in (
+        ("PostgreSQL killed (-9)", 5, _down(signal.SIGKILL, 0, 0.2), _SETUP),
+        ("PostgreSQL stopped for seconds", 3, _down(signal.SIGINT, 2, 4), _SETUP),
+        ("PostgreSQL restarted, fast", 4, _down(signal.SIGINT, 0, 0), _SETUP),
+        ("PostgreSQL restarted, immediate", 4, _down(signal.SIGQUIT, 0, 0), _SETUP),
+        ("PostgreSQL out of connections", 3, _take_all_connections, _SETUP),
+        ("database read-only, new sessions", 3, _refuse_writes_in_new_sessions, _SETUP),
+        ("PostgreSQL read-only, all sessions", 3, _refuse_writes_in_all_sessions, _SETUP),
+        ("PostgreSQL hangs (SIGSTOP)", 3, _freeze, _SETUP),
+        ("rows locked past lock_timeout", 3, _locked(_SOME_RUNNING, 1.5), _SETUP),
+        ("table locked past statement_timeout", 3, _locked(_TABLE, 1.5), _STATEMENT_FIRST),
+    )
+)

@@ -1,0 +1,133 @@
+"""Operations at once, on few jobs, with real workers: some order of them explains all answers."""
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from ccapi.config import Config
+from ccapi.model.token import Role
+from ccapi.repository.database import Database
+from ccapi.service import tokens
+from tests.client import START
+from tests.processes import Service, gunicorn
+from tests.properties import service as http_service
+from tests.properties.duration import rounds
+from tests.properties.linear import explained
+from tests.properties.operations import Domain, Generator
+from tests.properties.test_model import CLUSTERS
+from tests.properties.world import Call, Operation, World
+
+_SHORT_SECONDS = 8
+_THREADS = 4
+_OPERATIONS = 4
+_DOMAIN = Domain(
+    (1, 1, 2), ("fritz", "fritz", "alex"), (START, START + 60, START + 120, START + 7000)
+)
+_EVERYTHING = Operation("list", query="items-per-page=9999999&with-metadata=true")
+_CLEAN = Operation("delete_before", target=str(2**62))
+
+
+@pytest.fixture
+def service(config: Config, database: Database, tmp_path: Path) -> Iterator[Service]:
+    """Serve with four workers."""
+    del database
+    settings = {
+        "CCAPI_DATABASE_URL": config.database.url,
+        "CCAPI_ARCHIVE_ROOT": str(config.archive.root),
+        "CCAPI_CLUSTERS": json.dumps(CLUSTERS),
+    }
+    with gunicorn(settings, tmp_path) as running:
+        yield running
+
+
+class Round:
+    """One history: some jobs, operations on them at once, what is left."""
+
+    def __init__(self, play: Callable[[Operation], Call], seed: str) -> None:
+        self._play = play
+        self._seed = seed
+        self._ids: list[int] = []
+        self.calls: list[Call] = []
+
+    def run(self) -> None:
+        """Fill `calls`."""
+        random = Random(self._seed)
+        generator = Generator(random, _DOMAIN, flawless=True)
+        for name in random.choices(("start", "start", "stop"), k=random.randrange(5)):
+            self._add(generator.named(name, self._ids))
+        together = threading.Barrier(_THREADS)
+
+        def live(number: int) -> None:
+            own = Generator(Random(f"{self._seed}.{number}"), _DOMAIN, flawless=True)
+            together.wait()
+            for _ in range(_OPERATIONS):
+                self._add(own.operation(self._ids))
+
+        with ThreadPoolExecutor(_THREADS) as threads:
+            list(threads.map(live, range(_THREADS)))
+        self._add(_EVERYTHING)
+
+    def _add(self, operation: Operation) -> None:
+        call = self._play(operation)
+        self.calls.append(call)
+        if call.status == 201:
+            self._ids.append(call.answer["id"])
+
+    def __str__(self) -> str:
+        """Show the history by the beginnings of its calls."""
+        first = min(call.began for call in self.calls)
+        return f"round {self._seed}\n" + "\n".join(
+            f"{call.began - first:.4f} to {call.ended - first:.4f}: {call.operation}\n"
+            f"    {call.status} {call.answer}"
+            for call in sorted(self.calls, key=lambda call: call.began)
+        )
+
+
+def caller(service: Service, token: str) -> Callable[[Operation], Call]:
+    """Send each operation on a connection of its own, as curl does."""
+
+    def play(operation: Operation) -> Call:
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+        headers = http_service.headers(operation, {"admin": token})
+        began = time.time()
+        connection.request(
+            http_service.method(operation), http_service.path(operation), operation.body, headers
+        )
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        call = Call(operation, response.status, answer, began, time.time())
+        connection.close()
+        return call
+
+    return play
+
+
+def test_some_order_explains_what_concurrent_operations_answer_and_leave(
+    service: Service, database: Database, config: Config
+) -> None:
+    root = config.archive.root
+    play = caller(service, tokens.create(database, "concurrent", Role.ADMIN))
+    tag_ids = http_service.TagIds()
+    start = time.time_ns()
+    number = 0
+    archive = http_service.read_archive(root)
+    for number in rounds(_SHORT_SECONDS):
+        history = Round(play, f"{start} {number}")
+        history.run()
+        before, archive = archive, http_service.read_archive(root)
+        world = World(archive=before)
+        assert explained(world, history.calls, archive), (
+            f"no order explains\n{history}\n"
+            f"the archive now has {archive - before}, it had {before - archive}"
+        )
+        for call in history.calls:
+            tag_ids.see(call.answer)
+        assert play(_CLEAN).status == 200
+    print(f"{number + 1} rounds of {_THREADS} x {_OPERATIONS} operations")

@@ -1,0 +1,64 @@
+"""The fault suite itself: a handful of its faults, and that it would notice a loss."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ccapi.embedded import PrivatePostgres
+from tests.faults import suite
+from tests.faults.audit import Tolerance, audit
+from tests.faults.bench import Setup, running
+
+FAULTS = {fault.name: fault for fault in suite.ALL}
+SOME = (
+    "worker killed in stop_job: renamed, status not committed",
+    "PostgreSQL restarted, immediate",
+    "fsync of a file fails (EIO)",
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[PrivatePostgres, Path]]:
+    with suite.server() as running_server:
+        yield running_server
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_nothing_is_lost_and_the_service_recovers(
+    server: tuple[PrivatePostgres, Path], name: str
+) -> None:
+    outcome = suite.run(*server, FAULTS[name], times=1)
+    assert outcome.is_good, [*suite.details(outcome)]
+    assert outcome.times == 1
+    assert outcome.in_flight > 0
+
+
+def test_the_audit_notices_what_is_lost_twice_and_wrong(
+    server: tuple[PrivatePostgres, Path],
+) -> None:
+    postgres, directory = server
+    with running(postgres, directory / "forged", "forged", Setup(threads=2)) as bench:
+        bench.await_attempts(20)
+        bench.finish()
+        with bench.administrator(bench.database) as conn:
+            conn.execute("DELETE FROM jobs WHERE id = 1")
+            conn.execute("UPDATE jobs SET job_state = 'preempted', stop_time = 1e10 WHERE id = 2")
+            conn.execute(
+                """
+                INSERT INTO jobs (job_id, cluster, start_time, user_name, project, sub_cluster,
+                                  num_nodes, exclusive, monitoring_status, resources)
+                SELECT job_id, cluster, start_time + 1, user_name, '', '', 1, 1, 1, resources
+                FROM jobs WHERE id = 2
+                """
+            )
+        verdict = audit(bench, Tolerance())
+    assert (len(verdict.lost), len(verdict.duplicated)) == (1, 1)
+    assert any("nobody started it" in text for text in verdict.wrong)
+    assert any("preempted" in text for text in verdict.wrong)
+
+
+def test_injections_are_divided_by_weight_and_every_fault_gets_one() -> None:
+    faults = list(FAULTS.values())
+    assert min(suite.shares(faults, 1)) == 1
+    assert sum(suite.shares(faults, 1000)) == pytest.approx(1000, abs=len(faults))
