@@ -41,6 +41,16 @@ def _require_version(root: Path) -> None:
         raise ArchiveError(f"{version} says {found!r:.20}: only version 1 can be written")
 
 
+def find(root: Path) -> None:
+    """Refuse a root that exists without version.txt, where `prepare` would make a new archive."""
+    with _reasons(root):
+        if root.exists() and not (root / layout.VERSION_FILE).exists():
+            raise ArchiveError(
+                f"{root} holds no {layout.VERSION_FILE}: is the archive mounted? "
+                f"If it is to be a new one, write {layout.VERSION} into that file"
+            )
+
+
 def write(root: Path, job: Job) -> None:
     """Write a finished job's meta.json durably; raises ArchiveError."""
     put(root, layout.key_of(job), document.encode(job))

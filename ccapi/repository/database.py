@@ -167,14 +167,15 @@ class Database:
         }
 
     def _check(self, conn: _ImpatientConnection) -> None:
-        """Check a connection that is to be lent; when one is lost, look at the others, too.
+        """Check a connection that is to be lent; when one is lost, replace them all.
 
-        Found one at a time, each further one would cost the pool's ever longer pause.
+        Found one at a time, each further one would cost the pool's ever longer pause, or,
+        where the server is frozen, a time-out.
         """
         try:
             ConnectionPool.check_connection(conn)
         except psycopg.OperationalError:
-            self._opened_pool().check()
+            self._opened_pool().drain()
             raise
 
     def _configure(self, conn: _ImpatientConnection) -> None:

@@ -220,5 +220,6 @@ def delete(conn: Connection, id_: int) -> bool:
 
 def delete_before(conn: Connection, start_time: int, limit: int) -> int:
     """Delete at most `limit` jobs that started before a time and return how many."""
+    conn.execute(_SQL["lock_deletion"])
     parameters = {"start_time": start_time, "limit": limit}
     return conn.execute(_SQL["delete_jobs_before"], parameters).rowcount

@@ -13,6 +13,7 @@ from ccapi.repository import jobs
 from ccapi.repository.jobs import Match
 from ccapi.service.registry import Registry
 
+NO_DOCUMENT = "holds no meta.json"
 _BATCH = 500
 # How long a request that is under way may take to finish what looks unfinished.
 _SETTLING_SECONDS = 1
@@ -36,19 +37,25 @@ def check(registry: Registry) -> Iterator[Finding]:
     yield from check_directories(registry.archive_root)
 
 
-def _of_jobs(registry: Registry) -> Iterator[Finding]:
+def finished_jobs(registry: Registry) -> Iterator[list[Job]]:
+    """Read the jobs that are in the archive or should be, in batches."""
     after_id = 0
     while True:
         with registry.database.statement() as conn:
             batch = jobs.list_archivable(conn, after_id, _BATCH)
+        yield batch
+        if len(batch) < _BATCH:
+            return
+        after_id = batch[-1].id or 0
+
+
+def _of_jobs(registry: Registry) -> Iterator[Finding]:
+    for batch in finished_jobs(registry):
         suspects = [job for job in batch if compare(registry.archive_root, job)]
         if suspects:
             time.sleep(_SETTLING_SECONDS)
         for suspect in suspects:
             yield from _still(registry, suspect)
-        if len(batch) < _BATCH:
-            return
-        after_id = batch[-1].id or 0
 
 
 def _still(registry: Registry, suspect: Job) -> Iterator[Finding]:
@@ -89,11 +96,11 @@ def check_files(registry: Registry) -> Iterator[Finding]:
             if key not in known:
                 yield Finding("orphaned", path, "no such job in the database")
             elif known[key].is_running:
-                yield Finding("broken", path, running(known[key]))
+                yield Finding("broken", path, still_runs(known[key]))
 
 
-def running(run: Match) -> str:
-    """Say that the database holds an older state of a job than the archive."""
+def still_runs(run: Match) -> str:
+    """Say that the database knows less of a job than the archive, as after a restore."""
     return f"the database says that id {run.id} still runs; stop it as this file says"
 
 
@@ -103,4 +110,4 @@ def check_directories(root: Path) -> Iterator[Finding]:
     while batch := list(islice(suspects, _BATCH)):
         time.sleep(_SETTLING_SECONDS)
         for directory in filter(reader.is_incomplete, batch):
-            yield Finding("broken", directory, "holds no meta.json")
+            yield Finding("broken", directory, NO_DOCUMENT)

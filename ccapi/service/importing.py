@@ -16,7 +16,7 @@ from ccapi.service.steps import Step
 # Jobs per transaction, all of them in memory at once; files are written several at a time,
 # because each waits for the disk.
 _BATCH = 250
-_WRITERS = 16
+_WRITERS = 8
 
 
 def is_own(registry: Registry, tree: Path) -> bool:

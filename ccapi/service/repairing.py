@@ -3,35 +3,98 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from ccapi.archive import layout, reader, writer
+from ccapi.archive import layout, writer
 from ccapi.errors import ArchiveError, DatabaseUnavailable
 from ccapi.model.job import Job
 from ccapi.repository import jobs
 from ccapi.service import archiving, checking, importing
+from ccapi.service.checking import Finding
 from ccapi.service.registry import Registry
 from ccapi.service.steps import Step
 
-_BATCH = 500
 
+def repair(
+    registry: Registry, tree: Path | None = None, *, dry_run: bool = False
+) -> Iterator[Step]:
+    """Make archive and database agree; yield what was done, and what was left as it is.
 
-def repair(registry: Registry, tree: Path | None = None, *, dry_run: bool = False) -> Iterator[Step]:
-    """Make archive and database agree, and yield what was done and what was left.
-
-    For a job that it holds, the database is right. `tree` is the archive whose jobs it is
-    to take in: our own for its orphans, or another one. Safe while the service runs and
-    at any moment to interrupt. Raises ArchiveError when there is no archive to write to.
+    For a job that it holds, the database is right. `tree` is an archive whose jobs it is
+    to take in: our own one for its orphans, or another. Safe while the service runs, and
+    to be interrupted at any moment. Raises ArchiveError when the archive is not there.
     """
-    writer.require(registry.archive_root)
+    root = registry.archive_root
+    writer.find(root)
     yield from _archive_waiting(registry, dry_run=dry_run)
     yield from _rewrite_spoilt(registry, dry_run=dry_run)
     yield from _clear_directories(registry, dry_run=dry_run)
     if tree is not None:
         yield from importing.import_tree(registry, tree, dry_run=dry_run)
     if tree is None or not importing.is_own(registry, tree):
-        for finding in checking.check_files(registry):
-            kind = "orphaned" if finding.kind == "orphaned" else "undecided"
-            yield Step(kind, finding.path, finding.reason)
+        for kind, path, reason in checking.check_files(registry):
+            yield Step("orphaned" if kind == "orphaned" else "undecided", path, reason)
 
 
 def _archive_waiting(registry: Registry, *, dry_run: bool) -> Iterator[Step]:
-    ...
+    """Do what a retry does; the log says why a job cannot be archived."""
+    if not dry_run:
+        for job in archiving.retry(registry):
+            yield Step("archived" if job.is_archived else "failed")
+        return
+    for batch in checking.finished_jobs(registry):
+        yield from (Step("archived") for job in batch if not job.is_archived)
+
+
+def _rewrite_spoilt(registry: Registry, *, dry_run: bool) -> Iterator[Step]:
+    for batch in checking.finished_jobs(registry):
+        for job in batch:
+            if job.is_archived and checking.compare(registry.archive_root, job):
+                yield from _rewrite(registry, job, dry_run=dry_run)
+
+
+def _rewrite(registry: Registry, suspect: Job, *, dry_run: bool) -> Iterator[Step]:
+    """Archive a job again from the database, its row held as when it was archived first."""
+    root = registry.archive_root
+    try:
+        with registry.database.transaction() as conn:
+            assert suspect.id is not None
+            job = jobs.get(conn, suspect.id) if jobs.lock(conn, suspect.id) else None
+            finding = checking.compare(root, job) if job and job.is_archived else None
+            kept = writer.replace(root, job) if job and finding and not dry_run else None
+    except (ArchiveError, DatabaseUnavailable) as error:
+        yield Step("failed", layout.meta_path(root, layout.key_of(suspect)), str(error))
+        return
+    if finding:
+        yield _rewritten(finding, kept)
+
+
+def _rewritten(finding: Finding, kept: str | None) -> Step:
+    if finding.kind == "missing":
+        return Step("archived", finding.path, finding.reason)
+    where = f"; what was there is kept as {kept}" if kept else ""
+    return Step("replaced", finding.path, finding.reason + where)
+
+
+def _clear_directories(registry: Registry, *, dry_run: bool) -> Iterator[Step]:
+    """Remove empty directories of runs: other readers of the archive trip over them."""
+    for _, directory, reason in checking.check_directories(registry.archive_root):
+        if dry_run and _is_finished(registry, directory):
+            continue
+        try:
+            is_empty = not any(directory.iterdir())
+            if is_empty and not dry_run:
+                directory.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield Step("undecided", directory, f"{reason}; {error.strerror}")
+        else:
+            files = Step("undecided", directory, f"{reason}, but other files")
+            yield Step("removed", directory, reason) if is_empty else files
+
+
+def _is_finished(registry: Registry, directory: Path) -> bool:
+    """Tell whether a run without meta.json has been stopped, so that it would get one."""
+    key = layout.parse(directory.relative_to(registry.archive_root).parts)
+    with registry.database.statement() as conn:
+        known = jobs.known_runs(conn, [key]) if key else {}
+    return any(not run.is_running for run in known.values())

@@ -180,8 +180,14 @@ JOIN jobs AS j
 DELETE FROM jobs
 WHERE id = :id;
 
+-- name: lock_deletion
+-- Make batches queue up until the end of the transaction: of two that choose the same rows,
+-- the second would find none left and take that for the end.
+SELECT pg_advisory_xact_lock(hashtextextended('ccapi delete_jobs_before', 0));
+
 -- name: delete_jobs_before!
 -- Delete one batch of the jobs that started before a time.
+-- To be preceded by lock_deletion in the same transaction.
 DELETE FROM jobs
 WHERE id IN (
     SELECT id

@@ -300,14 +300,11 @@ def _await_waiting(conn: Connection, number: int) -> None:
         time.sleep(0.01)
 
 
-def _tags(names: str) -> list[dict[str, str]]:
-    return [{"type": "a", "name": name} for name in names]
-
-
 def test_of_starts_that_could_not_see_each_other_one_is_registered(
     writer: Client, database: Database
 ) -> None:
-    bodies = [job(startTime=START + n, tags=_tags("m")) for n in range(4)]
+    tags = [{"type": "a", "name": "m"}]
+    bodies = [job(startTime=START + n, tags=tags) for n in range(4)]
     assert _held_up(writer, database, bodies) == [201] + 3 * [422]
     assert len(writer.list()) == 1
 
@@ -315,7 +312,8 @@ def test_of_starts_that_could_not_see_each_other_one_is_registered(
 def test_starts_that_bring_the_same_new_tags_in_different_order_do_not_block_each_other(
     writer: Client, database: Database
 ) -> None:
-    bodies = [job(jobId=n, tags=_tags(names)) for n, names in enumerate(("amz", "zma"), start=1)]
+    tags = [{"type": "a", "name": name} for name in "amz"]
+    bodies = [job(jobId=1, tags=tags), job(jobId=2, tags=tags[::-1])]
     assert _held_up(writer, database, bodies) == [201, 201]
     assert count(database, "tags") == 3
     assert all(len(known["tags"]) == 3 for known in writer.list())

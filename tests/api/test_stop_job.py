@@ -72,31 +72,8 @@ BROKEN_ARCHIVES = pytest.mark.parametrize(
 
 
 def test_the_answer_is_the_whole_job(writer: Client) -> None:
-    id_ = writer.start(
-        project="abcd200",
-        subCluster="main",
-        partition="singlenode",
-        arrayJobId=122990,
-        numNodes=2,
-        numHwthreads=144,
-        numAcc=4,
-        exclusive=2,
-        smt=2,
-        walltime=86400,
-        resources=[{"hostname": "f0101", "hwthreads": [0, 1]}, {"hostname": "f0102"}],
-        tags=[{"type": "Debug", "name": "Testjob"}],
-        metaData=META_DATA,
-        statistics=STATISTICS,
-    )
-    stopped = writer.stop(jobState="failed")
-    [tag] = stopped.pop("tags")
-    assert (tag["type"], tag["name"], type(tag["id"])) == ("Debug", "Testjob", int)
-    assert stopped == {
-        "id": id_,
-        "jobId": 123000,
-        "user": "abcd100h",
+    reported = {
         "project": "abcd200",
-        "cluster": "fritz",
         "subCluster": "main",
         "partition": "singlenode",
         "arrayJobId": 122990,
@@ -106,13 +83,24 @@ def test_the_answer_is_the_whole_job(writer: Client) -> None:
         "exclusive": 2,
         "smt": 2,
         "walltime": 86400,
+        "resources": [{"hostname": "f0101", "hwthreads": [0, 1]}, {"hostname": "f0102"}],
+        "metaData": META_DATA,
+        "statistics": STATISTICS,
+    }
+    id_ = writer.start(**reported, tags=[{"type": "Debug", "name": "Testjob"}])
+    stopped = writer.stop(jobState="failed")
+    [tag] = stopped.pop("tags")
+    assert (tag["type"], tag["name"], type(tag["id"])) == ("Debug", "Testjob", int)
+    assert stopped == {
+        "id": id_,
+        "jobId": 123000,
+        "user": "abcd100h",
+        "cluster": "fritz",
         "startTime": START,
         "duration": 3600,
         "jobState": "failed",
         "monitoringStatus": 3,
-        "resources": [{"hostname": "f0101", "hwthreads": [0, 1]}, {"hostname": "f0102"}],
-        "metaData": META_DATA,
-        "statistics": STATISTICS,
+        **reported,
     }
 
 

@@ -43,8 +43,11 @@ class Gunicorn:
     def start(self) -> None:
         """Start, and return when it answers; it ends with this process, whatever ends that."""
         who = (str(os.getpid()), str(os.geteuid()), str(os.getegid()))
-        command = [sys.executable, "-I", "-S", launch.__file__, *who, sys.executable]
-        command += ["-m", "gunicorn", "--config", str(_CONFIG), "--bind", f"127.0.0.1:{self.port}"]
+        command = [sys.executable, "-I", "-S", launch.__file__, *who]
+        # Not `python -m gunicorn`: SIGUSR2 would run that again as a script, in whose own
+        # directory the module `http` is another one.
+        command += [str(Path(sys.executable).with_name("gunicorn")), "--config", str(_CONFIG)]
+        command += ["--bind", f"127.0.0.1:{self.port}"]
         command += ["--pid", str(self._pid_file), "--no-control-socket", "--graceful-timeout", "8"]
         command += [*self._options, "ccapi.app:application()"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CCAPI_")}
@@ -102,16 +105,14 @@ class Gunicorn:
     def take_over(self) -> None:
         """Let a second gunicorn inherit the socket (SIGUSR2), and end the first (SIGTERM)."""
         old, second = self.service, self._pid_file.with_name(f"{self._pid_file.name}.2")
-        workers = len(old.workers()) - self._dead(old)
+        workers = len(old.workers())
         os.kill(old.pid, signal.SIGUSR2)
         _await(second.exists, "SIGUSR2 starts no second gunicorn")
         new = Service(int(second.read_text("ascii")), self.port)
         _await(lambda: len(new.workers()) >= workers, "the second gunicorn has no workers")
         os.kill(old.pid, signal.SIGTERM)
-        _await(lambda: not is_alive(old.pid) and not second.exists(), "the first does not end")
-
-    def _dead(self, master: Service) -> int:
-        return sum(1 for pid in master.workers() if not is_alive(pid))
+        _await(lambda: not is_alive(old.pid), "the first gunicorn does not end")
+        _await(lambda: self.service.pid == new.pid, "the second gunicorn does not take charge")
 
     def recycled(self) -> int:
         """Count the workers that ended because they had served their number of requests."""

@@ -102,14 +102,16 @@ def run(postgres: PrivatePostgres, directory: Path, fault: Fault, times: int) ->
     place.mkdir()
     outcome = Outcome(fault)
     with fault.surroundings(place), running(postgres, place, name, fault.setup) as bench:
-        for _ in range(times):
-            fault.inject(bench)
-            outcome.times += 1
-        finished = bench.finish()
+        try:
+            for _ in range(times):
+                fault.inject(bench)
+                outcome.times += 1
+        except (TimeoutError, AssertionError) as error:
+            bench.complaints.append(f"injection {outcome.times + 1}: {error}")
+        if not bench.finish():
+            bench.complaints.append("the clients did not end")
         outcome.verdict = audit(bench, fault.tolerance)
         _measure(outcome, bench)
-        if not finished:
-            outcome.verdict.wrong.append("clients did not end")
     shutil.rmtree(place, ignore_errors=True)
     return outcome
 

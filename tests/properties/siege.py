@@ -1,0 +1,179 @@
+"""A service under attack: what every response must be, and what must be left afterwards."""
+
+import http.client
+import io
+import json
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from tests.client import START, job
+from tests.processes import Service
+
+_SECONDS = 20
+_SERVERS_OWN = {400, 403, 405, 413, 414, 417, 431, 501}
+_TELLTALES = (
+    b"Traceback",
+    b'File "',
+    b"psycopg",
+    b"werkzeug",
+    b"marshmallow",
+    b"SELECT ",
+    b"/site-packages/",
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response; `server` tells that it is the web server's, not ours."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def server(self) -> bool:
+        """Tell whether the web server refused the request before it reached us."""
+        return "X-Request-Id" not in self.headers
+
+    @property
+    def json(self) -> Any:
+        """Parse the body."""
+        return json.loads(self.body)
+
+
+class _Received(io.BytesIO):
+    def makefile(self, *_: Any, **__: Any) -> io.BytesIO:
+        return self
+
+
+@dataclass
+class Siege:
+    """Sends bytes to a service and watches it; `secrets` must not be seen anywhere."""
+
+    service: Service
+    token: str
+    archive: Path
+    log: Path
+    secrets: list[str] = field(default_factory=list)
+    answers: int = 0
+
+    def __post_init__(self) -> None:
+        self._workers = sorted(self.service.workers())
+        self._outside = self._snapshot()
+
+    @property
+    def header(self) -> bytes:
+        """Return the header of the token that may do everything."""
+        return f"X-Auth-Token: {self.token}".encode()
+
+    def send(self, parts: bytes | Iterable[bytes], pause: float = 0) -> Answer | None:
+        """Send bytes, say that no more follow, and check the answer, if there is one."""
+        parts = [parts] if isinstance(parts, bytes) else list(parts)
+        received = self._exchange(parts, pause)
+        if not received:
+            return None
+        self.answers += 1
+        try:
+            answer = _parse(received, head=parts[0].startswith(b"HEAD "))
+            self._check(answer)
+        except (AssertionError, ValueError, http.client.HTTPException) as error:
+            sent = b"".join(parts)
+            raise AssertionError(
+                f"{error}\nsent {sent[:3000]!r}\ngot {received[:2000]!r}"
+            ) from error
+        return answer
+
+    def call(self, method: str, path: str, body: Any = None) -> Answer:
+        """Send an ordinary request with the token."""
+        data = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} /api/jobs{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n"
+        answer = self.send(head.encode() + self.header + b"\r\n\r\n" + data)
+        assert answer is not None, f"no answer to {method} {path} {body}"
+        return answer
+
+    def _exchange(self, parts: list[bytes], pause: float) -> bytes:
+        received = b""
+        with socket.create_connection(("127.0.0.1", self.service.port), _SECONDS) as connection:
+            try:
+                for part in parts:
+                    connection.sendall(part)
+                    time.sleep(pause)
+                connection.shutdown(socket.SHUT_WR)
+            except (BrokenPipeError, ConnectionResetError, OSError):
+                pass  # It answered before it had read everything.
+            try:
+                while part := connection.recv(65536):
+                    received += part
+            except ConnectionResetError:
+                pass
+        return received
+
+    def _check(self, answer: Answer) -> None:
+        for telltale in _TELLTALES:
+            assert telltale not in answer.body, telltale
+        assert self.token.encode() not in answer.body
+        assert "X-Injected" not in answer.headers
+        if answer.server:
+            assert answer.status in _SERVERS_OWN, answer.status
+            return
+        assert answer.status < 500, answer.status
+        if answer.status >= 400 and answer.body:
+            assert answer.headers["Content-Type"] == "application/json"
+            assert set(answer.json) == {"status", "error"}
+            assert answer.json["status"] == _phrase(answer.status)
+            assert answer.json["error"]
+
+    def _snapshot(self) -> dict[str, bytes]:
+        """Read all files beside the archive."""
+        parent = self.archive.parent
+        return {
+            str(path.relative_to(parent)): path.read_bytes() if path.is_file() else b""
+            for path in parent.rglob("*")
+            if self.archive not in path.parents and path != self.log
+        }
+
+    def assert_unharmed(self) -> None:
+        """Check what is left: files, log, workers, and a service that works."""
+        assert sorted(self.service.workers()) == self._workers, self.log.read_text()[-3000:]
+        assert self._snapshot() == self._outside
+        log = self.log.read_text("utf-8", "replace")
+        for secret in (self.token, *self.secrets):
+            assert secret not in log, f"a token is in the log: {secret}"
+        assert "Traceback" not in log, log[-5000:]
+        assert "CRITICAL" not in log, log[-5000:]
+        self._live()
+
+    def _live(self) -> None:
+        self.call("DELETE", f"/delete_job_before/{2**62}")
+        started = self.call("POST", "/start_job/", job())
+        assert started.status == 201, started.body
+        id_ = started.json["id"]
+        assert self.call("POST", f"/tag_job/{id_}", [{"type": "a", "name": "b"}]).status == 200
+        stop = {"jobId": 123000, "stopTime": START + 1, "jobState": "completed"}
+        stopped = self.call("POST", "/stop_job/", stop)
+        assert (stopped.status, stopped.json["monitoringStatus"]) == (200, 3)
+        assert [shown["id"] for shown in self.call("GET", "/").json["jobs"]] == [id_]
+        assert self.call("DELETE", f"/delete_job/{id_}").status == 200
+        assert self.call("GET", "/").json["jobs"] == []
+
+
+def _phrase(status: int) -> str:
+    return {413: "Request Entity Too Large"}.get(status) or HTTPStatus(status).phrase
+
+
+def _parse(received: bytes, *, head: bool) -> Answer:
+    """Read exactly one response; a second one would be the answer to a smuggled request."""
+    stream = _Received(received)
+    response = http.client.HTTPResponse(stream, method="HEAD" if head else "GET")  # type: ignore[arg-type]
+    response.begin()
+    if response.status == HTTPStatus.CONTINUE:
+        return _parse(received.partition(b"\r\n\r\n")[2], head=head)
+    body = response.read()
+    rest = stream.read() if not stream.closed else b""
+    assert not rest, f"more than one response: {rest[:200]!r}"
+    return Answer(response.status, response.headers, body)
