@@ -251,3 +251,24 @@ def test_concurrent_deletions_count_each_job_once(
     counted = at_once([partial(deletion.delete_before, registry, START + 100)] * 3)
     assert sum(counted) == 60
     assert count(database, "jobs") == 0
+
+
+def test_a_deletion_ends_only_when_nothing_is_left_though_another_is_under_way(
+    registry: Registry, admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one holds the rows of the first batch until it has chosen them, too."""
+    monkeypatch.setattr(deletion, "_BATCH", 3)
+    start_many(admin, 5)
+    left: list[int] = []
+
+    def delete() -> None:
+        deletion.delete_before(registry, START + 100)
+        left.append(count(database, "jobs"))
+
+    request = threading.Thread(target=delete)
+    with database.session() as conn, conn.transaction():
+        assert jobs.delete_before(conn, START + 100, 3) == 3
+        request.start()
+        time.sleep(0.3)
+    request.join()
+    assert left == [0]
