@@ -1,6 +1,7 @@
 # make demo    try it: a service of your own on http://127.0.0.1:8080, Ctrl-C ends it
 # make test    the whole test suite, on the newest PostgreSQL found
 # make lint    ruff, mypy --strict, the import contracts
+# make faults  break it and what it stands on FAULTS=100 times under load (1000: long)
 # make help    this list, and the rest
 
 PYTHON ?= python3
@@ -8,8 +9,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
+FAULTS ?= 100
+MINUTES ?= 30
 
-.PHONY: help demo test test-postgresql lint format wheel lock audit clean
+.PHONY: help demo test model fuzz test-postgresql faults lint format wheel lock audit clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -26,9 +29,23 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses=2 --cov --cov-report=term-missing:skip-covered $(ARGS)
 
+# make model   random lives of jobs, one by one and at once, beside a model of the service
+model: $(STAMP)
+	PROPERTIES_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s $(ARGS) \
+	    tests/properties/test_model.py tests/properties/test_concurrent.py
+
+# make fuzz    hostile and random requests; with `make model` it takes MINUTES (30) in all
+fuzz: $(STAMP)
+	PROPERTIES_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s $(ARGS) \
+	    tests/properties/test_hostile.py tests/properties/long_contract.py
+
 # make test-postgresql    the tests that touch the database, on PostgreSQL 15 and on 18
 test-postgresql: $(STAMP)
 	$(BIN)/python tests/versions.py 15 18
+
+# Archive disks are mounted as root only; without it these rows are skipped.
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults --faults $(FAULTS) $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

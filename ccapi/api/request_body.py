@@ -60,6 +60,9 @@ def _read(req: Request) -> bytes:
         body = req.get_data(cache=False)
     except RequestEntityTooLarge:
         body = None
+    except Exception as error:
+        # A body that is cut off or wrongly chunked; each WSGI server has errors of its own.
+        raise InvalidInput("the body is not as long or as encoded as its headers say") from error
     if body is None or len(body) > limit:
         raise BodyTooLarge(f"the body is over the limit of {limit} bytes")
     return body

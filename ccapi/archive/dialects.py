@@ -12,9 +12,9 @@ from ccapi.model.job import JobState
 
 _EXCLUSIVE_OF = {"none": 1, "single_user": 2, "multi_user": 0}
 _STATE_OF = {
-    "boot_fail": JobState.FAILED,
-    "node_fail": JobState.FAILED,
-    "deadline": JobState.TIMEOUT,
+    "boot_fail": JobState.FAILED.value,
+    "node_fail": JobState.FAILED.value,
+    "deadline": JobState.TIMEOUT.value,
 }
 _ABSENT_WHEN_ZERO = ("partition", "arrayJobId", "numHwthreads", "numAcc", "smt", "walltime")
 _OF_RESOURCE = frozenset(("hostname", "hwthreads", "accelerators", "configuration"))
@@ -26,9 +26,9 @@ def translate(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the document's fields in our words; what is wrong stays so, for `decode` to find."""
     given = {name: value for name, value in document.items() if value is not None}
     if "exclusive" not in given and "shared" in given:
-        given["exclusive"] = _word(_EXCLUSIVE_OF, given["shared"])
-    if "jobState" in given:
-        given["jobState"] = _word(_STATE_OF, given["jobState"])
+        given["exclusive"] = _EXCLUSIVE_OF.get(str(given["shared"]), "unknown")
+    if isinstance(given.get("jobState"), str):
+        given["jobState"] = _STATE_OF.get(given["jobState"], given["jobState"])
     for name in _ABSENT_WHEN_ZERO:
         if given.get(name) in ("", 0) and type(given[name]) is not bool:
             del given[name]
@@ -40,10 +40,6 @@ def translate(document: Mapping[str, Any]) -> dict[str, Any]:
         metrics = given["statistics"].items()
         given["statistics"] = {name: _with_unit(values) for name, values in metrics}
     return given
-
-
-def _word(words: Mapping[str, Any], given: Any) -> Any:
-    return words.get(given, given) if isinstance(given, str) else given
 
 
 def _only(known: frozenset[str], item: Any) -> Any:

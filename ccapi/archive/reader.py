@@ -42,7 +42,7 @@ def keys(root: Path) -> Iterator[JobKey]:
 def runs(root: Path) -> Iterator[tuple[Path, JobKey | None]]:
     """Name every run's directory, with meta.json or not; None where its name is no run's."""
     for directory in _run_directories(root):
-        yield directory, layout.parse(directory.relative_to(root).parts)
+        yield directory, layout.parse(directory.parts[-len(layout.LEVELS) :])
 
 
 def incomplete(root: Path) -> Iterator[Path]:

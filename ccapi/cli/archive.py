@@ -87,8 +87,9 @@ def _tree(source: str | None, root: Path) -> Path | None:
 def _show(steps: Iterator[Step], tree: Path | None) -> Counter[str]:
     """Print what one may want to look at, above the progress of an import."""
     counts: Counter[str] = Counter()
-    total = importing.count_runs(tree) if tree and sys.stderr.isatty() else None
-    with tqdm(total=total, desc="import", unit=" jobs", disable=tree is None) as bar:
+    watched = tree if sys.stderr.isatty() else None
+    total = importing.count_runs(watched) if watched else None
+    with tqdm(total=total, desc="import", unit=" jobs", disable=watched is None) as bar:
         for step in steps:
             counts[step.kind] += 1
             if step.path is not None:

@@ -98,19 +98,19 @@ class Database:
         Raises DatabaseUnavailable when PostgreSQL cannot be asked; after a failed
         commit the outcome is unknown to the caller.
         """
-        with translated_errors(), self._opened_pool().connection() as conn, conn.transaction():
+        with translated_errors(), self._lent() as conn, conn.transaction():
             yield conn
 
     @contextmanager
     def statement(self) -> Iterator[Connection]:
         """Lend a connection on which each statement is a transaction of its own."""
-        with translated_errors(), self._opened_pool().connection() as conn:
+        with translated_errors(), self._lent() as conn:
             yield conn
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """Run the block's statements on one unchanging view of the database, read-only."""
-        with translated_errors(), self._opened_pool().connection() as conn:
+        with translated_errors(), self._lent() as conn:
             conn.isolation_level, conn.read_only = IsolationLevel.REPEATABLE_READ, True
             try:
                 with conn.transaction():
@@ -132,6 +132,19 @@ class Database:
             if self._pool is not None and self._pool_owner == os.getpid():
                 self._pool.close()
             self._pool = None
+
+    @contextmanager
+    def _lent(self) -> Iterator[Connection]:
+        """Lend a connection of the pool; one that takes no writes is not lent again.
+
+        It may have been opened while the database took none, and would stay so.
+        """
+        with self._opened_pool().connection() as conn:
+            try:
+                yield conn
+            except psycopg.errors.ReadOnlySqlTransaction:
+                conn.close()
+                raise
 
     def _opened_pool(self) -> Pool:
         if self._pool is None or self._pool_owner != os.getpid():

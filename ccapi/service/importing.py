@@ -1,7 +1,6 @@
 """Archived jobs enter the database: orphans of our archive, or another archive's jobs."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -13,10 +12,8 @@ from ccapi.service import checking
 from ccapi.service.registry import Registry
 from ccapi.service.steps import Step
 
-# Jobs per transaction, all of them in memory at once; files are written several at a time,
-# because each waits for the disk.
+# Jobs per transaction, all of them in memory at once.
 _BATCH = 250
-_WRITERS = 8
 
 
 def is_own(registry: Registry, tree: Path) -> bool:
@@ -37,6 +34,8 @@ def import_tree(registry: Registry, tree: Path, *, dry_run: bool) -> Iterator[St
     committed. Killed at any moment and started again it goes on, and ends with the same.
     """
     runs = reader.runs(tree)
+    if is_own(registry, tree):  # a repair sees to what has no meta.json there
+        runs = ((path, key) for path, key in runs if not reader.is_incomplete(path))
     total = 0
     while batch := list(islice(runs, _BATCH)):
         steps = list(_import_batch(registry, tree, batch, dry_run=dry_run))
@@ -89,22 +88,19 @@ def _adopt(
     if dry_run:
         yield from (Step("imported") for _ in found)
         return
-    kept: list[Step] = []
+    kept: list[Step | None] = []
     with registry.database.transaction() as conn:
         added = bulk.adopt(conn, found)
         if not is_own(registry, tree):
-            kept = _write(registry.archive_root, [j for j in found if layout.key_of(j) in added])
+            root = registry.archive_root
+            kept = [_write(root, job) for job in found if layout.key_of(job) in added]
     for job in found:
         yield Step("imported" if layout.key_of(job) in added else "already there")
-    yield from kept
+    yield from filter(None, kept)
 
 
-def _write(root: Path, adopted: Sequence[Job]) -> list[Step]:
-    """Write adopted jobs to our archive; raises ArchiveError when one cannot be."""
-    with ThreadPoolExecutor(_WRITERS) as pool:
-        kept = list(pool.map(lambda job: writer.replace(root, job), adopted))
-    return [
-        Step("replaced", layout.meta_path(root, layout.key_of(job)), f"former content: {name}")
-        for job, name in zip(adopted, kept, strict=True)
-        if name is not None
-    ]
+def _write(root: Path, job: Job) -> Step | None:
+    """Write a job to our archive; a step when another content had to give way."""
+    kept = writer.replace(root, job)
+    path = layout.meta_path(root, layout.key_of(job))
+    return Step("replaced", path, f"what was there is kept as {kept}") if kept else None

@@ -1,12 +1,13 @@
 """Bugs that were found by random and hostile requests, each with its test."""
 
+import io
 from collections.abc import Iterator
 
 import pytest
 
 from ccapi.repository.database import Database
 from ccapi.service.registry import Registry
-from tests.client import Client
+from tests.client import Client, assert_error
 
 
 @pytest.fixture
@@ -34,3 +35,26 @@ def test_a_job_that_is_deleted_before_its_archiving_is_archived_as_it_was(
     assert (stopped["id"], stopped["monitoringStatus"]) == (id_, status)
     assert writer.list() == []
     assert len(list(registry.archive_root.rglob("meta.json"))) == files
+
+
+class WrongChunk(Exception):
+    """What a WSGI server may raise; gunicorn's is derived from Exception, too."""
+
+
+class Broken(io.RawIOBase):
+    """A body as a WSGI server hands it over when the client cuts it off or its chunks are wrong."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def readinto(self, _: object) -> int:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [OSError("no more data"), WrongChunk("zz")], ids=repr)
+def test_a_body_that_is_cut_off_or_wrongly_chunked_is_no_bug_of_ours(
+    writer: Client, error: Exception
+) -> None:
+    chunked = {"wsgi.input": Broken(error), "wsgi.input_terminated": True}
+    response = writer.send("POST", "/start_job/", environ_overrides=chunked)
+    assert_error(response, 400, "the body")

@@ -71,6 +71,7 @@ def _remount_read_only(bench: Bench) -> None:
 def _forbid(bench: Bench) -> None:
     """Let nobody make a directory in a cluster's; root obeys an attribute only."""
     cluster = bench.archive / "c1"
+    cluster.mkdir(exist_ok=True)
     as_root = os.geteuid() == 0
 
     def hold() -> None:

@@ -71,7 +71,7 @@ def audit(bench: Bench, tolerance: Tolerance) -> Verdict:
     _look_for_duplicates(rows, verdict)
     verdict.wrong += _unexplained(bench, promised)
     verdict.wrong += _bad_answers(bench, tolerance)
-    verdict.debris += (str(path) for path in bench.archive.rglob(".meta.json.*"))
+    verdict.debris += (str(path) for path in bench.archive.rglob(".meta.json.[0-9]*.*"))
     return verdict
 
 
@@ -106,7 +106,7 @@ def _compare_unarchived(
 def _compare_rows(promised: dict[Key, Promise], rows: dict[Key, Row], verdict: Verdict) -> None:
     for key, promise in promised.items():
         row = rows.get(key)
-        if promise.is_unfinished:
+        if promise.is_unfinished or not promise.is_started:
             verdict.wrong.append(f"{key}: the client gave up")
         elif promise.is_deleted:
             if row is not None:

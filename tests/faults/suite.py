@@ -134,7 +134,11 @@ def _measure(outcome: Outcome, bench: Bench) -> None:
 
 def details(outcome: Outcome) -> Iterator[str]:
     """Name the first of what is not as promised."""
-    for kind, found in vars(outcome.verdict).items():
+    verdict = outcome.verdict
+    if verdict.debris:
+        yield f"    {len(verdict.debris)} temporary files are left of those who wrote them"
+    for kind in ("lost", "duplicated", "wrong"):
+        found: list[str] = getattr(verdict, kind)
         for text in found[:_SHOWN]:
             yield f"    {kind}: {text}"
         if len(found) > _SHOWN:

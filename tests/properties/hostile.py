@@ -6,32 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from tests.client import START, job
+from tests.client import job
+from tests.properties.hostile_texts import TOKENS
 
 _LINE = b"\r\n"
 _LISTING = b"GET /api/jobs/ HTTP/1.1"
 _START = b"POST /api/jobs/start_job/ HTTP/1.1"
 _HOST = b"Host: localhost"
-
-NAMES = (
-    "..", ".", "../x", "../../x", "a/../../../x", "/etc/x", "//x", "a/b", "a\\..\\b", "..\\x", "~root",
-    "%2e%2e%2fx", "%252e%252e", "..%00", "a\nb", "a b", "", " ", "$(touch x)", "`touch x`", "|x", "-rf",
-    ".hidden", "．．／x", "a\u2028b", "a\u202eb", "é", "x" * 65, "x" * 5000, "CON", "a:b", "*", "?", "a;b",
-    "version.txt", "meta.json", "0", "-1", "a.", "a..b", "\x7f", "\x1b[2J",
-)  # fmt: skip
-TEXTS = (
-    "'; DROP TABLE jobs; --", "' OR '1'='1", '" OR ""="', "\\'; SELECT pg_sleep(9); --", "%s", "%(id)s",
-    "%", "%%", "$1", ":id", "::text", "{0}", "{x.__class__}", "{{7*7}}", "E'\\x41'", "$$x$$", "/*", "--",
-    "a'b\"c`d", "\\", "\\u0000", "\\x00", "{}", "[]", "null", "NULL", "true", "a,b", "{a,b}", '{"a":1}',
-    "\t\n\r\x0b\x0c\x1c\x1f\x7f\x85\xa0", "\u2028\u2029", "\ufeff", "\uffff\ufffe", "\U0010ffff",
-    "e\u0301 \u00e9", "\u202e abc", "😀", "<script>alert(1)</script>", "&amp;", "x\r\nX-Injected: 1",
-    " leading and trailing ", "../../../etc/passwd",
-)  # fmt: skip
-TOKENS = (
-    b"", b" ", b"Bearer", b"'; DROP TABLE tokens; --", b"ccapi_", b"ccapi_" + b"x" * 43,
-    b"ccapi_" + b"x" * 42 + b"\xe9", b"\xff\xfe", "ccapi_ü😀".encode(), b"null", b"a" * 8_000,
-    b"a" * 1_000_000, b"\t", b"ccapi_\x00", b"ccapi_a\x0bb", b"a\rb", b"Bearer Bearer x", b"{}", b"[1]",
-)  # fmt: skip
+_CHUNKED = b"Transfer-Encoding: chunked"
 
 
 def request(first: bytes, *headers: bytes, body: bytes | None = None) -> bytes:
@@ -67,16 +49,21 @@ def malformed() -> Iterator[bytes]:
     yield b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256))
     yield b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
     for first in (
-        b"GET", b"GET /", b"GET / HTTP", b"GET / HTTP/9.9", b"GET / HTTP/1.1 more", b"GET  /  HTTP/1.1",
-        b"get / HTTP/1.1", b"G\0T / HTTP/1.1", b"GET\t/\tHTTP/1.1", b"GET / http/1.1", b"/ GET HTTP/1.1",
+        b"GET", b"GET /", b"GET / HTTP", b"GET / HTTP/9.9", b"GET / HTTP/1.1 more",
+        b"GET  /  HTTP/1.1",
+        b"get / HTTP/1.1", b"G\0T / HTTP/1.1", b"GET\t/\tHTTP/1.1", b"GET / http/1.1",
+        b"/ GET HTTP/1.1",
         b"X" * 9000 + b" / HTTP/1.1", b"GET /" + b"a" * 3000 + b" HTTP/1.1", b"GET / HTTP/1.0",
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1", b"GET / HTTP/-1.1", b"\xc3\xa9 / HTTP/1.1",
     ):  # fmt: skip
         yield request(first)
     for header in (
-        b"No colon", b": no name", b"Sp ace: 1", b"X:1\nY:2", b" X: folded", b"X: \0", b"X\0: 1", b"X: \xff",
-        b"Host: other", b"Host: a\r\n b", b"X" * 9000 + b": 1", b"X: " + b"a" * 100_000, b"Host: \xff",
-        b"\r\n".join(b"X-%d: 1" % n for n in range(200)), b"Expect: 100-continue", b"Expect: nothing",
+        b"No colon", b": no name", b"Sp ace: 1", b"X:1\nY:2", b" X: folded", b"X: \0", b"X\0: 1",
+        b"X: \xff",
+        b"Host: other", b"Host: a\r\n b", b"X" * 9000 + b": 1", b"X: " + b"a" * 100_000,
+        b"Host: \xff",
+        b"\r\n".join(b"X-%d: 1" % n for n in range(200)), b"Expect: 100-continue",
+        b"Expect: nothing",
         b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings", b"Connection: X-Auth-Token",
     ):  # fmt: skip
         yield request(_LISTING, header)
@@ -85,7 +72,8 @@ def malformed() -> Iterator[bytes]:
 def methods(token: bytes) -> Iterator[bytes]:
     """All methods, known or not, everywhere."""
     paths = ("/", "/api", "/api/jobs/", "/api/jobs/start_job/", "/api/jobs/stop_job/1",
-        "/api/jobs/tag_job/1", "/api/jobs/delete_job/", "/api/jobs/nothing", "/api/docs", "*")  # fmt: skip
+        "/api/jobs/tag_job/1", "/api/jobs/delete_job/", "/api/jobs/nothing", "/api/docs",
+        "*")  # fmt: skip
     for name in (
         "GET",
         "HEAD",
@@ -109,14 +97,20 @@ def paths(token: bytes) -> Iterator[bytes]:
         "/api/jobs/../../etc/passwd", "/api/jobs%2f", "/api%2fjobs/", "/%2e%2e/%2e%2e/etc/passwd",
         "/api/docs/static/../../../../etc/passwd", "/api/docs/static/%2e%2e/%2e%2e/__init__.py",
         "/api/docs/static//etc/passwd", "/api/docs/static/..%5c..%5cx", "/api/docs/static/%00",
-        "/api/jobs/%00", "/api/jobs/\0", "/api/jobs/%", "/api/jobs/%zz", "/api/jobs/%ff", "/api/jobs/\xff",
-        "http://example.org/api/jobs/", "http://example.org:99999/", "https://[::1", "http://", "x:/",
+        "/api/jobs/%00", "/api/jobs/\0", "/api/jobs/%", "/api/jobs/%zz", "/api/jobs/%ff",
+        "/api/jobs/\xff",
+        "http://example.org/api/jobs/", "http://example.org:99999/", "https://[::1", "http://",
+        "x:/",
         "http://a@b/api/jobs/", "/api/jobs/#x", "/api/jobs/;x=1", "/api/jobs/" + "a/" * 1500,
-        "/api/jobs/%" + "25" * 500 + "2e", "?", "/?/", "/api/jobs/\\..\\", "/api/jobs/%0d%0aX-Injected:1",
-        "/api/openapi.json/", "/api/openapi.json?x", "//example.org/", "/{0}", "/api/jobs/{x.y}", "/%7b0%7d",
+        "/api/jobs/%" + "25" * 500 + "2e", "?", "/?/", "/api/jobs/\\..\\",
+        "/api/jobs/%0d%0aX-Injected:1",
+        "/api/openapi.json/", "/api/openapi.json?x", "//example.org/", "/{0}", "/api/jobs/{x.y}",
+        "/%7b0%7d",
     ]  # fmt: skip
-    numbers = ("0", "-1", "+1", "1.0", "1e3", "0x1", "--1", "9" * 40, "9" * 4000, "\u0661", "%D9%A1", "%20 1",
-        "1%00", "1/", "1;x", "NaN", "%2d1", "1%2f2", "-" + "9" * 19, "..", "%2e%2e", "1_000", "")  # fmt: skip
+    numbers = ("0", "-1", "+1", "1.0", "1e3", "0x1", "--1", "9" * 40, "9" * 4000, "\u0661",
+        "%D9%A1", "%20 1",
+        "1%00", "1/", "1;x", "NaN", "%2d1", "1%2f2", "-" + "9" * 19, "..", "%2e%2e", "1_000",
+        "")  # fmt: skip
     for name in ("GET stop_job", "POST stop_job", "POST tag_job", "DELETE delete_job"):
         method, place = name.split()
         targets += [f"{method} /api/jobs/{place}/{quote(number, '%/;.-+')}" for number in numbers]
@@ -127,8 +121,10 @@ def paths(token: bytes) -> Iterator[bytes]:
 
 def queries(token: bytes) -> Iterator[bytes]:
     """Query strings, wrong in every parameter."""
-    values = ("", "%", "%00", "%ff", "%ed%a0%80", "a&a", "1" * 4000, "-0", "+1", "1e9", "0-", "1-2-3",
-        "%27;DROP", "..%2f", "{0}", "[]", "null", "\u0661", "1-" + "9" * 40, "%D9%A1-%D9%A2")  # fmt: skip
+    values = ("", "%", "%00", "%ff", "%ed%a0%80", "a&a", "1" * 4000, "-0", "+1", "1e9", "0-",
+        "1-2-3",
+        "%27;DROP", "..%2f", "{0}", "[]", "null", "\u0661", "1-" + "9" * 40,
+        "%D9%A1-%D9%A2")  # fmt: skip
     for name in (
         "state",
         "cluster",
@@ -160,35 +156,54 @@ def tokens(token: bytes) -> Iterator[bytes]:
 
 
 def smuggling(token: bytes) -> Iterator[bytes]:
-    """Headers that say two things about where a body ends, or who asks, or for what."""
+    """Headers that say two things about where a body ends."""
     second = request(b"GET /api/jobs/smuggled HTTP/1.1", token)
     body = b"0\r\n\r\n" + second
-    chunked, length = b"Transfer-Encoding: chunked", b"Content-Length: %d"
+    chunked, length = _CHUNKED, b"Content-Length: %d"
     for headers in (
-        (chunked, length % 4), (chunked, length % len(body)), (length % 5, chunked), (chunked, chunked),
+        (chunked, length % 4), (chunked, length % len(body)), (length % 5, chunked),
+        (chunked, chunked),
         (length % 1, length % 2), (length % 5, length % 5), (b"Content-Length: 1, 2",),
         (b"Content-Length: +5",), (b"Content-Length: -5",), (b"Content-Length: 0x5",),
         (b"Content-Length: 5 5",), (b"Content-Length: " + b"9" * 30,), (b"Content-Length: \xb2",),
         (b"Content-Length:",), (b"Content_Length: 5", chunked), (b"Transfer-Encoding: xchunked",),
         (b"Transfer-Encoding: chunked, identity",), (b"Transfer-Encoding: identity, chunked",),
-        (b"Transfer-Encoding:\x0bchunked",), (b"Transfer-Encoding : chunked",), (b"Transfer-Encoding: gzip",),
-        (b"Transfer-Encoding: CHUNKED",), (b"Transfer_Encoding: chunked",), (b"TE: trailers", chunked),
+        (b"Transfer-Encoding:\x0bchunked",), (b"Transfer-Encoding : chunked",),
+        (b"Transfer-Encoding: gzip",),
+        (b"Transfer-Encoding: CHUNKED",), (b"Transfer_Encoding: chunked",),
+        (b"TE: trailers", chunked),
     ):  # fmt: skip
         yield _LINE.join([_START, _HOST, token, *headers, b"", body])
-    for chunks in (
-        b"5\r\nab\r\n0\r\n\r\n", b"-1\r\n\r\n", b"ffffffffffffffffffff\r\nx", b"0x2\r\n{}\r\n0\r\n\r\n",
-        b"2;a=b\r\n{}\r\n0\r\n\r\n", b"2\n{}\n0\n\n", b"zz\r\n", b"", b"2\r\n{}", b"1_0\r\n" + b"x" * 16,
-        b"2\r\n{}\r\n0\r\nX-Auth-Token: x\r\n\r\n", b"2\r\n{}xx0\r\n\r\n", b"0" * 5000 + b"2\r\n{}\r\n",
+
+
+def chunks(token: bytes) -> Iterator[bytes]:
+    """Bodies in chunks that are wrong."""
+    for body in (
+        b"5\r\nab\r\n0\r\n\r\n", b"-1\r\n\r\n", b"ffffffffffffffffffff\r\nx",
+        b"0x2\r\n{}\r\n0\r\n\r\n",
+        b"2;a=b\r\n{}\r\n0\r\n\r\n", b"2\n{}\n0\n\n", b"zz\r\n", b"", b"2\r\n{}",
+        b"1_0\r\n" + b"x" * 16,
+        b"2\r\n{}\r\n0\r\nX-Auth-Token: x\r\n\r\n", b"2\r\n{}xx0\r\n\r\n",
+        b"0" * 5000 + b"2\r\n{}\r\n",
         b"2;" + b"a" * 200_000 + b"\r\n{}\r\n0\r\n\r\n", b" 2\r\n{}\r\n0\r\n\r\n",
     ):  # fmt: skip
-        yield _LINE.join([_START, _HOST, token, chunked, b"", chunks])
+        yield _LINE.join([_START, _HOST, token, _CHUNKED, b"", body])
+
+
+def claims(token: bytes) -> Iterator[bytes]:
+    """Headers that claim another client, host, path or content."""
     for header in (
         b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-Host: evil.example", b"X-Forwarded-Proto: https",
-        b"X-Forwarded-Prefix: /x", b"X-Original-URL: /api/jobs/delete_job_before/9", b"REMOTE_USER: admin",
-        b"X-HTTP-Method-Override: DELETE", b"X-Rewrite-Url: /x", b"Forwarded: for=x", b"wsgi.url_scheme: x",
-        b"X-Request-Id: a\tb", b"Range: bytes=0-1", b"If-None-Match: *", b"Accept: \xff", b"Cookie: a=\xff",
-        b"Content-Type: multipart/form-data; boundary=", b"Content-Type: \xff", b"Content-Encoding: gzip",
-        b"Content-Type: text/html; charset=utf-16", b"Accept-Encoding: x", b"Proxy: http://evil.example",
+        b"X-Forwarded-Prefix: /x", b"X-Original-URL: /api/jobs/delete_job_before/9",
+        b"REMOTE_USER: admin",
+        b"X-HTTP-Method-Override: DELETE", b"X-Rewrite-Url: /x", b"Forwarded: for=x",
+        b"wsgi.url_scheme: x",
+        b"X-Request-Id: a\tb", b"Range: bytes=0-1", b"If-None-Match: *", b"Accept: \xff",
+        b"Cookie: a=\xff",
+        b"Content-Type: multipart/form-data; boundary=", b"Content-Type: \xff",
+        b"Content-Encoding: gzip",
+        b"Content-Type: text/html; charset=utf-16", b"Accept-Encoding: x",
+        b"Proxy: http://evil.example",
     ):  # fmt: skip
         yield request(_LISTING, token, header)
         yield start(token, b"{}", header)
@@ -211,11 +226,16 @@ def bodies(token: bytes) -> Iterator[bytes]:
     yield start(token, gzip.compress(plain), b"Content-Encoding: gzip")
     yield from (start(token, plain[:end]) for end in range(0, len(plain), 7))
     for wrong in (
-        b"[" * 200_000, b'{"a":' * 200_000, b"[" * 900 + b"]" * 900, b"9" * 100_000, b'"' + b"a" * 500_000,
-        b"-" * 1000, b"1e" + b"9" * 1000, b"NaN", b"-Infinity", b'"\xed\xa0\x80"', b'"\xc0\x80"', b"\0", b"{}\0",
-        b'{"jobId":1,"jobId":2}', b"{}{}", b"{} x", b"\xef\xbb\xbf{}", b"{'a':1}", b"{,}", b"[1,]", b"/**/{}",
-        b'{"__proto__":{}}', b"<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]>", b"!!python/object:a",
-        b"{" + b",".join(b'"k%d":0' % n for n in range(50_000)) + b"}", b"a=1&b=2", b"\x80\x04K\x01.",
+        b"[" * 200_000, b'{"a":' * 200_000, b"[" * 900 + b"]" * 900, b"9" * 100_000,
+        b'"' + b"a" * 500_000,
+        b"-" * 1000, b"1e" + b"9" * 1000, b"NaN", b"-Infinity", b'"\xed\xa0\x80"', b'"\xc0\x80"',
+        b"\0", b"{}\0",
+        b'{"jobId":1,"jobId":2}', b"{}{}", b"{} x", b"\xef\xbb\xbf{}", b"{'a':1}", b"{,}", b"[1,]",
+        b"/**/{}",
+        b'{"__proto__":{}}', b"<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]>",
+        b"!!python/object:a",
+        b"{" + b",".join(b'"k%d":0' % n for n in range(50_000)) + b"}", b"a=1&b=2",
+        b"\x80\x04K\x01.",
     ):  # fmt: skip
         yield start(token, wrong)
     for large in (2**63, -(2**63) - 1, 2**64, 10**400):
@@ -231,39 +251,7 @@ def bodies(token: bytes) -> Iterator[bytes]:
 def everything(token: bytes) -> Iterator[bytes]:
     """All of the above, and what is about tokens with and without one."""
     yield from malformed()
-    for kind in (methods, paths, queries, tokens, smuggling, bodies):
+    for kind in (methods, paths, queries, tokens, smuggling, chunks, claims, bodies):
         yield from kind(token)
     yield from paths(b"X-Nothing: 1")
     yield from bodies(b"X-Auth-Token: x")
-
-
-def places(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Put a text into every string of a job."""
-    for name in ("user", "project", "partition", "cluster", "subCluster", "jobState"):
-        yield name, job(**{name: text})
-    for name, value in (
-        ("hostname", text), ("configuration", text), ("accelerators", [text]), ("hwthreads", [text]),
-    ):  # fmt: skip
-        yield name, job(resources=[{"hostname": "f1", name: value}])
-    metric = {"avg": 1, "min": 1, "max": 1}
-    yield "metaData", job(metaData={text: text})
-    yield "statistics", job(statistics={text: {"unit": text, **metric}})
-    yield "tags", job(tags=[{"type": text, "name": text}])
-    for name in ("jobId", "startTime", "numNodes"):
-        yield name, job(**{name: text})
-
-
-def free_texts(text: str) -> dict[str, Any]:
-    """Put a text into every string of a job that may be any text."""
-    metric = {"unit": text, "avg": 1, "min": 1, "max": 1}
-    resource = {"hostname": "f1", "accelerators": [text], "configuration": text}
-    return {
-        "user": text,
-        "project": text,
-        "partition": text,
-        "resources": [resource],
-        "metaData": {text: text},
-        "statistics": {text: metric},
-        "tags": [{"type": text, "name": text}],
-        "startTime": START,
-    }

@@ -1,12 +1,14 @@
 """Operations as HTTP requests, and what every answer and every archive must be."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.properties.world import Operation, World, check
 
+_KEPT = re.compile(r"\.meta\.json\.replaced-[0-9a-f]{16}")
 _METHODS = {
     "list": ("GET",),
     "start": ("POST", "PUT"),
@@ -67,24 +69,32 @@ class TagIds:
         check(len(set(self._ids.values())) == len(self._ids), f"tags share an id: {self._ids}")
 
 
-def read_archive(root: Path) -> frozenset[tuple[str, str]]:
-    """Read all files, as paths and sorted JSON; refuses foreign ones."""
+class Files(NamedTuple):
+    """The files of an archive, as paths and sorted JSON; `kept` are former contents."""
+
+    current: frozenset[tuple[str, str]]
+    kept: frozenset[tuple[str, str]]
+
+
+def read_archive(root: Path) -> Files:
+    """Read all files; refuses foreign ones, empty directories and another version."""
     check((root / "version.txt").read_text("ascii").strip() == "1", "the version is 1")
-    found = set()
+    current, kept = set(), set()
     for file in sorted(root.rglob("*")):
         name = str(file.relative_to(root))
-        if name == "version.txt":
-            continue
         if file.is_dir():
             check(any(file.iterdir()), f"{name} is empty")
-            continue
-        check(file.name == "meta.json", f"{name} is foreign to an archive")
-        found.add((name, _sorted(file.read_bytes())))
-    return frozenset(found)
+        elif _KEPT.fullmatch(file.name):
+            # What a later run of the same job, cluster and start has replaced.
+            kept.add((str(file.relative_to(root).with_name("meta.json")), _sorted(file)))
+        elif name != "version.txt":
+            check(file.name == "meta.json", f"{name} is foreign to an archive")
+            current.add((name, _sorted(file)))
+    return Files(frozenset(current), frozenset(kept))
 
 
-def _sorted(data: bytes) -> str:
-    document = json.loads(data, object_pairs_hook=_without_repetition)
+def _sorted(file: Path) -> str:
+    document = json.loads(file.read_bytes(), object_pairs_hook=_without_repetition)
     document.setdefault("statistics", {})
     document["tags"].sort(key=lambda tag: (tag["type"], tag["name"]))
     return json.dumps(document, sort_keys=True)
@@ -95,9 +105,16 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def check_archive(world: World, found: frozenset[tuple[str, str]]) -> None:
+def is_archived(files: Files, world: World) -> bool:
+    """Tell whether an archive is the world's."""
+    return files.current == world.archive and files.kept <= world.former | world.archive
+
+
+def check_archive(world: World, files: Files) -> None:
     """Compare an archive with the world's."""
+    missing, much = world.archive - files.current, files.current - world.archive
+    unknown = files.kept - world.former - world.archive
     check(
-        found == world.archive,
-        f"missing in the archive: {world.archive - found}, too much: {found - world.archive}",
+        is_archived(files, world),
+        f"missing in the archive: {missing}, too much: {much}, kept by mistake: {unknown}",
     )

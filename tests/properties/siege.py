@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any
 
 from tests.client import START, job
 from tests.processes import Service
+from tests.properties.hostile import request
 
 _SECONDS = 20
 _SERVERS_OWN = {400, 403, 405, 413, 414, 417, 431, 501}
 _TELLTALES = (
     b"Traceback",
-    b'File "',
+    b'File "/',
     b"psycopg",
     b"werkzeug",
     b"marshmallow",
@@ -60,6 +62,7 @@ class Siege:
     archive: Path
     log: Path
     secrets: list[str] = field(default_factory=list)
+    damages: bool = False
     answers: int = 0
 
     def __post_init__(self) -> None:
@@ -80,7 +83,7 @@ class Siege:
         self.answers += 1
         try:
             answer = _parse(received, head=parts[0].startswith(b"HEAD "))
-            self._check(answer)
+            self._check(answer, b"".join(parts))
         except (AssertionError, ValueError, http.client.HTTPException) as error:
             sent = b"".join(parts)
             raise AssertionError(
@@ -91,36 +94,33 @@ class Siege:
     def call(self, method: str, path: str, body: Any = None) -> Answer:
         """Send an ordinary request with the token."""
         data = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} /api/jobs{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n"
-        answer = self.send(head.encode() + self.header + b"\r\n\r\n" + data)
+        first = f"{method} /api/jobs{path} HTTP/1.1".encode()
+        answer = self.send(request(first, self.header, body=data))
         assert answer is not None, f"no answer to {method} {path} {body}"
         return answer
 
     def _exchange(self, parts: list[bytes], pause: float) -> bytes:
         received = b""
         with socket.create_connection(("127.0.0.1", self.service.port), _SECONDS) as connection:
-            try:
+            # It may answer before it has read everything.
+            with suppress(OSError):
                 for part in parts:
                     connection.sendall(part)
                     time.sleep(pause)
                 connection.shutdown(socket.SHUT_WR)
-            except (BrokenPipeError, ConnectionResetError, OSError):
-                pass  # It answered before it had read everything.
-            try:
+            with suppress(ConnectionResetError):
                 while part := connection.recv(65536):
                     received += part
-            except ConnectionResetError:
-                pass
         return received
 
-    def _check(self, answer: Answer) -> None:
-        for telltale in _TELLTALES:
-            assert telltale not in answer.body, telltale
-        assert self.token.encode() not in answer.body
+    def _check(self, answer: Answer, sent: bytes) -> None:
+        for telltale in _TELLTALES if answer.status >= 400 else ():
+            assert telltale not in answer.body or telltale in sent, telltale
         assert "X-Injected" not in answer.headers
         if answer.server:
             assert answer.status in _SERVERS_OWN, answer.status
             return
+        assert self.token.encode() not in answer.body
         assert answer.status < 500, answer.status
         if answer.status >= 400 and answer.body:
             assert answer.headers["Content-Type"] == "application/json"
@@ -142,8 +142,10 @@ class Siege:
         assert sorted(self.service.workers()) == self._workers, self.log.read_text()[-3000:]
         assert self._snapshot() == self._outside
         log = self.log.read_text("utf-8", "replace")
+        # Damage may put a token into the request line, which the web server logs.
+        logged = "".join(line for line in log.splitlines() if " ccapi." in line or not self.damages)
         for secret in (self.token, *self.secrets):
-            assert secret not in log, f"a token is in the log: {secret}"
+            assert secret not in logged, f"a token is in the log: {secret}"
         assert "Traceback" not in log, log[-5000:]
         assert "CRITICAL" not in log, log[-5000:]
         self._live()

@@ -4,7 +4,8 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,9 +19,9 @@ from ccapi.repository.database import Database
 from ccapi.service import tokens
 from tests.client import START, job
 from tests.processes import gunicorn
-from tests.properties import hostile, near_misses
+from tests.properties import hostile, hostile_texts, near_misses
 from tests.properties.duration import long_form, rounds
-from tests.properties.siege import Siege
+from tests.properties.siege import Answer, Siege
 
 _WORKERS = 2
 _EVER_AFTER = 253_402_300_799
@@ -48,7 +49,7 @@ def siege(config: Config, database: Database, tmp_path: Path) -> Iterator[Siege]
 def test_no_hostile_request_meets_a_failure(siege: Siege) -> None:
     siege.secrets += [
         shape.decode()
-        for shape in hostile.TOKENS
+        for shape in hostile_texts.TOKENS
         if shape.startswith(b"ccapi_x") and shape.isascii()
     ]
     requests = list(hostile.everything(siege.header))
@@ -72,31 +73,37 @@ def test_slow_clients_are_served_in_the_end(siege: Siege) -> None:
     with ThreadPoolExecutor(4) as clients:
         waiting = [clients.submit(siege.send, pieces, 0.05) for _ in range(2)]
         broken = [clients.submit(siege.send, pieces[:-1], 0.05) for _ in range(2)]
-        statuses = sorted(answer.status for each in waiting if (answer := each.result()))
-        assert statuses == [201, 422]
-        assert {answer.status for each in broken if (answer := each.result())} <= {400}
+        assert sorted(statuses(waiting)) == [201, 422]
+        assert set(statuses(broken)) <= {400}
     assert time.monotonic() - began < 20
 
 
+def statuses(sent: list[Future[Answer | None]]) -> list[int]:
+    answers = [each.result() for each in sent]
+    return [answer.status for answer in answers if answer is not None]
+
+
 def test_no_name_leads_out_of_the_archive(siege: Siege) -> None:
-    number = 0
-    for name in hostile.NAMES:
-        for place, body in hostile.places(name):
-            number += 1
-            body = {**body, **({} if place == "jobId" else {"jobId": number})}
-            started = siege.call("POST", "/start_job/", body)
+    numbers = count(1)
+
+    def live(name: str) -> None:
+        for place, body in hostile_texts.places(name):
+            sent = body if place == "jobId" else {**body, "jobId": next(numbers)}
+            started = siege.call("POST", "/start_job/", sent)
             assert started.status in {201, 400}, (place, name, started.body)
             if started.status == 201:
                 stop(siege, started.json["id"])
         target = {"jobId": 1, "cluster": name, "stopTime": START, "jobState": "failed"}
         assert siege.call("POST", "/stop_job/", target).status in {400, 422}
-    names = {path.name for path in siege.archive.rglob("*") if path.is_file()}
-    assert names == {"meta.json", "version.txt"}
-    assert {path.name for path in siege.archive.iterdir()} <= {
+
+    with ThreadPoolExecutor(_WORKERS) as clients:
+        list(clients.map(live, hostile_texts.NAMES))
+    assert {path.name for path in siege.archive.rglob("*") if path.is_file()} == {
+        "meta.json",
         "version.txt",
-        "fritz",
-        *hostile.NAMES,
     }
+    known = {"version.txt", "fritz", *hostile_texts.NAMES}
+    assert {path.name for path in siege.archive.iterdir()} <= known
 
 
 def stop(siege: Siege, id_: int) -> dict[str, Any]:
@@ -108,8 +115,8 @@ def stop(siege: Siege, id_: int) -> dict[str, Any]:
 
 
 def test_every_text_comes_back_byte_for_byte(siege: Siege) -> None:
-    for number, text in enumerate(hostile.TEXTS, 1):
-        sent = job(**{**hostile.free_texts(text), "jobId": number})
+    for number, text in enumerate(hostile_texts.TEXTS, 1):
+        sent = job(**{**hostile_texts.free_texts(text), "jobId": number})
         started = siege.call("POST", "/start_job/", sent)
         assert started.status == 201, (text, started.body)
         stopped = stop(siege, started.json["id"])
@@ -146,17 +153,18 @@ def test_a_job_that_is_nearly_valid_is_taken_or_refused(siege: Siege) -> None:
             assert shown["monitoringStatus"] in {0, 3}
             assert siege.call("DELETE", f"/delete_job/{shown['id']}").status == 200
 
-    for _ in rounds(0):
+    for _ in rounds(0, share=0.5):
         play()
 
 
 def test_random_damage_to_a_request_meets_no_failure(siege: Siege) -> None:
     seed = str(time.time_ns()) if long_form() else "damage"
     random = Random(seed)
+    siege.damages = True
     large = 20_000
     requests = [each for each in hostile.everything(siege.header) if len(each) < large]
     requests += 50 * [hostile.start(siege.header, hostile.valid())]
-    for _ in rounds(_SHORT_SECONDS):
+    for _ in rounds(_SHORT_SECONDS, share=0.5):
         siege.send(near_misses.damaged(random.choice(requests), random))
     print(f"{siege.answers} answers, seed {seed}")
 

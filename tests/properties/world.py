@@ -56,10 +56,11 @@ class Run(NamedTuple):
 
 
 class World(NamedTuple):
-    """What is registered, and what is archived: path and JSON."""
+    """What is registered, and what is archived and was so before: path and JSON."""
 
     runs: frozenset[Run] = frozenset()
     archive: frozenset[tuple[str, str]] = frozenset()
+    former: frozenset[tuple[str, str]] = frozenset()
 
     def run(self, id_: int) -> Run | None:
         """Find a run by its database id."""
@@ -76,7 +77,10 @@ class World(NamedTuple):
     def with_archived(self, run: Run) -> "World":
         """Write a run's file."""
         others = {(path, file) for path, file in self.archive if path != run.path}
-        return self._replace(archive=frozenset({*others, (run.path, archived(run))}))
+        return self._replace(
+            archive=frozenset({*others, (run.path, archived(run))}),
+            former=self.former | self.archive - others,
+        )
 
 
 class Unexplained(Exception):

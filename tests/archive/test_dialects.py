@@ -1,0 +1,96 @@
+import json
+from typing import Any
+
+import pytest
+
+from ccapi.archive import dialects, document
+from ccapi.errors import ArchiveError
+from ccapi.model.job import Job
+from tests.archive import trees
+
+
+def read(**changes: Any) -> Job:
+    return document.decode(json.dumps(trees.document(**changes)).encode())
+
+
+def without(field: str, **changes: Any) -> Job:
+    values = trees.document(**changes)
+    del values[field]
+    return document.decode(json.dumps(values).encode())
+
+
+@pytest.mark.parametrize(
+    ("shared", "exclusive"), [("none", 1), ("single_user", 2), ("multi_user", 0)]
+)
+def test_newer_versions_say_who_shares_the_nodes(shared: str, exclusive: int) -> None:
+    assert without("exclusive", shared=shared).exclusive == exclusive
+    assert read(shared=shared, exclusive=1).exclusive == 1
+
+
+@pytest.mark.parametrize("shared", ["everybody", 1, ["none"]])
+def test_an_unknown_way_of_sharing_is_an_error(shared: Any) -> None:
+    with pytest.raises(ArchiveError, match="exclusive"):
+        without("exclusive", shared=shared)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("node_fail", "failed"), ("boot_fail", "failed"), ("deadline", "timeout")]
+    + [(state, state) for state in ("failed", "timeout", "preempted", "out_of_memory")],
+)
+def test_states_of_slurm_have_the_nearest_of_ours(theirs: str, ours: str) -> None:
+    assert read(jobState=theirs).job_state == ours
+
+
+@pytest.mark.parametrize("state", ["running", "pending", "suspended", "Failed", ""])
+def test_a_state_that_is_not_final_is_an_error(state: str) -> None:
+    with pytest.raises(ArchiveError, match="jobState"):
+        read(jobState=state)
+
+
+def test_zeros_mean_that_a_field_is_not_given() -> None:
+    zeros = dict.fromkeys(("arrayJobId", "numHwthreads", "numAcc", "smt", "walltime"), 0)
+    assert read(**zeros, partition="") == read()
+
+
+def test_nulls_mean_that_a_field_is_not_given() -> None:
+    nothing = dict.fromkeys(("tags", "metaData", "statistics", "partition", "smt", "id"))
+    assert read(**nothing) == read()
+    resource = {"hostname": "f0101", "hwthreads": None, "accelerators": None}
+    assert read(resources=[resource]) == read()
+
+
+def test_what_nobody_here_knows_is_passed_over() -> None:
+    extra = {"footprint": {"x": 1}, "energy": 0.5, "submitTime": 7, "id": 3, "stopTime": 9}
+    resource = {"hostname": "f0101", "rack": 7}
+    assert read(**extra, resources=[resource]) == read()
+    statistics = {"x": {"unit": {"base": "W"}, "avg": 1, "min": 1, "max": 2}}
+    more = {"x": {**statistics["x"], "median": 1}}
+    assert read(statistics=more) == read(statistics=statistics)
+
+
+def test_a_tag_of_two_scopes_is_one() -> None:
+    tag = {"type": "a", "name": "b"}
+    theirs = [{**tag, "id": 1, "scope": "global"}, {**tag, "id": 2, "scope": "admin"}]
+    assert read(tags=theirs) == read(tags=[tag])
+
+
+@pytest.mark.parametrize(
+    ("unit", "text"),
+    [
+        ("GB/s", "GB/s"),
+        ({"prefix": "G", "base": "B/s"}, "GB/s"),
+        ({"prefix": None, "base": "W"}, "W"),
+        ({"prefix": "", "base": "W"}, "W"),
+        ({"base": ""}, ""),
+        ({"prefix": "M", "base": "packets/s"}, "Mpackets/s"),
+    ],
+)
+def test_units_are_objects_or_texts(unit: Any, text: str) -> None:
+    job = read(statistics={"x": {"unit": unit, "avg": 1}})
+    assert json.loads(job.statistics or "") == {"x": {"unit": text, "avg": 1}}
+
+
+def test_what_is_wrong_stays_wrong() -> None:
+    given = trees.document(resources="f0101", statistics=[], tags={}, jobState=7, partition=False)
+    assert dialects.translate(given) == given

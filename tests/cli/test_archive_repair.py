@@ -1,0 +1,115 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from ccapi.service import checking
+from ccapi.service.registry import Registry
+from tests.archive.trees import document, put
+from tests.cli.conftest import Command
+from tests.client import Client, count
+
+
+@pytest.fixture(autouse=True)
+def _no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "_SETTLING_SECONDS", 0)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """Another writer's archive: three jobs and a bad entry."""
+    root = tmp_path / "other"
+    for number in (1, 2, 3):
+        put(root, document(jobId=number))
+    put(root, b"{}", jobId=4)
+    return root
+
+
+@pytest.mark.usefixtures("registry")
+def test_nothing_is_to_be_repaired_after_a_clean_run(ccapi: Command, writer: Client) -> None:
+    writer.start()
+    writer.stop()
+    assert ccapi("archive", "repair") == (0, "nothing to repair\n", "")
+
+
+def test_what_is_done_is_told_and_summed_up(
+    ccapi: Command, writer: Client, registry: Registry
+) -> None:
+    for number in (1, 2, 3):
+        writer.start(jobId=number)
+        writer.stop(jobId=number)
+    missing, wrong, _ = sorted(registry.archive_root.rglob("meta.json"))
+    missing.unlink()
+    wrong.write_bytes(b"{}")
+    status, out, err = ccapi("archive", "repair")
+    first, second, summary = out.splitlines()
+    assert (status, err) == (0, "")
+    assert first.startswith(f"archived {missing}: the database says that id ")
+    assert second.startswith(f"replaced {wrong}: ")
+    assert "; what was there is kept as .meta.json.replaced-" in second
+    assert summary == "archived 1, replaced 1"
+
+
+def test_orphans_are_adopted_only_with_import(
+    ccapi: Command, admin: Client, registry: Registry
+) -> None:
+    admin.start()
+    admin.stop()
+    admin.send("DELETE", "/delete_job/", {"jobId": 123000})
+    [path] = registry.archive_root.rglob("meta.json")
+    status, out, _ = ccapi("archive", "repair")
+    assert (status, out) == (1, f"orphaned {path}: no such job in the database\norphaned 1\n")
+    assert ccapi("archive", "repair", "--import")[:2] == (0, "imported 1\n")
+    assert ccapi("archive", "repair", "--import")[:2] == (0, "already there 1\n")
+    assert ccapi("archive", "check")[:2] == (0, "archive and database agree\n")
+
+
+def test_another_archive_is_imported_but_for_what_is_bad(
+    ccapi: Command, other: Path, reader: Client
+) -> None:
+    bad = other / "fritz" / "0" / "004" / "1768978339" / "meta.json"
+    status, out, _ = ccapi("archive", "repair", "--import", str(other))
+    named, summary = out.splitlines()
+    assert (status, summary) == (1, "imported 3, bad 1")
+    assert named.startswith(f"bad {bad}: ")
+    assert len(reader.list()) == 3
+    assert ccapi("archive", "repair", "--import", str(other))[1].endswith(
+        "already there 3, bad 1\n"
+    )
+    assert ccapi("archive", "check")[:2] == (0, "archive and database agree\n")
+
+
+@pytest.mark.parametrize("order", [("--dry-run", "--import"), ("--import", "--dry-run")])
+def test_a_dry_run_only_tells(ccapi: Command, registry: Registry, order: tuple[str, ...]) -> None:
+    put(registry.archive_root, document())
+    assert ccapi("archive", "repair", *order)[:2] == (
+        0,
+        "dry run, nothing is changed: imported 1\n",
+    )
+    assert count(registry.database, "jobs") == 0
+
+
+@pytest.mark.usefixtures("registry")
+def test_what_is_no_directory_is_one_line(ccapi: Command, tmp_path: Path) -> None:
+    status, out, err = ccapi("archive", "repair", "--import", str(tmp_path / "nowhere"))
+    assert (status, out) == (1, "")
+    assert err == f"ccapi: cannot import {tmp_path / 'nowhere'}: it is no directory\n"
+
+
+@pytest.mark.usefixtures("database")
+def test_an_archive_of_another_version_is_not_touched(ccapi: Command, registry: Registry) -> None:
+    (registry.archive_root / "version.txt").write_text("2\n")
+    status, out, err = ccapi("archive", "repair", "--import")
+    assert (status, out) == (1, "")
+    assert "only version 1 can be written" in err
+
+
+def test_progress_is_shown_on_a_terminal_only(
+    ccapi: Command, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, err = ccapi("archive", "repair", "--import", str(other))
+    assert err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _, _, err = ccapi("archive", "repair", "--import", str(other))
+    assert "4/4" in err
+    assert "jobs/s" in err

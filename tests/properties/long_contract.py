@@ -1,0 +1,48 @@
+"""Schemathesis for as long as asked: requests made from the contract, and from its opposite.
+
+The suite has a short form of this, test_contract_fuzz; `make fuzz` runs this one.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from ccapi.config import Config
+from ccapi.model.token import Role
+from ccapi.repository.database import Database
+from ccapi.service import tokens
+from tests.processes import gunicorn
+from tests.properties.duration import part_seconds
+from tests.test_contract_fuzz import CONTRACT, LEFT_OUT
+
+
+def test_no_request_made_from_the_contract_or_its_opposite_meets_a_failure(
+    config: Config, database: Database, tmp_path: Path
+) -> None:
+    seconds = max(30, round(part_seconds()))
+    settings = {
+        "CCAPI_DATABASE_URL": config.database.url,
+        "CCAPI_ARCHIVE_ROOT": str(config.archive.root),
+    }
+    token = tokens.create(database, "fuzz", Role.ADMIN)
+    with gunicorn(settings, tmp_path, workers=2) as service:
+        workers = service.workers()
+        command = [str(Path(sys.executable).with_name("schemathesis")), "run", str(CONTRACT)]
+        command += ["--url", f"http://127.0.0.1:{service.port}/api", "--workers=2", "--no-color"]
+        command += ["--header", f"X-Auth-Token: {token}", "--exclude-checks", LEFT_OUT]
+        command += ["--mode=all", "--max-examples=2000", f"--max-time={seconds}"]
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=2 * seconds + 600,
+            check=False,
+        )
+        assert service.workers() == workers
+    assert done.returncode == 0, done.stdout[-5000:]
+    log = (tmp_path / "gunicorn.log").read_text("utf-8", "replace")
+    assert token not in log
+    assert "Traceback" not in log, log[-5000:]
+    print(re.findall(r".*generated.*", done.stdout))
