@@ -26,9 +26,9 @@ def repair(
     writer.find(root)
     yield from _archive_waiting(registry, dry_run=dry_run)
     yield from _rewrite_spoilt(registry, dry_run=dry_run)
-    yield from _clear_directories(registry, dry_run=dry_run)
     if tree is not None:
         yield from importing.import_tree(registry, tree, dry_run=dry_run)
+    yield from _clear_directories(registry, dry_run=dry_run)
     if tree is None or not importing.is_own(registry, tree):
         for kind, path, reason in checking.check_files(registry):
             yield Step("orphaned" if kind == "orphaned" else "undecided", path, reason)

@@ -41,7 +41,11 @@ class Row(NamedTuple):
 
 @dataclass
 class Verdict:
-    """What is not as promised, in words; `debris` is what readers never see."""
+    """What is not as promised, in words.
+
+    `debris` are temporary files of killed writers, and directories of jobs that were deleted
+    before their meta.json could be written after all.
+    """
 
     lost: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
@@ -69,7 +73,7 @@ def audit(bench: Bench, tolerance: Tolerance) -> Verdict:
     _compare_rows(promised, rows, verdict)
     _compare_archive(bench.archive, promised, rows, verdict)
     _look_for_duplicates(rows, verdict)
-    verdict.wrong += _unexplained(bench, promised)
+    _check(bench, promised, verdict)
     verdict.wrong += _bad_answers(bench, tolerance)
     verdict.debris += (str(path) for path in bench.archive.rglob(".meta.json.[0-9]*.*"))
     return verdict
@@ -167,18 +171,21 @@ def _look_for_duplicates(rows: dict[Key, Row], verdict: Verdict) -> None:
                 verdict.duplicated.append(f"{number}: starts {earlier} and {later}")
 
 
-def _unexplained(bench: Bench, promised: dict[Key, Promise]) -> Iterator[str]:
-    """Name what `ccapi archive check` finds and acknowledged deletes do not explain."""
+def _check(bench: Bench, promised: dict[Key, Promise], verdict: Verdict) -> None:
+    """Take down what `ccapi archive check` finds and acknowledged deletes do not explain."""
     checked = bench.command("archive", "check")
     found = _FINDING.findall(checked.stdout)
     if checked.returncode != (1 if found else 0):
-        yield f"archive check: status {checked.returncode}: {checked.stdout} {checked.stderr}"
+        verdict.wrong.append(f"archive check: {checked.returncode}: {checked.stdout}")
     for kind, path, reason in found:
         directory = Path(path).parent if path.endswith(layout.META_FILE) else Path(path)
         key = layout.parse(directory.relative_to(bench.archive).parts)
         promise = promised.get((*key,)) if key else None
-        if not (kind == "orphaned" and promise and promise.is_deleted):
-            yield f"archive check: {kind} {path}: {reason}"
+        is_deleted = promise is not None and promise.is_deleted
+        if is_deleted and reason.endswith("holds no meta.json"):
+            verdict.debris.append(path)
+        elif not (is_deleted and kind == "orphaned"):
+            verdict.wrong.append(f"archive check: {kind} {path}: {reason}")
 
 
 def _bad_answers(bench: Bench, tolerance: Tolerance) -> Iterator[str]:

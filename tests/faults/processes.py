@@ -1,6 +1,7 @@
 """gunicorn with faults built in: started, killed, taken over and started again."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -64,9 +65,9 @@ class Gunicorn:
         wait_for(f"http://127.0.0.1:{self.port}/api/openapi.json")
 
     def kill_worker(self) -> None:
-        """Kill -9 the worker that was started last; the master starts another."""
+        """Kill -9 any worker; the master starts another."""
         with suppress(ProcessLookupError, IndexError):
-            os.kill(max(self.service.workers()), signal.SIGKILL)
+            os.kill(random.choice(self.service.workers()), signal.SIGKILL)
 
     def kill_master(self) -> None:
         """Kill -9 the master alone."""

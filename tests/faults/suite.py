@@ -18,12 +18,12 @@ from tests.faults.ledger import NO_ANSWER
 ALL = (*process_faults.FAULTS, *database_faults.FAULTS, *archive_faults.FAULTS)
 _SETTINGS = {"max_connections": "40", "superuser_reserved_connections": "0"}
 _SHOWN = 5
-_COLUMNS = "{:<48}{:>6}{:>10}{:>8}{:>11}{:>6}{:>7}{:>7}{:>10}{:>8}"
+_COLUMNS = "{:<48}{:>6}{:>10}{:>8}{:>11}{:>6}{:>7}{:>7}{:>10}{:>8}{:>11}"
 
 
 @dataclass
 class Outcome:
-    """A row of the table."""
+    """A row of the table; of times, `slowest` is a 503's and `longest` any answer's."""
 
     fault: Fault
     times: int = 0
@@ -31,6 +31,7 @@ class Outcome:
     requests: int = 0
     recovery: float = 0
     slowest: float = 0
+    longest: float = 0
     failed: int = 0
     skipped: str = ""
     verdict: Verdict = field(default_factory=Verdict)
@@ -53,23 +54,16 @@ class Outcome:
             self.fault.name, self.times, self.requests, self.failed, self.in_flight,
             len(verdict.lost), len(verdict.duplicated), len(verdict.wrong),
             f"{self.recovery:.2f} s", f"{self.slowest:.1f} s" if self.slowest else "-",
+            f"{self.longest:.1f} s",
         )  # fmt: skip
 
 
 def header() -> str:
     """Name the columns."""
     return _COLUMNS.format(
-        "fault",
-        "times",
-        "requests",
-        "failed",
-        "in flight",
-        "lost",
-        "twice",
-        "wrong",
-        "recovery",
-        "503 in",
-    )
+        "fault", "times", "requests", "failed", "in flight", "lost", "twice", "wrong",
+        "recovery", "503 in", "answer in",
+    )  # fmt: skip
 
 
 def shares(faults: Sequence[Fault], count: int) -> list[int]:
@@ -93,17 +87,20 @@ def server() -> Iterator[tuple[PrivatePostgres, Path]]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def run(postgres: PrivatePostgres, directory: Path, fault: Fault, times: int) -> Outcome:
-    """Inject a fault a number of times under load, and audit."""
+def run(
+    postgres: PrivatePostgres, directory: Path, fault: Fault, times: int, seconds: float = 600
+) -> Outcome:
+    """Inject a fault a number of times under load, fewer when time is up, and audit."""
     if reason := fault.obstacle():
         return Outcome(fault, skipped=reason)
     name = f"faults_{time.monotonic_ns()}"
     place = directory / name
     place.mkdir()
     outcome = Outcome(fault)
+    deadline = time.monotonic() + seconds
     with fault.surroundings(place), running(postgres, place, name, fault.setup) as bench:
         try:
-            for _ in range(times):
+            while outcome.times < times and not (outcome.times and time.monotonic() > deadline):
                 fault.inject(bench)
                 outcome.times += 1
         except (TimeoutError, AssertionError) as error:
@@ -127,8 +124,9 @@ def _measure(outcome: Outcome, bench: Bench) -> None:
         if strike.recovery is None:
             outcome.verdict.wrong.append("the service did not recover")
         outcome.recovery = max(outcome.recovery, strike.recovery or 0)
-    refused = [one.answered - one.sent for one in attempts if one.status == 503]
-    outcome.slowest = max(refused, default=0)
+    took = [(one.status, one.answered - one.sent) for one in attempts]
+    outcome.slowest = max((seconds for status, seconds in took if status == 503), default=0)
+    outcome.longest = max((seconds for status, seconds in took if status), default=0)
     outcome.failed = sum(1 for one in attempts if one.status == NO_ANSWER or one.status >= 500)
 
 
@@ -136,7 +134,7 @@ def details(outcome: Outcome) -> Iterator[str]:
     """Name the first of what is not as promised."""
     verdict = outcome.verdict
     if verdict.debris:
-        yield f"    {len(verdict.debris)} temporary files are left of those who wrote them"
+        yield f"    left by killed writers: {len(verdict.debris)}, as {verdict.debris[0]}"
     for kind in ("lost", "duplicated", "wrong"):
         found: list[str] = getattr(verdict, kind)
         for text in found[:_SHOWN]:

@@ -12,18 +12,18 @@ from tests.properties.world import Operation
 
 _LAST_SECOND = 253_402_300_799
 _STARTS = (*(START + n for n in (0, 1, 59, 60, 61, 120, 121, 3600)), 1, _LAST_SECOND)
-_STOPS = (*(START + n for n in (-1, 0, 1, 60, 90, 3600, 7200)), _LAST_SECOND, _LAST_SECOND)
-_ENDS = (0, 1, 2, *(START + n for n in (0, 1, 60, 61)), -5, "x", 2**63)
+_STOPS = (*(START + n for n in (-1, 0, 1, 59, 60, 119, 120, 7200)), _LAST_SECOND)
+_ENDS = (1, 2, *(START + n for n in (0, 1, 1, 60, 60, 61)), 0, -5, "x", 2**63)
 _TAGS = (("Debug", "a"), ("Debug", "b"), ("debug", "a"), ("Ünits", "x\n'y\""))
 _UNITS = ("GB/s", "W", "", "G", "KHz", "furlong", "PF", "°C", "M°C", "Gfurlong", "CPI")
 _CREDENTIALS = (
-    *("admin",) * 30,
+    *("admin",) * 50,
     *("writer", "reader") * 2,
     *("missing", "malformed", "unknown", "expired", "revoked"),
 )
 _WEIGHTS = {
-    "start": 6, "stop": 3, "stop_by_id": 3, "tag": 4, "list": 4, "delete": 1, "delete_by_id": 1,
-    "delete_before": 0.4,
+    "start": 6, "stop": 3, "stop_by_id": 3, "tag": 4, "list": 6, "delete": 1, "delete_by_id": 1,
+    "delete_before": 1,
 }  # fmt: skip
 
 _TEXTS = ("a", "", "ä€😀", "x' OR 1=1 --", '{"a": "\\u0041"}', "\t\n\r\x7f\x1b")
@@ -76,7 +76,7 @@ class Generator:
         if name == "list":
             return operation._replace(query=self._query())
         if name == "delete_before":
-            ends = _ENDS[1:7] if self._flawless else _ENDS
+            ends = _ENDS[:8] if self._flawless else _ENDS
             return operation._replace(target=str(self._random.choice(ends)))
         if name in {"stop_by_id", "tag", "delete_by_id"}:
             operation = operation._replace(target=self._target(ids))
@@ -177,7 +177,9 @@ class Generator:
         return {**self._delete(), **self._stop_by_id()}
 
     def _query(self) -> str:
-        names = [name for name in _QUERIES if self._chance(0.25)]
+        names = [name for name in _QUERIES if self._chance(0.3)]
+        if "page" in names and "items-per-page" not in names:
+            names.append("items-per-page")
         pairs = [(name, self._value(name)) for name in names]
         pairs += [("state", self._random.choice(STATES)) for _ in range(2) if "state" in names]
         if not self._flawless and self._chance(0.05):
@@ -189,7 +191,8 @@ class Generator:
         if name == "cluster":
             good = (*self._domain.clusters, "woody")
         if name == "start-time":
-            start, end = sorted(self._random.choices(self._domain.starts, k=2))
+            # Both ends are inclusive: they are the starts of jobs.
+            start, end = sorted(self._random.choices(self._domain.starts[:8], k=2))
             good = (f"{start}-{end}",)
         return self._random.choice(good if self._flawless or self._chance(0.9) else wrong)
 
@@ -199,7 +202,7 @@ _QUERIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "state": (("running", "running", *STATES), ("Running", "done")),
     "cluster": ((), ("../x", "a b")),
     "start-time": ((), ("5", "-", "1-", "-1-5", f"0-{2**63}", "6-5", "a-b")),
-    "page": (("1", "1", "2", "3", "9" * 12), ("0", "-1", "x", str(2**63))),
-    "items-per-page": (("1", "2", "3", "25", "1000", "9999999", str(2**63 - 1)), ("0", "1.5")),
+    "page": (("1", "2", "2", "3", "9" * 12), ("0", "-1", "x", str(2**63))),
+    "items-per-page": (("1", "2", "3", "25", "9999999", str(2**63 - 1)), ("0", "1.5")),
     "with-metadata": (("true", "FALSE", "1", "0", "", "True"), ("yes", "2")),
 }  # fmt: skip

@@ -38,13 +38,14 @@ CLUSTERS = [
     {"name": "alex"},
 ]
 _EVERYTHING = "items-per-page=9999999&with-metadata=true"
-_SHORT = settings(max_examples=30, stateful_step_count=30, derandomize=True)
+_SHORT = settings(max_examples=50, stateful_step_count=30, derandomize=True)
 _LONG = settings(max_examples=500, stateful_step_count=50)
 _COMMON: dict[str, Any] = {
     "database": None,
     "deadline": None,
     "suppress_health_check": list(HealthCheck),
-    "phases": (Phase.generate, Phase.shrink),
+    # A failure shows the whole history; changed histories are others altogether.
+    "phases": (Phase.generate,),
 }
 
 
@@ -109,7 +110,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(seed=st.integers(0, 2**32))
     def step(self, seed: int) -> None:
-        answer = self._play(Generator(Random(f"{seed} {len(self._ids)}")).operation(self._ids))
+        answer = self._play(Generator(Random(f"{seed} {len(self._history)}")).operation(self._ids))
         if "id" in answer and "jobId" not in answer:
             assert answer["id"] not in self._ids
             self._ids.append(answer["id"])

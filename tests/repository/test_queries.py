@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ccapi.model.job import FINAL_STATES, JobState, NewJob, Tag
-from ccapi.repository import bulk, queries
+from ccapi.repository import bulk, jobs, queries
 from ccapi.repository.bulk import RecordedJob
 from ccapi.repository.database import Connection, Database
 from tests.client import START
@@ -150,8 +150,9 @@ def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> 
          "state and day", "the latest", "a later page"],
 )  # fmt: skip
 def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index: str) -> None:
+    parameters = {**EVERYTHING, **wanted, "states": jobs._array(wanted.get("states"))}
     with loaded.statement() as conn:
-        text = plan(conn, "jobs", "list_jobs", {**EVERYTHING, **wanted})
+        text = plan(conn, "jobs", "list_jobs", parameters)
     assert re.search(
         rf"Index (Only )?Scan( Backward)? (using|on) {index}|Bitmap.* {index}", text
     ), text

@@ -188,6 +188,16 @@ def test_another_archive_is_taken_in_and_our_orphans_are_still_named(
     assert kinds(repair(registry, tmp_path / "other")) == {"imported": 1, "orphaned": 1}
 
 
+def test_what_a_killed_import_left_half_done_is_finished(
+    registry: Registry, tmp_path: Path
+) -> None:
+    put(tmp_path / "other", document())
+    half = put(registry.archive_root, b'{"jobId":')
+    half.rename(half.with_name(".meta.json.4711.0123abcd"))
+    assert kinds(repair(registry, tmp_path / "other")) == {"imported": 1}
+    assert list(checking.check(registry)) == []
+
+
 @pytest.mark.usefixtures("archived")
 def test_a_job_that_runs_in_an_older_database_is_left_to_the_user(
     registry: Registry, admin: Client
