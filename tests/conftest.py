@@ -47,8 +47,14 @@ def _migrated(postgres: PrivatePostgres) -> Iterator[Database]:
 @pytest.fixture
 def database(_migrated: Database) -> Iterator[Database]:
     """Lend an empty, migrated database."""
+    empty(_migrated)
     yield _migrated
-    with _migrated.session() as conn:
+    empty(_migrated)
+
+
+def empty(database: Database) -> None:
+    """Forget all jobs, tags and tokens; faster than TRUNCATE."""
+    with database.session() as conn:
         conn.execute("DELETE FROM jobs")
         conn.execute("DELETE FROM tags")
         conn.execute("DELETE FROM tokens")
