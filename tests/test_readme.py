@@ -132,3 +132,14 @@ def create_database(postgres: PrivatePostgres) -> str:
     with psycopg.connect(postgres.url, autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
     return postgres.database_url(name)
+
+
+def test_every_guarantee_names_a_test_that_there_is() -> None:
+    _, *promises = sections()["Guarantees"].split("\n- ")
+    assert promises
+    for promise in promises:
+        named = re.findall(r"``(\S+)::(test_\w+)``", promise)
+        assert named, promise
+        for file, test in named:
+            text = (ROOT / "tests" / file).read_text("utf-8")
+            assert f"\ndef {test}(" in text, f"{file}::{test}"

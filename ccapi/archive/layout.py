@@ -1,5 +1,6 @@
 """Where a job's files are: pure paths, nothing is touched."""
 
+import re
 from pathlib import Path
 
 from ccapi.errors import ArchiveError
@@ -11,6 +12,8 @@ VERSION_FILE = "version.txt"
 META_FILE = "meta.json"
 LEVELS = ("cluster", "jobId div 1000", "jobId mod 1000", "startTime")
 _GROUP = 1000
+# What the writer calls a file before it is whole: the process, and a word of its own.
+_TEMPORARY = re.compile(rf"\.{re.escape(META_FILE)}\.[0-9]+\.[0-9a-f]{{8}}")
 
 
 def key_of(job: Job) -> JobKey:
@@ -32,6 +35,11 @@ def parts(key: JobKey) -> tuple[str, str, str, str]:
 def meta_path(root: Path, key: JobKey) -> Path:
     """Return the path of a run's meta.json."""
     return root.joinpath(*parts(key), META_FILE)
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file in a run's directory is a meta.json that is not whole yet."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def parse(directory: tuple[str, ...]) -> JobKey | None:

@@ -1,12 +1,16 @@
 """Reading the archive: the writer's inverse."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ccapi.archive import document, layout
 from ccapi.errors import ArchiveError
+from ccapi.model.cluster import is_name
 from ccapi.model.job import Job, JobKey
+
+_LIST = os.R_OK | os.X_OK
 
 
 class MissingDocument(ArchiveError):
@@ -24,18 +28,17 @@ def read(root: Path, key: JobKey) -> Job:
 def read_bytes(root: Path, key: JobKey) -> bytes:
     """Return a job's meta.json as it is; raises MissingDocument, ArchiveError."""
     path = layout.meta_path(root, key)
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise MissingDocument(f"{path} does not exist") from None
-    except OSError as error:
-        raise ArchiveError(f"cannot read {path}: {error.strerror}") from error
+    with _reasons(path):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise MissingDocument(f"{path} does not exist") from None
 
 
 def keys(root: Path) -> Iterator[JobKey]:
     """Name every archived job, directory by directory in order, in constant memory."""
     for directory, key in runs(root):
-        if key is not None and (directory / layout.META_FILE).is_file():
+        if key is not None and _holds_document(directory):
             yield key
 
 
@@ -52,24 +55,51 @@ def incomplete(root: Path) -> Iterator[Path]:
 
 def is_incomplete(directory: Path) -> bool:
     """Tell whether a run's directory is there and holds no meta.json."""
-    return directory.is_dir() and not (directory / layout.META_FILE).is_file()
+    with _reasons(directory):
+        return directory.is_dir() and not _holds_document(directory)
+
+
+def temporaries(root: Path) -> Iterator[Path]:
+    """Name the files that a writer is at, or was at when it was killed."""
+    for directory in _run_directories(root):
+        names = _names(directory, lambda entry: layout.is_temporary(entry.name))
+        yield from (directory / name for name in names)
+
+
+def _holds_document(directory: Path) -> bool:
+    with _reasons(directory):
+        return (directory / layout.META_FILE).is_file()
 
 
 def _run_directories(root: Path) -> Iterator[Path]:
-    level = iter((root,))
-    for _ in layout.LEVELS:
+    """Go down to the runs; what is no cluster's and closed to us, as lost+found, is passed over."""
+    level: Iterator[Path] = (
+        directory
+        for directory in _below(iter((root,)))
+        if is_name(directory.name) or os.access(directory, _LIST, effective_ids=True)
+    )
+    for _ in layout.LEVELS[1:]:
         level = _below(level)
     return level
 
 
 def _below(directories: Iterator[Path]) -> Iterator[Path]:
     for directory in directories:
-        try:
-            with os.scandir(directory) as entries:
-                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise ArchiveError(f"cannot read {directory}: {error.strerror}") from error
+        names = _names(directory, lambda entry: entry.is_dir(follow_symlinks=False))
         for name in sorted(names, key=lambda name: (len(name), name)):
             yield directory / name
+
+
+def _names(directory: Path, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
+    """Name some of what a directory holds; one that is gone holds nothing."""
+    with _reasons(directory), suppress(FileNotFoundError), os.scandir(directory) as entries:
+        return [entry.name for entry in entries if is_wanted(entry)]
+    return []
+
+
+@contextmanager
+def _reasons(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ArchiveError(f"cannot read {path}: {error.strerror}") from error

@@ -1,9 +1,10 @@
 """Database and archive are brought into agreement, and nothing is lost on the way."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ccapi.archive import layout, writer
+from ccapi.archive import layout, reader, writer
 from ccapi.errors import ArchiveError, DatabaseUnavailable
 from ccapi.model.job import Job
 from ccapi.repository import jobs
@@ -11,6 +12,9 @@ from ccapi.service import archiving, checking, importing
 from ccapi.service.checking import Finding
 from ccapi.service.registry import Registry
 from ccapi.service.steps import Step
+
+# A writer that is at a file for longer is dead.
+_WRITING_SECONDS = 3600
 
 
 def repair(
@@ -28,6 +32,7 @@ def repair(
     yield from _rewrite_spoilt(registry, dry_run=dry_run)
     if tree is not None:
         yield from importing.import_tree(registry, tree, dry_run=dry_run)
+    yield from _remove_temporaries(root, dry_run=dry_run)
     yield from _clear_directories(registry, dry_run=dry_run)
     if tree is None or not importing.is_own(registry, tree):
         for kind, path, reason in checking.check_files(registry):
@@ -72,6 +77,22 @@ def _rewritten(finding: Finding, kept: str | None) -> Step:
         return Step("archived", finding.path, finding.reason)
     where = f"; what was there is kept as {kept}" if kept else ""
     return Step("replaced", finding.path, finding.reason + where)
+
+
+def _remove_temporaries(root: Path, *, dry_run: bool) -> Iterator[Step]:
+    """Remove what killed writers left: parts of what the database holds whole."""
+    for path in reader.temporaries(root):
+        try:
+            if time.time() - path.stat().st_mtime < _WRITING_SECONDS:
+                continue
+            if not dry_run:
+                path.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield Step("undecided", path, f"left by a writer that was killed; {error.strerror}")
+        else:
+            yield Step("removed", path, "left by a writer that was killed")
 
 
 def _clear_directories(registry: Registry, *, dry_run: bool) -> Iterator[Step]:

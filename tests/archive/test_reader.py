@@ -1,4 +1,8 @@
+import os
 import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +14,7 @@ from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from tests.archive.jobs import START, job
 
+NOBODY = 65534
 KEY = JobKey("large", 1034871, START)
 
 
@@ -140,3 +145,50 @@ def test_jobs_that_come_and_go_meanwhile_are_no_error(root: Path) -> None:
     shutil.rmtree(root / "small" / "3")
     write_run(root, "small", 4001, 1)
     assert JobKey("small", 3000, 1) not in list(found)
+
+
+@contextmanager
+def closed(directory: Path) -> Iterator[None]:
+    """Be an ordinary user (still of our group) to whom a directory is closed."""
+    is_root = os.geteuid() == 0
+    directory.chmod(0)
+    if is_root:
+        modes = {path: path.stat().st_mode for path in directory.parents}
+        for path, mode in modes.items():
+            path.chmod(mode | stat.S_IRGRP | stat.S_IXGRP)
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+            for path, mode in modes.items():
+                path.chmod(mode)
+        directory.chmod(0o750)
+
+
+@pytest.mark.parametrize("read", [reader.keys, reader.incomplete, reader.temporaries])
+@pytest.mark.parametrize("level", range(1, 5))
+def test_a_closed_directory_is_an_error_that_names_it(
+    root: Path, read: Callable[[Path], Iterator[object]], level: int
+) -> None:
+    directory = root.joinpath(*layout.parts(KEY)[:level])
+    for path in root.rglob("*"):
+        path.chmod(0o755)
+    with closed(directory), pytest.raises(ArchiveError, match=f"cannot read {directory}: Perm"):
+        list(read(root))
+
+
+def test_a_closed_directory_that_is_no_clusters_is_passed_over(root: Path) -> None:
+    for path in root.rglob("*"):
+        path.chmod(0o755)
+    (root / "lost+found").mkdir()
+    with closed(root / "lost+found"):
+        assert list(reader.keys(root)) == [KEY]
+
+
+def test_what_a_killed_writer_left_is_named(root: Path) -> None:
+    run = layout.meta_path(root, KEY).parent
+    for name in (".meta.json.17.0123abcd", ".meta.json.17.0123abc", ".meta.json.replaced-0123abcd"):
+        (run / name).write_bytes(b"half")
+    assert list(reader.temporaries(root)) == [run / ".meta.json.17.0123abcd"]

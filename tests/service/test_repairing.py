@@ -1,4 +1,7 @@
+import os
 import shutil
+import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.archive import layout
+from ccapi.archive import layout, writer
 from ccapi.errors import ArchiveError
 from ccapi.model.job import JobKey
 from ccapi.service import checking, importing, repairing
@@ -312,3 +315,25 @@ def test_our_own_archive_is_imported_once_only(
     steps = repair(registry, root)
     assert kinds(steps) == {"imported": 7, "bad": 1, "undecided": 1}
     assert kinds(repair(registry, root)) == {"already there": 7, "bad": 1, "undecided": 1}
+
+
+@pytest.mark.usefixtures("archived")
+def test_what_killed_writers_left_is_removed_after_an_hour(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = everything(registry.archive_root)
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(os, "rename", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+        writer.put(registry.archive_root, JobKey("fritz", 123000, START), b"half")
+    os.waitpid(child, 0)
+    [left] = everything(registry.archive_root).keys() - before.keys()
+    assert repair(registry) == []
+    an_hour_ago = time.time() - 3601
+    os.utime(left, (an_hour_ago, an_hour_ago))
+    assert [(step.kind, step.path) for step in repair(registry, dry_run=True)] == [
+        ("removed", left)
+    ]
+    assert left.exists()
+    assert [(step.kind, step.path) for step in repair(registry)] == [("removed", left)]
+    assert everything(registry.archive_root) == before
