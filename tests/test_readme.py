@@ -101,7 +101,8 @@ def demo(tmp_path: Path, environment: dict[str, str]) -> Iterator[int]:
 def test_the_life_of_a_job_is_as_shown(
     demo: int, tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    commands = steps(sections()["The life of a job"])
+    told = sections()
+    commands = steps(told["The life of a job"] + told["When the batch system says otherwise"])
     commands = [Step(step.command.replace(":8080", f":{demo}"), step.output) for step in commands]
     assert_promised(commands, run(commands, tmp_path, environment))
 

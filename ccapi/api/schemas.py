@@ -26,7 +26,7 @@ from ccapi.model.cluster import HOSTNAME_PATTERN, NAME_PATTERN
 from ccapi.model.job import LAST_EPOCH_SECOND, LONGEST_NAME, JobState, NewJob, Tag
 
 _NAME_OR_NONE = re.compile(rf"(?:{NAME_PATTERN.pattern})?")
-_NAME_RULE = "must be 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+NAME_RULE = "must be 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
 _HOSTNAME_RULE = "must be 1 to 255 letters, digits, '.', '_' and '-'"
 
 
@@ -45,7 +45,7 @@ def _job_id(description: str, **kwargs: Any) -> Integer:
 
 
 def _cluster(description: str, **kwargs: Any) -> Pattern:
-    return Pattern(NAME_PATTERN, _NAME_RULE, metadata=_doc(description, example="fritz"), **kwargs)
+    return Pattern(NAME_PATTERN, NAME_RULE, metadata=_doc(description, example="fritz"), **kwargs)
 
 
 def _nested(schema: Schema) -> fields.Nested:
@@ -179,7 +179,7 @@ class _JobFields(ContractSchema):
     cluster = _cluster("Cluster that runs the job")
     sub_cluster = Pattern(
         _NAME_OR_NONE,
-        _NAME_RULE,
+        NAME_RULE,
         data_key="subCluster",
         metadata=_doc("Part of the cluster with the same kind of nodes", example="main"),
     )
@@ -352,7 +352,7 @@ class ListQuery(ContractSchema):
             enum=["running", "completed", "failed", "cancelled", "stopped", "timeout"],
         )
     )
-    cluster = Pattern(NAME_PATTERN, _NAME_RULE, metadata=_doc("Only jobs of this cluster"))
+    cluster = Pattern(NAME_PATTERN, NAME_RULE, metadata=_doc("Only jobs of this cluster"))
     start_time = QueryTimeRange(
         data_key="start-time",
         metadata=_doc("Only jobs that started within FROM-TO, epoch seconds, both inclusive"),

@@ -32,6 +32,13 @@ def archive(registry: Registry, job: Job) -> Job:
         return replace(job, monitoring_status=MonitoringStatus.ARCHIVING_FAILED)
 
 
+def archive_by_id(registry: Registry, id_: int) -> Job | None:
+    """Do the same for the stopped job with a database id; None when it was deleted."""
+    with registry.database.statement() as conn:
+        job = jobs.get(conn, id_)
+    return None if job is None else archive(registry, job)
+
+
 def _write(registry: Registry, stopped: Job, id_: int) -> Job:
     """Archive the job as it is now, if it is still waiting for that, and return it.
 
@@ -72,10 +79,9 @@ def retry(registry: Registry) -> Iterator[Job]:
         with registry.database.statement() as conn:
             waiting = jobs.list_unarchived(conn, after_id, _BATCH)
         for id_ in waiting:
-            with registry.database.statement() as conn:
-                job = jobs.get(conn, id_)
+            job = archive_by_id(registry, id_)
             if job is not None:
-                yield archive(registry, job)
+                yield job
         if len(waiting) < _BATCH:
             return
         after_id = waiting[-1]

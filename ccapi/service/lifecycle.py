@@ -26,14 +26,20 @@ def start(registry: Registry, job: NewJob) -> int:
 def _place(registry: Registry, job: NewJob) -> None:
     """Check the job's cluster and find its sub-cluster."""
     clusters = registry.clusters
-    if clusters and not clusters.knows(job.cluster):
-        known = ", ".join(clusters.names)
-        raise InvalidInput.of("cluster", f"{job.cluster} is unknown; the settings have {known}")
+    require_known_cluster(registry, job.cluster)
     unknown = clusters.unknown_hosts(job.cluster, job.hostnames)
     if unknown:
         metrics.UNKNOWN_HOSTS.labels(job.cluster).inc(len(unknown))
         _log.warning("unknown hosts of cluster %s: %s", job.cluster, ", ".join(unknown[:10]))
     job.sub_cluster = job.sub_cluster or clusters.sub_cluster(job.cluster, job.hostnames)
+
+
+def require_known_cluster(registry: Registry, cluster: str) -> None:
+    """Refuse a cluster that the settings do not describe, if any; raises InvalidInput."""
+    clusters = registry.clusters
+    if clusters and not clusters.knows(cluster):
+        known = ", ".join(clusters.names)
+        raise InvalidInput.of("cluster", f"{cluster} is unknown; the settings have {known}")
 
 
 def stop(registry: Registry, wanted: JobSelection, job_state: str, stop_time: int) -> Job:

@@ -20,6 +20,14 @@ CONTRACT: dict[str, Any] = yaml.safe_load(_CONTRACT_FILE.read_text("utf-8"))
 _ADDITIONS: dict[str, Any] = yaml.safe_load((_FACTS / "additions.yaml").read_text("utf-8"))
 _ANY_TEXT = "(any text)"
 _TAGS = [{"type": "a", "name": "b"}]
+RECONCILE = {
+    "cluster": "fritz",
+    "asOf": START + 7200,
+    "jobs": [{"jobId": 5, "startTime": START}],
+    "ended": [
+        {"jobId": 123000, "startTime": START, "stopTime": START + 60, "jobState": "failed"},
+    ],
+}
 
 EVERYTHING = job(
     project="abcd200",
@@ -168,6 +176,7 @@ SUCCESSES: dict[str, tuple[str, str, Any]] = {
     "stop": ("POST", "/jobs/stop_job/", stop()),
     "stop by id": ("POST", "/jobs/stop_job/{id}", stop()),
     "tag": ("POST", "/jobs/tag_job/{id}", _TAGS),
+    "reconcile": ("POST", "/jobs/reconcile/", RECONCILE),
     "delete": ("DELETE", "/jobs/delete_job/", {"jobId": 123000}),
     "delete by id": ("DELETE", "/jobs/delete_job/{id}", None),
     "delete before": ("DELETE", "/jobs/delete_job_before/{ts}", None),
@@ -239,6 +248,8 @@ REFUSALS: dict[str, tuple[str, str, Any, int]] = {
     "stop nothing by id": ("stop by id", "", stop(), 422),
     "tag": ("tag", "", {}, 400),
     "tag nothing": ("tag", "", _TAGS, 404),
+    "reconcile": ("reconcile", "?dry-run=maybe", RECONCILE, 400),
+    "reconcile nothing": ("reconcile", "", {}, 400),
     "delete": ("delete", "", {}, 400),
     "delete nothing": ("delete", "", {"jobId": 5}, 422),
     "delete by id": ("delete by id", "?x", None, 400),

@@ -116,6 +116,17 @@ EVERYTHING = {
 }
 A_DAY = {"start_from": START + 90_000, "start_to": START + 176_400}
 RUNNING = {"states": [JobState.RUNNING]}
+# What a batch system says: many runs, and many that ended.
+SNAPSHOT = {
+    "cluster": "fritz",
+    "as_of": 2 * START,
+    "settled_time": 2 * START,
+    "window": 60,
+    "job_state": "stopped",
+    **{name: list(range(1, 5000)) for name in ("job_ids", "ended_job_ids")},
+    **{name: 4999 * [START] for name in ("start_times", "ended_start_times", "ended_stop_times")},
+    "ended_states": 4999 * ["failed"],
+}
 
 
 def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> str:
@@ -177,6 +188,17 @@ def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index
         ("jobs", "list_archivable", {"after_id": 5, "limit": 5}),
         ("jobs", "delete_job", {"id": 7}),
         ("jobs", "delete_jobs_before", {"start_time": START + 6000, "limit": 5}),
+        ("reconciliation", "missing_runs", {**SNAPSHOT, "job_ids": [7], "start_times": [START]}),
+        ("reconciliation", "stale_runs", SNAPSHOT),
+        (
+            "reconciliation",
+            "stop_runs",
+            {
+                "ids": [7, 8],
+                "stop_times": [2 * START, 2 * START],
+                "job_states": ["failed", "failed"],
+            },
+        ),
         ("tokens", "find_token", {"digest": b"x"}),
         ("tokens", "valid_tokens", {"name": "token 7"}),
         ("tokens", "record_use", {"id": 7}),

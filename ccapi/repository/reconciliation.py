@@ -1,0 +1,58 @@
+"""The registry beside a batch system's jobs: sql/queries/reconciliation.sql.
+
+The queries are planned with their values (prepare=False): a generic plan takes any list
+for a short one, and would go through the whole of it for each job.
+"""
+
+from collections.abc import Sequence
+
+from psycopg.rows import class_row, scalar_row
+
+from ccapi.model.reconciliation import Run, Snapshot, StaleRun
+from ccapi.repository import queries
+from ccapi.repository.database import Connection
+
+_SQL = queries.load("reconciliation")
+
+
+def missing(conn: Connection, snapshot: Snapshot, window: int, settled_time: int) -> list[Run]:
+    """Name the runs that started by `settled_time` and that the registry does not hold."""
+    parameters = {
+        "cluster": snapshot.cluster,
+        "job_ids": [run.job_id for run in snapshot.running],
+        "start_times": [run.start_time for run in snapshot.running],
+        "window": window,
+        "settled_time": settled_time,
+    }
+    with conn.cursor(row_factory=class_row(Run)) as cursor:
+        return cursor.execute(_SQL["missing_runs"], parameters, prepare=False).fetchall()
+
+
+def stale(conn: Connection, snapshot: Snapshot, window: int, settled_time: int) -> list[StaleRun]:
+    """Name the jobs that started by `settled_time` and run here only, with the stop of each."""
+    parameters = {
+        "cluster": snapshot.cluster,
+        "as_of": snapshot.as_of,
+        "job_state": snapshot.job_state,
+        "job_ids": [run.job_id for run in snapshot.running],
+        "start_times": [run.start_time for run in snapshot.running],
+        "ended_job_ids": [run.job_id for run in snapshot.ended],
+        "ended_start_times": [run.start_time for run in snapshot.ended],
+        "ended_stop_times": [run.stop_time for run in snapshot.ended],
+        "ended_states": [run.job_state for run in snapshot.ended],
+        "window": window,
+        "settled_time": settled_time,
+    }
+    with conn.cursor(row_factory=class_row(StaleRun)) as cursor:
+        return cursor.execute(_SQL["stale_runs"], parameters, prepare=False).fetchall()
+
+
+def stop(conn: Connection, runs: Sequence[StaleRun]) -> set[int]:
+    """Stop jobs; return the database ids of those that were still running."""
+    parameters = {
+        "ids": [run.id for run in runs],
+        "stop_times": [run.stop_time for run in runs],
+        "job_states": [run.job_state for run in runs],
+    }
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return set(cursor.execute(_SQL["stop_runs"], parameters, prepare=False).fetchall())
