@@ -7,7 +7,7 @@ import sys
 from flask import Flask, Response, g
 
 from ccapi import permissions
-from ccapi.api import document, jobs, reconciliation, state
+from ccapi.api import document, health, jobs, reconciliation, state
 from ccapi.archive import writer
 from ccapi.config import Config, load
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
@@ -49,6 +49,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.before_request(_name_request)
     app.after_request(_show_request_id)
     state.attach(app, registry)
+    health.create(app)
     documented = document.create(app)
     for part in (jobs, reconciliation):
         documented.register_blueprint(part.blueprint)

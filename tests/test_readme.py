@@ -113,7 +113,9 @@ def test_installation_settings_tokens_and_archive_are_as_shown(
     """`createdb` and the default URL lead to the tests' server by libpq's variables."""
     port = free_port()
     told = sections()
-    text = "".join(told[name] for name in ("On a site's PostgreSQL", "Settings", "Tokens"))
+    text = "".join(
+        told[name] for name in ("On a site's PostgreSQL", "Health", "Settings", "Tokens")
+    )
     commands = [
         Step(step.command.replace(":8081", f":{port}"), step.output)
         for step in steps(text + told["The archive"])

@@ -14,6 +14,6 @@ def attach(app: Flask, registry: Registry) -> None:
     app.extensions[_KEY] = registry
 
 
-def registry() -> Registry:
-    """Return the registry that the current app serves."""
-    return cast("Registry", current_app.extensions[_KEY])
+def registry(app: Flask | None = None) -> Registry:
+    """Return the registry that an app serves, the current one without any."""
+    return cast("Registry", (app or current_app).extensions[_KEY])

@@ -51,6 +51,17 @@ def find(root: Path) -> None:
             )
 
 
+def require_writable(root: Path) -> None:
+    """Write a byte below the root durably, into a file without a name; raises ArchiveError."""
+    _require_version(root)
+    with _reasons(root):
+        temporary = root / f".writable.{os.getpid()}.{secrets.token_hex(4)}"
+        with _opened(os.open(temporary, _CREATE, _FILE_MODE)) as file:
+            temporary.unlink()
+            os.write(file, b"1")
+            os.fsync(file)
+
+
 def write(root: Path, job: Job) -> None:
     """Write a finished job's meta.json durably; raises ArchiveError."""
     put(root, layout.key_of(job), document.encode(job))

@@ -54,6 +54,11 @@ def translated_errors() -> Iterator[None]:
         raise DatabaseUnavailable(f"the database does not answer: {reason}") from error
 
 
+def is_read_only(conn: Connection) -> bool:
+    """Tell whether the server takes no writes, as a standby does not."""
+    return conn.execute(_SQL["is_read_only"]).fetchone() == (True,)
+
+
 class _ImpatientConnection(psycopg.Connection[TupleRow]):
     """A connection that gives up on a server that is frozen or out of reach.
 

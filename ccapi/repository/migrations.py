@@ -57,15 +57,21 @@ def pending(conn: Connection) -> list[Migration]:
     return [migration for version, migration in known.items() if version not in applied]
 
 
+def missing(conn: Connection) -> list[str]:
+    """Name the migrations of ours that the database lacks; it may have newer ones."""
+    applied = _applied(conn)
+    return [migration.name for migration in available() if migration.version not in applied]
+
+
 def require_current(database: Database) -> None:
     """Refuse to go on with a database that has pending migrations.
 
     Raises StartupError, which says what to run, or DatabaseUnavailable.
     """
     with database.session() as conn:
-        missing = pending(conn)
-    if missing:
-        names = ", ".join(migration.name for migration in missing)
+        lacking = pending(conn)
+    if lacking:
+        names = ", ".join(migration.name for migration in lacking)
         raise StartupError(f"the database lacks {names}: run `ccapi migrate` first")
 
 

@@ -1,0 +1,145 @@
+"""/healthz and /readyz: no token, no internals, and never slow."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from ccapi.app import create_app
+from ccapi.config import Config
+from ccapi.embedded import PrivatePostgres, private_postgres
+from ccapi.repository import migrations
+from ccapi.repository.database import Database, Limits
+from tests.client import assert_error
+
+_STALE_SECONDS = 1.1
+
+
+def ready(app: Flask) -> TestResponse:
+    return app.test_client().get("/readyz")
+
+
+@contextmanager
+def serving(app: Flask, database: Database) -> Iterator[None]:
+    """Let the app use another database."""
+    app.extensions["ccapi"] = replace(app.extensions["ccapi"], database=database)
+    yield
+    database.close()
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_service_that_works_says_so_without_a_token(app: Flask, path: str) -> None:
+    response = app.test_client().get(path)
+    assert (response.status_code, response.get_json()) == (200, {"status": "OK"})
+
+
+def test_health_is_not_part_of_the_document(app: Flask) -> None:
+    paths = app.test_client().get("/api/openapi.json").get_json()["paths"]
+    assert not [path for path in paths if "health" in path or "ready" in path]
+
+
+def test_without_a_database_the_process_is_healthy_and_not_ready(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    down = Database("postgresql:///ccapi?host=/nonexistent", Limits(pool_timeout=0.1))
+    with serving(app, down):
+        assert app.test_client().get("/healthz").status_code == 200
+        response = ready(app)
+        time.sleep(_STALE_SECONDS)
+        ready(app)
+    assert_error(response, 503, "the database does not answer")
+    assert "nonexistent" not in response.text
+    assert len([line for line in caplog.messages if line.startswith("not ready")]) == 1
+
+
+def test_it_is_ready_again_when_the_cause_is_gone(app: Flask, config: Config) -> None:
+    root, away = config.archive.root, config.archive.root.with_name("away")
+    root.rename(away)
+    assert_error(ready(app), 503, "the archive cannot be written")
+    away.rename(root)
+    time.sleep(_STALE_SECONDS)
+    assert ready(app).status_code == 200
+
+
+def test_all_reasons_are_told_at_once(app: Flask, config: Config) -> None:
+    config.archive.root.rename(config.archive.root.with_name("away"))
+    with serving(app, Database("postgresql://127.0.0.1:1/x", Limits(pool_timeout=0.1))):
+        assert_error(ready(app), 503, "the database does not answer; the archive cannot be")
+
+
+def test_asking_leaves_nothing_in_the_archive(app: Flask, config: Config) -> None:
+    assert ready(app).status_code == 200
+    assert [path.name for path in config.archive.root.iterdir()] == ["version.txt"]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[PrivatePostgres]:
+    """Run a server that only this test disturbs."""
+    with private_postgres(tmp_path / "own", durable=False) as server:
+        migrations.migrate(Database(server.url))
+        yield server
+
+
+def processes(server: PrivatePostgres) -> list[int]:
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text("ascii")
+    return [server.pid or 0, *map(int, children.split())]
+
+
+def test_the_schema_the_writes_and_a_frozen_server_are_noticed(
+    app: Flask, own: PrivatePostgres
+) -> None:
+    with serving(app, Database(own.url, Limits(statement_timeout=1))):
+        assert ready(app).status_code == 200
+        execute(own, "INSERT INTO schema_migrations VALUES (9999, '9999_newer', '')")
+        time.sleep(_STALE_SECONDS)
+        assert ready(app).status_code == 200
+        frozen = processes(own)
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(_STALE_SECONDS)
+        begun = time.monotonic()
+        assert_error(ready(app), 503, "the database does not answer")
+        assert_error(ready(app), 503, "the database does not answer")
+        assert time.monotonic() - begun < 8
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+        execute(own, "DELETE FROM schema_migrations")
+        until(app, "the database lacks migrations: run `ccapi migrate`")
+        execute(own, "INSERT INTO schema_migrations SELECT n, '', '' FROM generate_series(1, 99) n")
+        execute(own, f"ALTER DATABASE {name(own)} SET default_transaction_read_only TO on")
+        app.extensions["ccapi"].database.close()
+        until(app, "the database takes no writes")
+
+
+def until(app: Flask, said: str) -> None:
+    """Wait until the service says why it is not ready."""
+    deadline = time.monotonic() + 30
+    while said not in (response := ready(app)).text:
+        assert time.monotonic() < deadline, response.text
+        time.sleep(0.2)
+
+
+def name(server: PrivatePostgres) -> str:
+    with Database(server.url).session() as conn:
+        row = conn.execute("SELECT current_database()").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def execute(server: PrivatePostgres, statement: str) -> None:
+    with Database(server.url).session() as conn:
+        conn.execute(statement.encode())
+
+
+def test_the_service_starts_unready_without_a_database(config: Config) -> None:
+    down = replace(config.database, url="postgresql://127.0.0.1:1/x", pool_timeout=0.1)
+    app = create_app(replace(config, database=down))
+    assert_error(ready(app), 503, "the database does not answer")
+    app.extensions["ccapi"].database.close()
