@@ -10,6 +10,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
+from ccapi.api import cursor
 from ccapi.model.job import FINAL_STATES, LARGEST_INTEGER, JobState
 
 
@@ -180,6 +181,16 @@ class QueryBoolean(fields.Boolean):
             return _BOOLEANS[value.lower()]
         except KeyError:
             raise ValidationError("must be true, false, 1 or 0") from None
+
+
+class QueryCursor(fields.String):
+    """What a list's nextCursor said; empty at the beginning."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        found = cursor.parse(value)
+        if found is None:
+            raise ValidationError("must be a nextCursor that a list answered, or empty")
+        return found
 
 
 class QueryStates(fields.String):

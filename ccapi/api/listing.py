@@ -1,41 +1,71 @@
 """A page of jobs as a response: at once when it is small, as a stream when it is not."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from flask import Response
 
+from ccapi.api.cursor import Cursor
 from ccapi.api.representation import answer, job_meta, now
-from ccapi.model.job import Job, JobFilter
+from ccapi.errors import InvalidInput
+from ccapi.model.job import LARGEST_INTEGER, Job, JobFilter, Place
 from ccapi.repository import jobs
+from ccapi.repository.database import Connection
 from ccapi.service.registry import Registry
 
-_log = logging.getLogger(__name__)
 _DEFAULT_ITEMS = 25
 # Jobs that are in memory at a time.
 _BATCH = 250
 
 
+class _Wanted(NamedTuple):
+    """What a checked query asks for."""
+
+    jobs: JobFilter
+    page: jobs.Page
+    cursor: Cursor
+    with_metadata: bool
+
+
 def page(registry: Registry, query: dict[str, Any]) -> Response:
-    """Answer the page that a checked query asks for."""
-    start_from, start_to = query.get("start_time", (None, None))
-    wanted = JobFilter(query.get("state"), query.get("cluster"), start_from, start_to)
-    number = query.get("page", 1)
-    items = query.get("items_per_page", _DEFAULT_ITEMS)
-    part = jobs.Page((number - 1) * items, items)
-    with_metadata = query.get("with_metadata", False)
-    if items > _BATCH:
-        return _streamed(registry, wanted, part, number, with_metadata=with_metadata)
+    """Answer the page that a checked query asks for; raises InvalidInput."""
+    wanted = _wanted(query)
+    if wanted.page.limit > _BATCH:
+        return _streamed(registry, wanted)
     with registry.database.statement() as conn:
-        found = next(
-            jobs.batches(conn, wanted, part, with_metadata=with_metadata, batch_size=_BATCH), []
-        )
-    shown = _shown(found)
-    return answer({"jobs": shown, "items": len(shown), "page": number})
+        [found] = _batches(conn, wanted)
+    shown = _shown(found.jobs)
+    head = {"jobs": shown, "items": len(shown), "page": wanted.cursor.page}
+    return answer({**head, "nextCursor": _next(wanted, found.end)})
+
+
+def _wanted(query: dict[str, Any]) -> _Wanted:
+    number, items = query.get("page", 1), query.get("items_per_page", _DEFAULT_ITEMS)
+    offset = min((number - 1) * items, LARGEST_INTEGER)
+    cursor = query.get("cursor")
+    if cursor is not None and "page" in query:
+        raise InvalidInput.of("page", "must not come with cursor, which tells the page, too")
+    cursor = cursor or Cursor(None, number)
+    return _Wanted(
+        _filter(query),
+        jobs.Page(offset, items, cursor.place),
+        cursor,
+        query.get("with_metadata", False),
+    )
+
+
+def _filter(query: dict[str, Any]) -> JobFilter:
+    start_from, start_to = query.get("start_time", (None, None))
+    return JobFilter(query.get("state"), query.get("cluster"), start_from, start_to)
+
+
+def _batches(conn: Connection, wanted: _Wanted) -> Iterator[jobs.Batch]:
+    return jobs.batches(
+        conn, wanted.jobs, wanted.page, with_metadata=wanted.with_metadata, batch_size=_BATCH
+    )
 
 
 def _shown(found: list[Job]) -> list[dict[str, Any]]:
@@ -43,9 +73,11 @@ def _shown(found: list[Job]) -> list[dict[str, Any]]:
     return [job_meta(job, at) for job in found]
 
 
-def _streamed(
-    registry: Registry, wanted: JobFilter, part: jobs.Page, number: int, *, with_metadata: bool
-) -> Response:
+def _next(wanted: _Wanted, end: Place | None) -> str:
+    return "" if end is None else str(wanted.cursor.after(end))
+
+
+def _streamed(registry: Registry, wanted: _Wanted) -> Response:
     """Answer a page of any length in constant memory, as of one moment.
 
     The first batch is read before the response begins: what fails by then is an
@@ -53,20 +85,21 @@ def _streamed(
     """
     with ExitStack() as opened:
         conn = opened.enter_context(registry.database.snapshot())
-        batches = jobs.batches(conn, wanted, part, with_metadata=with_metadata, batch_size=_BATCH)
-        first = next(batches, [])
-        body = _body(chain([first], batches), number, opened.pop_all())
+        batches = _batches(conn, wanted)
+        first = next(batches)
+        body = _body(chain([first], batches), wanted, opened.pop_all())
     return Response(body, content_type="application/json")
 
 
-def _body(batches: Iterator[list[Job]], number: int, opened: ExitStack) -> Iterator[bytes]:
+def _body(batches: Iterator[jobs.Batch], wanted: _Wanted, opened: ExitStack) -> Iterator[bytes]:
     """Write the document batch by batch; a failure cuts it off, so that no reader trusts it."""
     with opened:
-        items, separator = 0, b""
+        items, separator, end = 0, b"", None
         yield b'{"jobs":['
         for batch in batches:
-            if batch:
-                yield separator + orjson.dumps(_shown(batch))[1:-1]
+            if batch.jobs:
+                yield separator + orjson.dumps(_shown(batch.jobs))[1:-1]
                 separator = b","
-            items += len(batch)
-        yield b'],"items":%d,"page":%d}' % (items, number)
+            items, end = items + len(batch.jobs), batch.end
+        tail = {"items": items, "page": wanted.cursor.page, "nextCursor": _next(wanted, end)}
+        yield b"]," + orjson.dumps(tail)[1:]

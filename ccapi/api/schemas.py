@@ -13,6 +13,7 @@ from ccapi.api.fields import (
     OptionalText,
     Pattern,
     QueryBoolean,
+    QueryCursor,
     QueryInteger,
     QueryStates,
     QueryTimeRange,
@@ -340,6 +341,10 @@ class GetJobsApiResponse(ContractSchema):
     jobs = fields.List(fields.Nested(JobMeta()), metadata=_doc("The jobs of this page"))
     items = fields.Integer(metadata=_doc("Number of jobs in this answer"))
     page = fields.Integer(metadata=_doc("Number of this page"))
+    next_cursor = fields.String(
+        data_key="nextCursor",
+        metadata=_doc("What to send as cursor for the jobs after these; empty at the end"),
+    )
 
 
 class ListQuery(ContractSchema):
@@ -363,4 +368,10 @@ class ListQuery(ContractSchema):
     page = QueryInteger(metadata=_doc("Number of the page, 1 if not given"))
     with_metadata = QueryBoolean(
         data_key="with-metadata", metadata=_doc("Show metaData (job scripts are large)")
+    )
+    cursor = QueryCursor(
+        metadata=_doc(
+            "Only jobs after those of the list whose nextCursor this is; empty to begin. "
+            "Instead of page"
+        )
     )

@@ -159,6 +159,13 @@ class JobKey(NamedTuple):
     start_time: int
 
 
+class Place(NamedTuple):
+    """Where a job stands in every list: latest start first, then latest id."""
+
+    start_time: int
+    id: int
+
+
 class JobSelection(NamedTuple):
     """Which job a request means; None matches every value."""
 

@@ -9,13 +9,13 @@ from psycopg.rows import class_row, scalar_row
 
 from ccapi.errors import DuplicateJob
 from ccapi.model.job import (
-    LARGEST_INTEGER,
     Job,
     JobFilter,
     JobKey,
     JobSelection,
     JobState,
     NewJob,
+    Place,
 )
 from ccapi.repository import queries
 from ccapi.repository.database import Connection
@@ -47,10 +47,18 @@ class Match:
 
 
 class Page(NamedTuple):
-    """Which part of a list is wanted; `offset` jobs are skipped first."""
+    """Which part of a list is wanted: after a place, `offset` jobs are skipped first."""
 
     offset: int
     limit: int
+    after: Place | None = None
+
+
+class Batch(NamedTuple):
+    """Jobs of a list, and the place to go on from; None at the list's end."""
+
+    jobs: list[Job]
+    end: Place | None
 
 
 def insert(conn: Connection, job: NewJob, duplicate_window: int) -> int:
@@ -140,22 +148,15 @@ def mark_archiving_failed(conn: Connection, id_: int) -> None:
     conn.execute(_SQL["mark_archiving_failed"], {"id": id_})
 
 
-def list_page(
-    conn: Connection,
-    wanted: JobFilter,
-    page: Page,
-    *,
-    with_metadata: bool,
-    before: Job | None = None,
-) -> list[Job]:
-    """Read a page of the jobs that match, latest start first; `before` continues after a job."""
+def list_page(conn: Connection, wanted: JobFilter, page: Page, *, with_metadata: bool) -> list[Job]:
+    """Read a page of the jobs that match, latest start first."""
     parameters = {
         "states": _array(wanted.states),
         "cluster": wanted.cluster,
         "start_from": wanted.start_from,
         "start_to": wanted.start_to,
-        "before_start_time": before and before.start_time,
-        "before_id": before and before.id,
+        "after_start_time": page.after and page.after.start_time,
+        "after_id": page.after and page.after.id,
         "offset": page.offset,
         "limit": page.limit,
         "with_metadata": with_metadata,
@@ -175,16 +176,27 @@ def _array(states: Sequence[str] | None) -> str | None:
 
 def batches(
     conn: Connection, wanted: JobFilter, page: Page, *, with_metadata: bool, batch_size: int
-) -> Iterator[list[Job]]:
-    """Read a page of any length in batches, each continuing where the last one ended."""
-    offset, left, before = page.offset, page.limit, None
-    while left > 0 and offset <= LARGEST_INTEGER:
-        part = Page(offset, min(batch_size, left))
-        jobs = list_page(conn, wanted, part, with_metadata=with_metadata, before=before)
-        yield jobs
-        if len(jobs) < part.limit:
+) -> Iterator[Batch]:
+    """Read a page of any length in batches, each continuing where the last one ended.
+
+    There is at least one. Each is read with the job after it, which tells whether the
+    list goes on.
+    """
+    left = page.limit
+    while left > 0:
+        size = min(batch_size, left)
+        found = list_page(conn, wanted, page._replace(limit=size + 1), with_metadata=with_metadata)
+        batch = Batch(found[:size], _place(found[size - 1]) if len(found) > size else None)
+        yield batch
+        left -= size
+        if batch.end is None:
             return
-        offset, left, before = 0, left - part.limit, jobs[-1]
+        page = Page(0, left, batch.end)
+
+
+def _place(job: Job) -> Place:
+    assert job.id is not None
+    return Place(job.start_time, job.id)
 
 
 def list_archivable(conn: Connection, after_id: int, limit: int) -> list[Job]:

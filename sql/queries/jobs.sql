@@ -135,8 +135,8 @@ WITH page AS MATERIALIZED (
       AND (:cluster::text IS NULL OR cluster = :cluster)
       AND (:start_from::bigint IS NULL OR start_time >= :start_from)
       AND (:start_to::bigint IS NULL OR start_time <= :start_to)
-      AND (:before_start_time::bigint IS NULL
-           OR (start_time, id) < (:before_start_time::bigint, :before_id::bigint))
+      AND (:after_start_time::bigint IS NULL
+           OR (start_time, id) < (:after_start_time::bigint, :after_id::bigint))
     ORDER BY start_time DESC, id DESC
     LIMIT :limit OFFSET :offset
 )

@@ -41,6 +41,10 @@ def _fill(database: Database, number: int) -> None:
         )
 
 
+def _nothing(page: int = 1) -> dict[str, Any]:
+    return {"jobs": [], "items": 0, "page": page, "nextCursor": ""}
+
+
 def _keys(jobs: list[dict[str, Any]]) -> list[tuple[int, int]]:
     return [(job["startTime"], job["id"]) for job in jobs]
 
@@ -50,7 +54,7 @@ def _ids(jobs: list[dict[str, Any]]) -> list[int]:
 
 
 def test_without_jobs_the_list_is_empty(reader: Client) -> None:
-    assert reader.send("GET", "/").get_json() == {"jobs": [], "items": 0, "page": 1}
+    assert reader.send("GET", "/").get_json() == _nothing()
 
 
 def test_jobs_are_listed_latest_start_first_and_then_latest_id(admin: Client) -> None:
@@ -194,7 +198,7 @@ def test_a_page_past_the_end_is_empty(admin: Client, many: int, page: int, items
     assert many
     response = admin.send("GET", f"/?page={page}&items-per-page={items}")
     assert response.status_code == 200
-    assert response.get_json() == {"jobs": [], "items": 0, "page": page}
+    assert response.get_json() == _nothing(page)
 
 
 @pytest.mark.parametrize("items", [_MANY, 9_999_999, _LARGEST])
@@ -208,7 +212,7 @@ def test_a_list_is_never_cut_off(admin: Client, many: int, items: int) -> None:
 
 def test_a_long_list_of_no_jobs_is_empty(admin: Client) -> None:
     body = admin.send("GET", "/?items-per-page=9999999").get_json()
-    assert body == {"jobs": [], "items": 0, "page": 1}
+    assert body == _nothing()
 
 
 def test_a_job_looks_the_same_in_a_long_list(admin: Client) -> None:

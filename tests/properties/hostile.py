@@ -131,6 +131,7 @@ def queries(token: bytes) -> Iterator[bytes]:
         "start-time",
         "page",
         "items-per-page",
+        "cursor",
         "with-metadata",
         "x",
         "%00",

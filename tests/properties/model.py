@@ -288,8 +288,13 @@ def _delete_before(world: World, call: Call, phase: Phase) -> Outcome:
 def _list(world: World, call: Call, _: Phase) -> Outcome:
     expect(call, 200)
     query = parse_query(call.operation.query)
-    runs = _page(world, query)
-    check(set(call.answer) == {"jobs", "items", "page"}, "the answer has jobs, items, page")
+    found = _matching(world, query)
+    first = (query.page - 1) * query.items
+    runs = found[first : first + query.items]
+    fields = {"jobs", "items", "page", "nextCursor"}
+    check(set(call.answer) == fields, f"the answer has {fields}")
+    ends = len(found) <= first + query.items
+    check((call.answer["nextCursor"] == "") is ends, "nextCursor is empty just at the end")
     check(call.answer["page"] == query.page, f"page is {query.page}")
     check(call.answer["items"] == len(runs), f"items is {len(runs)}")
     ids = [run.id for run in runs]
@@ -300,7 +305,7 @@ def _list(world: World, call: Call, _: Phase) -> Outcome:
     return [(world, DONE)]
 
 
-def _page(world: World, query: Query) -> list[Run]:
+def _matching(world: World, query: Query) -> list[Run]:
     found = [
         run
         for run in world.runs
@@ -309,8 +314,7 @@ def _page(world: World, query: Query) -> list[Run]:
         and query.start_from <= run.start_time <= query.start_to
     ]
     found.sort(key=lambda run: (run.start_time, run.id), reverse=True)
-    first = (query.page - 1) * query.items
-    return found[first : first + query.items]
+    return found
 
 
 _STEPS: dict[str, Callable[[World, Call, Phase], Outcome]] = {

@@ -180,6 +180,8 @@ class Generator:
         names = [name for name in _QUERIES if self._chance(0.3)]
         if "page" in names and "items-per-page" not in names:
             names.append("items-per-page")
+        if self._flawless and "page" in names and "cursor" in names:
+            names.remove("cursor")
         pairs = [(name, self._value(name)) for name in names]
         pairs += [("state", self._random.choice(STATES)) for _ in range(2) if "state" in names]
         if not self._flawless and self._chance(0.05):
@@ -204,5 +206,6 @@ _QUERIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "start-time": ((), ("5", "-", "1-", "-1-5", f"0-{2**63}", "6-5", "a-b")),
     "page": (("1", "2", "2", "3", "9" * 12), ("0", "-1", "x", str(2**63))),
     "items-per-page": (("1", "2", "3", "25", "9999999", str(2**63 - 1)), ("0", "1.5")),
+    "cursor": (("",), ("x", "A" * 32, "=" * 32)),
     "with-metadata": (("true", "FALSE", "1", "0", "", "True"), ("yes", "2")),
 }  # fmt: skip

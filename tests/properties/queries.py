@@ -7,7 +7,10 @@ from urllib.parse import parse_qsl
 from tests.properties.rules import LARGEST, NAME, STATES, Wrong
 
 _BOOLEANS = {"true": True, "1": True, "": True, "false": False, "0": False}
-_KNOWN = {"state", "cluster", "start-time", "page", "items-per-page", "with-metadata"}
+_KNOWN = {
+    *("state", "cluster", "start-time", "page", "items-per-page", "with-metadata"),
+    "cursor",
+}
 
 
 class Query(NamedTuple):
@@ -36,6 +39,9 @@ def parse_query(query: str) -> Query:
     _require("cluster", cluster is None or NAME.fullmatch(cluster))
     _require("with-metadata", metadata in _BOOLEANS)
     start_from, start_to = _range(given.get("start-time", f"0-{LARGEST}"))
+    # What a real cursor is only the service knows; the empty one is the beginning.
+    _require("cursor", given.get("cursor", "") == "")
+    _require("page", not {"page", "cursor"} <= given.keys())
     page = _at_least_1("page", given.get("page", "1"))
     items = _at_least_1("items-per-page", given.get("items-per-page", "25"))
     return Query(states, cluster, start_from, start_to, page, items, _BOOLEANS[metadata])
