@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,6 +38,11 @@ def admin(config: Config, single: Database) -> Client:
 
 def count(database: Database, request: Callable[[], Any]) -> int:
     """Count the statements that the pool's only connection sends during a request."""
+    return sum(1 for simple in sent(database, request) if simple not in _NOT_COUNTED)
+
+
+def sent(database: Database, request: Callable[[], Any]) -> list[str]:
+    """Return what the connection sends: the text, "prepared" for a prepared statement."""
     with tempfile.TemporaryFile() as trace:
         with database.statement() as conn:
             conn.pgconn.trace(trace.fileno())
@@ -45,7 +51,7 @@ def count(database: Database, request: Callable[[], Any]) -> int:
             conn.pgconn.untrace()
         trace.seek(0)
         found = _SENT.findall(trace.read().decode())
-    return sum(1 for executed, simple in found if executed or simple not in _NOT_COUNTED)
+    return ["prepared" if executed else simple for executed, simple in found]
 
 
 def test_listing_25_jobs_takes_one_statement_and_one_for_the_token(
@@ -62,3 +68,19 @@ def test_starting_a_job_takes_two_statements_and_one_for_the_token(
     admin.list()
     body = job(tags=TAGS, statistics=STATISTICS)
     assert count(single, lambda: admin.send("POST", "/start_job/", body)) == 3
+
+
+def test_a_connection_that_has_just_answered_is_not_asked_whether_it_lives(
+    admin: Client, single: Database
+) -> None:
+    assert "" not in sent(single, admin.list)
+
+
+def test_a_connection_that_was_idle_is_asked_whether_it_lives(
+    admin: Client, single: Database
+) -> None:
+    def later() -> None:
+        time.sleep(1.1)
+        admin.list()
+
+    assert sent(single, later).count("") == 1
