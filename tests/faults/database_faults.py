@@ -5,7 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,15 +53,16 @@ def _freeze(bench: Bench) -> None:
     def hold() -> None:
         os.kill(master, signal.SIGSTOP)
         frozen.extend(int(pid) for pid in children.read_text("ascii").split())
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+        signal_all(signal.SIGSTOP)
         time.sleep(_BOUND + _SLACK_SECONDS)
 
-    def heal() -> None:
+    def signal_all(number: signal.Signals) -> None:
         for pid in frozen:
-            os.kill(pid, signal.SIGCONT)
+            # A server process may have ended by itself as it was named.
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
-    bench.strike(hold, heal)
+    bench.strike(hold, lambda: signal_all(signal.SIGCONT))
 
 
 def _take_all_connections(bench: Bench) -> None:
