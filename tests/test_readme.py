@@ -118,13 +118,24 @@ def test_installation_settings_tokens_and_archive_are_as_shown(
     )
     commands = [
         Step(step.command.replace(":8081", f":{port}"), step.output)
-        for step in steps(text + told["The archive"])
+        for step in steps(text + told["The archive"] + told["Agreement with Slurm"])
         if not step.command.startswith("createdb")
     ]
     (tmp_path / "config.example.toml").write_bytes((ROOT / "config.example.toml").read_bytes())
     url = create_database(postgres)
-    outputs = run(commands, tmp_path, {**environment, "CCAPI_DATABASE_URL": url})
+    path = f"{idle_slurm(tmp_path / 'slurm')}{os.pathsep}{environment['PATH']}"
+    settings = {"CCAPI_DATABASE_URL": url, "PATH": path}
+    outputs = run(commands, tmp_path, {**environment, **settings})
     assert_promised(commands, outputs)
+
+
+def idle_slurm(directory: Path) -> Path:
+    """Stand in for Slurm's programs on a cluster that runs nothing."""
+    directory.mkdir()
+    for name, answer in (("squeue", ""), ("scontrol", "ClusterName = fritz")):
+        (directory / name).write_text(f"#!/bin/sh\necho -n '{answer}'\n")
+        (directory / name).chmod(0o755)
+    return directory
 
 
 def create_database(postgres: PrivatePostgres) -> str:

@@ -1,34 +1,13 @@
 """`ccapi token`: who may talk to the service."""
 
-import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import click
 
+from ccapi.cli.duration import Duration
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.model.token import Role
 from ccapi.service import tokens
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_LONGEST_DAYS = 36_500
-
-
-class Duration(click.ParamType[timedelta]):
-    """A length of time such as 90d; units s, m, h, d and w."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
-        """Parse the option's text."""
-        if isinstance(value, timedelta):
-            return value
-        found = re.fullmatch(r"([0-9]{1,9})([smhdw])", value)
-        seconds = int(found[1]) * _UNITS[found[2]] if found else 0
-        if not 0 < seconds <= _LONGEST_DAYS * 86_400:
-            self.fail(f"{value!r} is no length of time such as 12h, 90d or 4w", param, ctx)
-        return timedelta(seconds=seconds)
-
 
 _expires = click.option(
     "--expires", type=Duration(), help="How long it is valid, e.g. 90d; for ever if not given."
