@@ -1,13 +1,12 @@
 """The only place that wires the parts: settings in, a WSGI application out."""
 
 import logging
-import secrets
 import sys
 
-from flask import Flask, Response, g
+from flask import Flask
 
-from ccapi import permissions
-from ccapi.api import document, health, jobs, reconciliation, state
+from ccapi import logs, permissions
+from ccapi.api import accounting, document, health, jobs, reconciliation, state
 from ccapi.archive import writer
 from ccapi.config import Config, load
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
@@ -37,7 +36,7 @@ def create_app(config: Config | None = None) -> Flask:
     until the database is back; an archive that is down neither: stops are kept.
     """
     config = config or load()
-    _configure_log(config.log.level)
+    logs.configure(config.log.level, config.log.format)
     for warning in permissions.warnings(config.secret_files, config.archive.root):
         _log.warning(warning)
     registry = build_registry(config)
@@ -46,8 +45,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.config["MAX_BODY_BYTES"] = config.server.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    app.before_request(_name_request)
-    app.after_request(_show_request_id)
+    accounting.follow(app)
     state.attach(app, registry)
     health.create(app)
     documented = document.create(app)
@@ -74,11 +72,6 @@ def build_registry(config: Config) -> Registry:
     )
 
 
-def _configure_log(level: str) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("ccapi").setLevel(level)
-
-
 def _prepare(registry: Registry) -> None:
     try:
         writer.prepare(registry.archive_root)
@@ -88,12 +81,3 @@ def _prepare(registry: Registry) -> None:
         migrations.require_current(registry.database)
     except DatabaseUnavailable as error:
         _log.warning("starting without a database: %s", error)
-
-
-def _name_request() -> None:
-    g.request_id = secrets.token_hex(8)
-
-
-def _show_request_id(response: Response) -> Response:
-    response.headers["X-Request-Id"] = g.request_id
-    return response

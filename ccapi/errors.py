@@ -37,6 +37,10 @@ class Unprocessable(CcapiError):
 class DuplicateJob(Unprocessable):
     """A job with this cluster, job id and (nearly) this start time is registered already."""
 
+    def __init__(self, message: str, id_: int) -> None:
+        super().__init__(message)
+        self.id = id_
+
 
 class NoMatchingJob(Unprocessable):
     """No job matches the request's selection."""

@@ -10,6 +10,7 @@ from flask import request
 from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import Schema
 
+from ccapi.api import accounting
 from ccapi.api.authentication import requires
 from ccapi.api.request_body import RequestParser
 from ccapi.api.schemas import ErrorResponse
@@ -109,7 +110,9 @@ def _checked_address(
         if not takes_query and request.query_string:
             raise InvalidInput(f"{request.path} takes no query parameters")
         for name, text in kwargs.items():
-            kwargs[name] = _path_integer(name, str(text))
+            kwargs[name] = number = _path_integer(name, str(text))
+            if name == "id":
+                accounting.is_about(number)
         return view(*args, **kwargs)
 
     return checked

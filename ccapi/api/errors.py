@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 
 from ccapi import errors
+from ccapi.api import accounting
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def body(status: int, error: str, headers: Iterable[tuple[str, str]] = ()) -> Re
 
 
 def _answer_fact(error: errors.CcapiError) -> Response:
+    accounting.refused(error)
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     if status == 500:
         return _answer_bug(error)
@@ -62,6 +64,7 @@ def _answer_fact(error: errors.CcapiError) -> Response:
 def _answer_http(error: HTTPException) -> Response:
     if isinstance(error, NotFound) and error is request.routing_exception:
         error = _seen_with_slash(error)
+    accounting.refused(error)
     status = error.code or 500
     hint = _HINTS.get(status, error.description or "")
     kept = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
@@ -77,5 +80,7 @@ def _seen_with_slash(error: NotFound) -> HTTPException:
 
 def _answer_bug(error: Exception) -> Response:
     request_id = cast("str", g.request_id)
-    _log.error("request %s: %s %s", request_id, request.method, request.path, exc_info=error)
+    _log.error(
+        "request %s: %s %s", request_id, request.method, accounting.endpoint(), exc_info=error
+    )
     return body(500, _INTERNAL.format(request_id=request_id))

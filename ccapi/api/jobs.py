@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Response
 
-from ccapi.api import listing, schemas
+from ccapi.api import accounting, listing, schemas
 from ccapi.api.blueprint import Blueprint, Documented
 from ccapi.api.representation import answer, job_meta, job_with_timestamp, now
 from ccapi.api.state import registry
@@ -60,7 +60,9 @@ def start_job(job: NewJob) -> Response:
     Answered once the job is committed. A start that was reported before is refused with 422,
     whose message holds the database id. PUT does the same.
     """
-    return answer({"id": lifecycle.start(registry(), job)}, 201)
+    id_ = lifecycle.start(registry(), job)
+    accounting.is_about(id_)
+    return answer({"id": id_}, 201)
 
 
 @blueprint.operation(
@@ -87,6 +89,7 @@ def stop_job(stop: dict[str, Any]) -> Response:
         raise InvalidInput.of("jobId", "is required, unless the database id is in the path")
     wanted = JobSelection(job_id, stop.get("cluster"), stop.get("start_time"))
     job = lifecycle.stop(registry(), wanted, stop["job_state"], stop["stop_time"])
+    accounting.is_about(job.id)
     return answer(job_meta(job, now()))
 
 
@@ -198,4 +201,5 @@ def delete_job_before(*, ts: int) -> Response:
 
 
 def _deleted_one(id_: int) -> Response:
+    accounting.is_about(id_)
     return answer({"msg": f"deleted the job with database id {id_}"})

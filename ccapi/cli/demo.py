@@ -312,6 +312,7 @@ def _environment(home: Path, postgres: PrivatePostgres) -> dict[str, str]:
     return {
         **os.environ,
         "CCAPI_CONFIG": os.devnull,  # else ./config.toml would be read
+        "CCAPI_LOG_LEVEL": "WARNING",  # a line a request would bury what is to be pasted
         "CCAPI_DATABASE_URL": postgres.url,
         "CCAPI_ARCHIVE_ROOT": str(home / "job-archive"),
     }

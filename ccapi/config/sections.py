@@ -6,7 +6,7 @@ from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Annotated, Any
 
-from ccapi.config.rules import LEVEL, LINE, PATH, SECONDS, whole
+from ccapi.config.rules import LEVEL, LINE, LOG_FORMAT, PATH, SECONDS, whole
 from ccapi.model.cluster import Clusters
 
 
@@ -46,9 +46,10 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Log:
-    """What is logged."""
+    """What is logged, and how."""
 
     level: Annotated[str, LEVEL] = "INFO"
+    format: Annotated[str, LOG_FORMAT] = "auto"
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ def insert(conn: Connection, job: NewJob, duplicate_window: int) -> int:
     if id_ is None:
         raise DuplicateJob(
             f"jobId {job.job_id} with startTime {job.start_time} is registered already "
-            f"on cluster {job.cluster}: its database id is {duplicate}"
+            f"on cluster {job.cluster}: its database id is {duplicate}",
+            duplicate,
         )
     return int(id_)
 

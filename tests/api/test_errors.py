@@ -113,7 +113,7 @@ def test_every_answer_names_its_request(admin: Client) -> None:
     ]
     names = [answer.headers["X-Request-Id"] for answer in answers]
     assert len(set(names)) == len(names)
-    assert all(re.fullmatch(r"[0-9a-f]{16}", name) for name in names)
+    assert all(re.fullmatch(r"[0-9a-f]{32}", name) for name in names)
 
 
 _SECRET = "insert into jobs: line 42 of secret.py"

@@ -1,0 +1,241 @@
+"""What a request leaves in the log, and what it never does."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from ccapi import logs
+from ccapi.repository import jobs
+from ccapi.repository.database import Database
+from tests.client import Client, job, stop
+
+TOKEN = "ccapi_" + 43 * "x"
+JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
+
+
+class Log:
+    """Reads what was logged as JSON since it began."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
+
+    def requests(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["logger"] == "ccapi.request"]
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    yield from logged(logs.JsonFormatter())
+
+
+def logged(formatter: logging.Formatter) -> Iterator[Log]:
+    log = Log()
+    handler = logging.StreamHandler(log.stream)
+    handler.setFormatter(formatter)
+    logging.getLogger().addHandler(handler)
+    yield log
+    logging.getLogger().removeHandler(handler)
+
+
+def test_a_request_is_one_line_that_says_who_did_what_to_which_job_and_how_it_went(
+    writer: Client, log: Log
+) -> None:
+    id_ = writer.start()
+    [line] = log.lines()
+    assert datetime.fromisoformat(line.pop("time")).utcoffset() == timedelta(0)
+    assert 0 < line.pop("seconds") < 60
+    assert len(line.pop("request_id")) == 32
+    assert line == {
+        "level": "INFO",
+        "logger": "ccapi.request",
+        "message": "start_job 201",
+        "method": "POST",
+        "endpoint": "start_job",
+        "status": 201,
+        "token": "test-writer",
+        "job": id_,
+    }
+
+
+def test_every_operation_on_a_job_names_its_database_id(admin: Client, log: Log) -> None:
+    id_ = admin.start()
+    assert admin.send("POST", "/start_job/", job()).status_code == 422
+    assert admin.send("PATCH", f"/tag_job/{id_}", [{"type": "a", "name": "b"}]).status_code == 200
+    admin.stop()
+    assert admin.send("PUT", f"/stop_job/{id_}", stop()).status_code == 422
+    assert admin.send("DELETE", "/delete_job/", {"jobId": 123000}).status_code == 200
+    assert [(line["endpoint"], line["job"]) for line in log.requests()] == [
+        ("start_job", id_),
+        ("start_job", id_),
+        ("tag_job", id_),
+        ("stop_job", id_),
+        ("stop_job_by_id", id_),
+        ("delete_job", id_),
+    ]
+
+
+def test_a_refusal_says_why_in_a_word(app: Flask, reader: Client, log: Log) -> None:
+    reader.send("POST", "/start_job/", job())
+    reader.send("GET", "/?page=0")
+    reader.send("PUT", "/")
+    app.test_client().get("/nothing/" + TOKEN)
+    assert [(line["endpoint"], line["refusal"]) for line in log.requests()] == [
+        ("start_job", "Forbidden"),
+        ("list_jobs", "InvalidInput"),
+        ("unknown", "MethodNotAllowed"),
+        ("unknown", "NotFound"),
+    ]
+
+
+@pytest.mark.parametrize("given", ["0123456789abcdef" * 2, "8d3e0a3c-13a0-4a5c-9d6e-0f7b5d1c2e3f"])
+def test_the_proxys_name_of_a_request_is_kept(writer: Client, log: Log, given: str) -> None:
+    response = writer.send("POST", "/start_job/", job(), headers={"X-Request-Id": given})
+    assert response.headers["X-Request-Id"] == given
+    assert [line["request_id"] for line in log.lines()] == [given]
+
+
+@pytest.mark.parametrize(
+    "given", ["", "short", "a" * 65, "12345678\t", 'a"bcdefgh', TOKEN, "é" * 9]
+)
+def test_what_is_no_name_of_a_request_is_replaced(writer: Client, log: Log, given: str) -> None:
+    response = writer.send("GET", "/", headers={"X-Request-Id": given.encode().decode("latin-1")})
+    assert response.headers["X-Request-Id"] != given
+    assert [line["request_id"] for line in log.lines()] == [response.headers["X-Request-Id"]]
+
+
+def test_what_the_work_logs_names_the_request_and_later_lines_none(
+    admin: Client, log: Log, config: Any
+) -> None:
+    admin.start()
+    (config.archive.root / "fritz").write_bytes(b"in the way")
+    admin.stop()
+    error, request = log.lines()[-2:]
+    assert "is not archived" in error["message"]
+    assert error["request_id"] == request["request_id"]
+    logging.getLogger("ccapi").warning("later")
+    assert "request_id" not in log.lines()[-1]
+
+
+def test_a_failure_is_one_line_more_with_its_traceback(
+    writer: Client, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_SQL", {})
+    assert writer.send("POST", "/start_job/", job()).status_code == 500
+    failure, request = log.lines()
+    assert failure["level"] == "ERROR"
+    assert failure["traceback"].startswith("Traceback")
+    assert "KeyError: 'lock_job_number'" in failure["traceback"]
+    assert (request["status"], request["request_id"]) == (500, failure["request_id"])
+
+
+def test_a_streamed_list_is_logged_when_it_has_ended(reader: Client, log: Log) -> None:
+    response = reader.send("GET", "/?items-per-page=100000")
+    assert log.lines() == []
+    response.get_data()
+    response.close()
+    assert [line["endpoint"] for line in log.lines()] == ["list_jobs"]
+
+
+def test_probes_are_logged_only_when_debugging(
+    app: Flask, log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.test_client().get("/healthz")
+    assert log.lines() == []
+    caplog.set_level("DEBUG", "ccapi")
+    app.test_client().get("/healthz")
+    assert [line["endpoint"] for line in log.requests()] == ["healthz"]
+
+
+SECRETS = [TOKEN, TOKEN[:20], JWT, "hunter2-geheim"]
+HEADERS = [
+    ("X-Auth-Token", "{}"),
+    *(("Authorization", f"{scheme} {{}}") for scheme in ("Bearer", "bearer", "Basic", "Token")),
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("formatter", [logs.JsonFormatter(), logs.TextFormatter()])
+def test_no_secret_is_in_the_log_wherever_a_client_puts_it(
+    app: Flask,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    secret: str,
+    formatter: logging.Formatter,
+) -> None:
+    caplog.set_level("DEBUG")
+    for log in logged(formatter):
+        http = app.test_client()
+        for name, value in HEADERS:
+            http.get("/api/jobs/", headers={name: value.format(secret)})
+        http.get(f"/api/jobs/?token={secret}")
+        http.get(f"/api/jobs/{secret}", headers={"X-Request-Id": secret.replace("_", "")[:5]})
+        http.post(f"/api/jobs/stop_job/{secret}", data=secret)
+        http.open("/api/jobs/", method=secret.replace("_", ""))
+        monkeypatch.setattr("ccapi.api.authentication.tokens", None)
+        assert http.get("/api/jobs/", headers={"X-Auth-Token": secret}).status_code == 500
+        said = log.stream.getvalue()
+    assert "Traceback" in said
+    assert secret not in said
+    assert secret.replace("_", "") not in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://ccapi:geheim@db/ccapi is down",
+        "conninfo 'host=db password=geheim dbname=x'",
+        "Authorization: Bearer geheim",
+        "authorization: basic geheim",
+    ],
+)
+def test_secrets_in_messages_are_masked(log: Log, text: str) -> None:
+    logging.getLogger("ccapi").warning("%s", text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        logging.getLogger("ccapi").exception("failed")
+    assert "geheim" not in log.stream.getvalue()
+    assert "********" in log.lines()[0]["message"]
+
+
+def test_the_databases_password_is_not_in_the_log(config: Any, log: Log) -> None:
+    for url in ("postgresql://u:geheim@127.0.0.1:1/x", "host=127.0.0.1 port=1 password=geheim"):
+        Database(url).close()
+        logging.getLogger("ccapi").error("%s %r", config, Database(url))
+    assert "geheim" not in log.stream.getvalue()
+
+
+def test_text_is_for_reading(writer: Client) -> None:
+    for log in logged(logs.TextFormatter()):
+        id_ = writer.start()
+        assert "INFO ccapi.request: start_job 201 method=POST" in log.stream.getvalue()
+        assert f" job={id_} " in log.stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("style", "terminal", "expected"),
+    [
+        ("auto", True, logs.TextFormatter),
+        ("auto", False, logs.JsonFormatter),
+        ("json", True, logs.JsonFormatter),
+        ("text", False, logs.TextFormatter),
+    ],
+)
+def test_the_style_is_chosen_by_setting_and_terminal(
+    style: str, *, terminal: bool, expected: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = logging.StreamHandler()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    logs.configure("INFO", style)
+    assert type(handler.formatter) is expected
