@@ -9,6 +9,7 @@ import click
 from ccapi import __version__
 from ccapi.cli.archive import archive
 from ccapi.cli.demo import demo
+from ccapi.cli.jobs import jobs
 from ccapi.cli.reconcile import reconcile
 from ccapi.cli.settings import Settings, show_config, uses_settings
 from ccapi.cli.token import token
@@ -46,6 +47,7 @@ def migrate(settings: Settings) -> None:
 cli.add_command(show_config)
 cli.add_command(token)
 cli.add_command(archive)
+cli.add_command(jobs)
 cli.add_command(reconcile)
 cli.add_command(demo)
 

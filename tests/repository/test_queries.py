@@ -199,6 +199,8 @@ def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index
                 "job_states": ["failed", "failed"],
             },
         ),
+        ("overdue", "overdue_jobs", {"now": 2 * START, "grace": 600, "cluster": None}),
+        ("overdue", "count_overdue", {"now": 2 * START, "grace": 600}),
         ("tokens", "find_token", {"digest": b"x"}),
         ("tokens", "valid_tokens", {"name": "token 7"}),
         ("tokens", "record_use", {"id": 7}),

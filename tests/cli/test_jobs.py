@@ -1,0 +1,74 @@
+import time
+
+import pytest
+
+from ccapi.repository import overdue
+from ccapi.repository.database import Database
+from tests.cli.conftest import Command
+from tests.client import Client
+
+HOUR = 3600
+
+
+def start(client: Client, number: int, *, ago: int, walltime: int, cluster: str = "fritz") -> int:
+    began = int(time.time()) - ago
+    return client.start(jobId=number, startTime=began, walltime=walltime, cluster=cluster)
+
+
+@pytest.fixture
+def several(writer: Client) -> int:
+    """One job that is an hour over its walltime, and several that are in time; return its id."""
+    late = start(writer, 1, ago=2 * HOUR, walltime=HOUR)
+    start(writer, 2, ago=2 * HOUR, walltime=2 * HOUR - 300)
+    start(writer, 3, ago=2 * HOUR, walltime=3 * HOUR)
+    start(writer, 4, ago=2 * HOUR, walltime=0)
+    start(writer, 5, ago=2 * HOUR, walltime=2**63 - 1)
+    start(writer, 6, ago=2 * HOUR, walltime=60)
+    writer.stop(jobId=6, stopTime=int(time.time()))
+    return late
+
+
+def test_overdue_names_jobs_past_their_walltime_with_status_1(ccapi: Command, several: int) -> None:
+    status, out, err = ccapi("jobs", "overdue")
+    header, line = out.splitlines()
+    assert (status, err) == (1, "")
+    assert header.split() == [
+        "ID",
+        "JOBID",
+        "CLUSTER",
+        "STARTED",
+        "(UTC)",
+        "WALLTIME",
+        "OVER",
+        "BY",
+    ]
+    id_, job_id, cluster, *_, walltime, over = line.split()
+    assert (int(id_), job_id, cluster, walltime) == (several, "1", "fritz", "1:00:00")
+    assert over.startswith(("0:59:", "1:00:", "1:01:"))
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize(("grace", "number"), [("1s", 2), ("10m", 1), ("2h", 0)])
+def test_a_grace_is_given_to_jobs_that_are_ending(ccapi: Command, grace: str, number: int) -> None:
+    status, out, _ = ccapi("jobs", "overdue", "--grace", grace)
+    assert status == (1 if number else 0)
+    assert out.count(" fritz ") == number
+
+
+@pytest.mark.usefixtures("several")
+def test_overdue_jobs_of_one_cluster_may_be_asked_for(ccapi: Command, writer: Client) -> None:
+    start(writer, 7, ago=HOUR, walltime=60, cluster="alex")
+    status, out, _ = ccapi("jobs", "overdue", "--cluster", "alex")
+    assert (status, len(out.splitlines()), " alex " in out) == (1, 2, True)
+    assert ccapi("jobs", "overdue", "--cluster", "woody") == (
+        0, "no running job is past its walltime\n", ""
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("several")
+def test_overdue_jobs_are_counted_by_cluster(writer: Client, database: Database) -> None:
+    start(writer, 7, ago=HOUR, walltime=60, cluster="alex")
+    start(writer, 8, ago=HOUR, walltime=60, cluster="alex")
+    with database.statement() as conn:
+        assert overdue.count(conn, int(time.time()), 600) == {"fritz": 1, "alex": 2}
+        assert overdue.count(conn, int(time.time()), 3 * HOUR) == {}
