@@ -6,9 +6,10 @@ from flask import Response
 from marshmallow import Schema, ValidationError, fields, post_load
 
 from ccapi.api.blueprint import Blueprint, Documented
+from ccapi.api.contract_schema import ContractSchema
 from ccapi.api.fields import Integer, Pattern, QueryBoolean, final_state
 from ccapi.api.representation import answer
-from ccapi.api.schemas import NAME_RULE, ContractSchema
+from ccapi.api.schemas import NAME_RULE
 from ccapi.api.state import registry
 from ccapi.model.cluster import NAME_PATTERN
 from ccapi.model.job import LARGEST_INTEGER, LAST_EPOCH_SECOND

@@ -1,10 +1,11 @@
 """The contract's definitions: what requests are checked against and the document shows."""
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load
+from marshmallow import Schema, fields, post_load
 
+from ccapi.api.contract_schema import ContractSchema
 from ccapi.api.fields import (
     Count,
     Integer,
@@ -51,42 +52,6 @@ def _cluster(description: str, **kwargs: Any) -> Pattern:
 
 def _nested(schema: Schema) -> fields.Nested:
     return fields.Nested(schema, error_messages={"null": "must be an object"})
-
-
-class ContractSchema(Schema):
-    """An object of the contract: unknown fields are refused, null means "not given".
-
-    `needed` names fields that a request must have although the contract's document
-    does not list them as required.
-    """
-
-    needed: ClassVar[tuple[str, ...]] = ()
-    error_messages = {  # noqa: RUF012 - marshmallow's declaration
-        "unknown": "is not known here",
-        "type": "must be an object",
-    }
-
-    class Meta:
-        """How marshmallow treats what the schema does not name."""
-
-        unknown = RAISE
-
-    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Word marshmallow's own messages as ours."""
-        field_obj.error_messages["required"] = "is required"
-        field_obj.error_messages["invalid"] = "must be an array"
-        if isinstance(field_obj, fields.Nested):
-            field_obj.error_messages["type"] = "must be an object"
-
-    @pre_load
-    def _drop_nulls(self, data: Any, **_: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        given = {key: value for key, value in data.items() if value is not None}
-        missing = [name for name in self.needed if name not in given]
-        if missing:
-            raise ValidationError({name: ["is required"] for name in missing})
-        return given
 
 
 class ErrorResponse(ContractSchema):
