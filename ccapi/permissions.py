@@ -1,4 +1,4 @@
-"""Who else may read secrets, or write the archive."""
+"""Who else may read secrets, write the archive, or connect past the proxy."""
 
 import stat
 from collections.abc import Iterable, Iterator
@@ -13,6 +13,13 @@ def warnings(secret_files: Iterable[Path], archive_root: Path) -> Iterator[str]:
             yield f"{file} holds a password and is open to others: run `chmod o=,g-w {file}`"
     if _mode(archive_root) & stat.S_IWOTH:
         yield f"everybody may change the archive: run `chmod o-w {archive_root}`"
+
+
+def socket_warnings(names: Iterable[object]) -> Iterator[str]:
+    """Say which Unix sockets everybody may connect to, who can reach their directory."""
+    for path in (Path(name) for name in names if isinstance(name, str) and name):
+        if _mode(path) & stat.S_IWOTH:
+            yield f"everybody may connect to {path}, past the proxy: run `chmod o= {path}`"
 
 
 def _mode(path: Path) -> int:

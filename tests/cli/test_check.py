@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ccapi.config import Config
+from ccapi.embedded import PrivatePostgres
+from tests.cli.conftest import Command
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+def test_a_service_that_can_start_is_told_so(ccapi: Command) -> None:
+    assert ccapi("check") == (0, "settings, database and archive are fine\n", "")
+
+
+def test_a_database_out_of_reach_is_one_line_that_says_what_to_do(
+    ccapi: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCAPI_DATABASE_URL", f"postgresql:///ccapi?host={tmp_path}")
+    status, out, err = ccapi("check")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("ccapi: the database does not answer: ")
+    assert err.endswith("see that PostgreSQL runs, and that [database] url leads to it\n")
+
+
+def test_pending_migrations_are_told(
+    ccapi: Command, postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(postgres.url, autocommit=True) as conn:
+        conn.execute("DROP DATABASE IF EXISTS unchecked")
+        conn.execute("CREATE DATABASE unchecked")
+    monkeypatch.setenv("CCAPI_DATABASE_URL", postgres.database_url("unchecked"))
+    status, _, err = ccapi("check")
+    assert (status, err.count("\n")) == (1, 1)
+    assert err.endswith("run `ccapi migrate` first\n")
+
+
+def test_every_problem_is_told_at_once(
+    ccapi: Command, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.archive.root.mkdir()
+    (config.archive.root / "version.txt").write_text("7\n", "ascii")
+    config.archive.root.chmod(0o777)
+    monkeypatch.setenv("CCAPI_DATABASE_URL", f"postgresql:///ccapi?host={tmp_path}")
+    status, _, err = ccapi("check")
+    assert (status, err.count("\n")) == (1, 3)
+    for words in ("chmod o-w", "PostgreSQL runs", "only version 1"):
+        assert words in err
+
+
+def test_a_wrong_setting_is_one_line(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CCAPI_JOBS_DUPLICATE_WINDOW", "soon")
+    status, _, err = ccapi("check")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "CCAPI_JOBS_DUPLICATE_WINDOW: expected an integer" in err

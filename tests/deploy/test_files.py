@@ -1,0 +1,124 @@
+"""The files that `ccapi deploy` writes."""
+
+import os
+import re
+import runpy
+import stat
+from pathlib import Path
+
+import pytest
+
+from ccapi.config import Database, Server
+from tests.cli.conftest import Command, ccapi, environment
+
+__all__ = ["ccapi", "environment"]
+
+NAME = "ccapi.example.org"
+
+
+def number(pattern: str, path: Path) -> float:
+    """Find the one number that a file has at a place."""
+    [found] = re.findall(rf"^\s*{pattern}\s*$", path.read_text("utf-8"), re.MULTILINE)
+    return float(found)
+
+
+def write(ccapi: Command, directory: Path, *options: str) -> Path:
+    written = ccapi("deploy", str(directory), "--server-name", NAME, *options)
+    assert written.status == 0, written.err
+    return directory
+
+
+def test_each_time_out_is_longer_than_what_it_waits_for(ccapi: Command, tmp_path: Path) -> None:
+    files = write(ccapi, tmp_path / "out")
+    limits = runpy.run_path(str(files / "gunicorn.conf.py"))
+    defaults = Database()
+    reading = number(r"proxy_read_timeout (\d+)s;", files / "nginx.conf")
+    stopping = number(r"TimeoutStopSec=(\d+)", files / "ccapi.service")
+    assert defaults.lock_timeout < defaults.statement_timeout < limits["timeout"] < reading
+    assert defaults.connect_timeout + defaults.pool_timeout < limits["timeout"]
+    assert limits["graceful_timeout"] < stopping
+
+
+def test_time_outs_and_limits_follow_the_settings(
+    ccapi: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCAPI_DATABASE_STATEMENT_TIMEOUT", "600")
+    monkeypatch.setenv("CCAPI_SERVER_MAX_BODY_BYTES", "4096")
+    files = write(ccapi, tmp_path / "out")
+    timeout = runpy.run_path(str(files / "gunicorn.conf.py"))["timeout"]
+    assert 600 < timeout < number(r"proxy_read_timeout (\d+)s;", files / "nginx.conf")
+    assert number(r"client_max_body_size (\d+);", files / "nginx.conf") == 4096
+
+
+def test_nginx_refuses_before_gunicorn_does(ccapi: Command, tmp_path: Path) -> None:
+    files = write(ccapi, tmp_path / "out")
+    limits = runpy.run_path(str(files / "gunicorn.conf.py"))
+    header = 1024 * number(r"large_client_header_buffers \d (\d+)k;", files / "nginx.conf")
+    assert header < limits["limit_request_line"]
+    body = number(r"client_max_body_size (\d+);", files / "nginx.conf")
+    assert body <= Server().max_body_bytes
+
+
+def test_files_that_are_there_are_replaced_by_force_only(ccapi: Command, tmp_path: Path) -> None:
+    files = write(ccapi, tmp_path)
+    (files / "nginx.conf").write_text("mine", "utf-8")
+    refused = ccapi("deploy", str(tmp_path), "--server-name", NAME)
+    assert refused.status == 1
+    assert "nginx.conf" in refused.err
+    assert "--force" in refused.err
+    assert (files / "nginx.conf").read_text("utf-8") == "mine"
+    write(ccapi, tmp_path, "--force")
+    assert NAME in (files / "nginx.conf").read_text("utf-8")
+
+
+def test_a_database_host_gets_a_password_that_is_in_private_files_only(
+    ccapi: Command, tmp_path: Path
+) -> None:
+    files = write(ccapi, tmp_path, "--database-host", "db.example.org")
+    [password] = re.findall(r"ccapi:([\w-]{32})@db", (files / "database-url").read_text("utf-8"))
+    for path in files.iterdir():
+        secret = password in path.read_text("utf-8")
+        assert stat.S_IMODE(path.stat().st_mode) == (0o600 if secret else 0o644)
+        assert secret == (path.name in ("database-url", "database-host.sql"))
+
+
+def test_a_local_database_needs_neither_password_nor_network(
+    ccapi: Command, tmp_path: Path
+) -> None:
+    files = write(ccapi, tmp_path)
+    assert not (files / "database-url").exists()
+    assert "IPAddressDeny=any" in (files / "ccapi.service").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--server-name", "a;b"),
+        ("--server-name", "a b"),
+        ("--server-name", ""),
+        ("--archive", "/srv/$archive"),
+        ("--archive", "relative"),
+        ("--prefix", "/opt/a\n[Service]"),
+        ("--user", "%h"),
+        ("--https-port", "0"),
+        ("--database-host", "db'; DROP"),
+    ],
+)
+def test_what_has_a_meaning_in_the_files_is_refused(
+    ccapi: Command, tmp_path: Path, option: str, value: str
+) -> None:
+    refused = ccapi("deploy", str(tmp_path / "out"), "--server-name", NAME, option, value)
+    assert refused.status == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(ccapi: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = ccapi("deploy", str(tmp_path / "file" / "below"), "--server-name", NAME)
+    assert (refused.status, refused.err.count("\n")) == (1, 1)
+    assert os.strerror(20) in refused.err
+
+
+def test_an_ipv6_address_is_a_name(ccapi: Command, tmp_path: Path) -> None:
+    files = write(ccapi, tmp_path, "--database-host", "2001:db8::1")
+    assert "@[2001:db8::1]/" in (files / "database-url").read_text("utf-8")
