@@ -1,5 +1,6 @@
 """What a line of the log looks like: JSON for a machine, text for a terminal, never a secret."""
 
+import json
 import logging
 import re
 import sys
@@ -61,7 +62,10 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "facts", ()))
         if record.exc_info:
             line["traceback"] = masked(self.formatException(record.exc_info))
-        return orjson.dumps(line, default=str).decode()
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # a file name may be no Unicode
+            return json.dumps(line, default=str)
 
 
 class TextFormatter(logging.Formatter):

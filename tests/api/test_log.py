@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -206,6 +207,11 @@ def test_secrets_in_messages_are_masked(log: Log, text: str) -> None:
         logging.getLogger("ccapi").exception("failed")
     assert "geheim" not in log.stream.getvalue()
     assert "********" in log.lines()[0]["message"]
+
+
+def test_a_message_with_a_file_name_that_is_no_unicode_is_a_line_of_json(log: Log) -> None:
+    logging.getLogger("ccapi").warning("cannot read %s", os.fsdecode(b"/archive/\xff"))
+    assert [line["message"] for line in log.lines()] == ["cannot read /archive/\udcff"]
 
 
 def test_the_databases_password_is_not_in_the_log(config: Any, log: Log) -> None:
