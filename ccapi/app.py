@@ -6,7 +6,7 @@ import sys
 from flask import Flask
 
 from ccapi import logs, permissions
-from ccapi.api import accounting, document, health, jobs, reconciliation, state
+from ccapi.api import accounting, document, exposition, health, jobs, reconciliation, state
 from ccapi.archive import writer
 from ccapi.config import Config, load
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
@@ -48,6 +48,8 @@ def create_app(config: Config | None = None) -> Flask:
     accounting.follow(app)
     state.attach(app, registry)
     health.create(app)
+    if config.metrics.access != "off":
+        exposition.create(app, open_to_all=config.metrics.access == "open")
     documented = document.create(app)
     for part in (jobs, reconciliation):
         documented.register_blueprint(part.blueprint)

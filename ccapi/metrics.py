@@ -1,7 +1,36 @@
-"""What the service counts."""
+"""What the service counts and measures, and its text for Prometheus.
 
-from prometheus_client import Counter
+No label holds a job, a user or a token: the number of series is bounded by what is known
+beforehand, and by MOST_CLUSTERS.
+"""
 
+from collections.abc import Iterable
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from ccapi import multiprocess
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+MOST_CLUSTERS = 100
+
+REQUESTS = Counter(
+    "ccapi_requests", "Requests answered, by operation and status.", ["endpoint", "status"]
+)
+REQUEST_SECONDS = Histogram(
+    "ccapi_request_seconds",
+    "Time to answer a request, streaming included, by operation.",
+    ["endpoint"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 3, 10, 30),
+)
+REFUSALS = Counter("ccapi_refusals", "Requests refused, by reason.", ["reason"])
+STARTS = Counter("ccapi_job_starts", "Jobs registered, by cluster.", ["cluster"])
+STOPS = Counter(
+    "ccapi_job_stops", "Jobs stopped, by cluster and final state.", ["cluster", "state"]
+)
 ARCHIVE_FAILURES = Counter(
     "ccapi_archive_failures", "Jobs that could not be written to the archive, per attempt."
 )
@@ -10,3 +39,56 @@ UNKNOWN_HOSTS = Counter(
     "Hosts of started jobs that the settings do not list for their cluster.",
     ["cluster"],
 )
+ROUND_TRIP_SECONDS = Histogram(
+    "ccapi_database_round_trip_seconds",
+    "Time that PostgreSQL takes to answer an empty question.",
+    buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1, 5),
+)
+USE_SECONDS = Histogram(
+    "ccapi_database_use_seconds",
+    "Time that a request holds a connection to PostgreSQL.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 15),
+)
+DATABASE_FAILURES = Counter(
+    "ccapi_database_failures", "Times that PostgreSQL could not be asked, or did not answer."
+)
+CONNECTIONS_IN_USE = Gauge(
+    "ccapi_database_connections_in_use",
+    "Connections to PostgreSQL that requests hold now.",
+    multiprocess_mode="livesum",
+)
+CONNECTIONS_MOST = Gauge(
+    "ccapi_database_connections_most",
+    "Connections to PostgreSQL that the workers may open together.",
+    multiprocess_mode="livesum",
+)
+
+_clusters = multiprocess.Names(MOST_CLUSTERS)
+
+
+def cluster_label(cluster: str) -> str:
+    """Return a cluster's name as a label; beyond the first MOST_CLUSTERS it is "other".
+
+    Where the settings describe no clusters, every name is accepted.
+    """
+    return _clusters.label(cluster)
+
+
+class _Facts(Collector):
+    def __init__(self, facts: Iterable[Metric]) -> None:
+        self._facts = facts
+
+    def collect(self) -> Iterable[Metric]:
+        return self._facts
+
+
+def exposition(facts: Iterable[Metric]) -> bytes:
+    """Write what all workers counted, and further facts, as Prometheus reads it."""
+    directory = multiprocess.directory()
+    registry = CollectorRegistry()
+    registry.register(_Facts(facts))
+    if directory is None:
+        return bytes(generate_latest(REGISTRY) + generate_latest(registry))
+    MultiProcessCollector(registry, str(directory))
+    with multiprocess.locked(directory):
+        return bytes(generate_latest(registry))

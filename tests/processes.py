@@ -63,7 +63,8 @@ def gunicorn(settings: Mapping[str, str], directory: Path, workers: int = 4) -> 
     """Serve with gunicorn as a site does, settings given by the environment."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--workers", str(workers)]
-    command += ["--bind", f"127.0.0.1:{port}", "--no-control-socket", "ccapi.app:application()"]
+    command += ["--config", "python:ccapi.serving", "--bind", f"127.0.0.1:{port}"]
+    command += ["ccapi.app:application()"]
     log = directory / "gunicorn.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

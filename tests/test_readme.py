@@ -114,7 +114,8 @@ def test_installation_settings_tokens_and_archive_are_as_shown(
     port = free_port()
     told = sections()
     text = "".join(
-        told[name] for name in ("On a site's PostgreSQL", "Health", "The log", "Settings", "Tokens")
+        told[name]
+        for name in ("On a site's PostgreSQL", "Health", "The log", "Metrics", "Settings", "Tokens")
     )
     commands = [
         Step(step.command.replace(":8081", f":{port}"), step.output)

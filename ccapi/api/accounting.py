@@ -1,4 +1,4 @@
-"""Each request gets a name, and a line in the log."""
+"""Each request gets a name, a line in the log and a place in the metrics."""
 
 import logging
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Flask, Response, g, request
 
-from ccapi import logs
+from ccapi import logs, metrics
 
 _log = logging.getLogger("ccapi.request")
 _WELL_FORMED = re.compile(r"[0-9A-Za-z-]{8,64}")
@@ -35,6 +35,7 @@ def is_about(id_: int | None) -> None:
 def refused(error: Exception) -> None:
     """Note why the current request is refused."""
     g.refusal = type(error).__name__
+    metrics.REFUSALS.labels(g.refusal).inc()
     if (id_ := getattr(error, "id", None)) is not None:
         g.job = id_
 
@@ -79,6 +80,8 @@ def _facts(status: int) -> dict[str, Any]:
 
 def _record(facts: Mapping[str, Any], begun: float) -> None:
     seconds = time.perf_counter() - begun
+    metrics.REQUESTS.labels(facts["endpoint"], facts["status"]).inc()
+    metrics.REQUEST_SECONDS.labels(facts["endpoint"]).observe(seconds)
     is_seldom = facts["endpoint"] in _SELDOM_LOGGED and facts["status"] < 400
     level = logging.DEBUG if is_seldom else logging.INFO
     if _log.isEnabledFor(level):

@@ -8,7 +8,7 @@ from flask import g, request
 
 from ccapi.api.state import registry
 from ccapi.errors import Forbidden, Unauthenticated
-from ccapi.model.token import Role
+from ccapi.model.token import Role, ValidToken
 from ccapi.service import tokens
 
 Parameters = ParamSpec("Parameters")
@@ -35,8 +35,11 @@ def requires(role: Role) -> Callable[[Callable[Parameters, Result]], Callable[Pa
 
 
 def _require(role: Role) -> None:
-    secret = _presented()
-    token = tokens.authenticate(registry().database, secret)
+    admit(tokens.authenticate(registry().database, presented()), role)
+
+
+def admit(token: ValidToken | None, role: Role) -> None:
+    """Let a token's request pass; raises Unauthenticated for none, Forbidden."""
     if token is None:
         raise Unauthenticated(f"the token is unknown, expired or revoked; {_SENT_AS}")
     if not token.role.includes(role):
@@ -44,7 +47,8 @@ def _require(role: Role) -> None:
     g.token_name = token.name
 
 
-def _presented() -> str:
+def presented() -> str:
+    """Return the secret that came with the request; raises Unauthenticated."""
     headers = request.headers
     secret = headers.get("X-Auth-Token")
     if secret is not None:

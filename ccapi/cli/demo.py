@@ -344,13 +344,14 @@ def _gunicorn(descriptor: int) -> list[str]:
         "bind": f"fd://{descriptor}",
         "workers": _WORKERS,
         "worker-class": "sync",
+        "config": "python:ccapi.serving",
         "timeout": _REQUEST_SECONDS,
         "log-level": "warning",
         "pythonpath": Path(ccapi.__file__).parent.parent,
     }
     return me.command(
         Path(sys.executable),
-        *("-P", "-m", "gunicorn", "--no-control-socket"),
+        *("-P", "-m", "gunicorn"),
         *(f"--{name}={value}" for name, value in options.items()),
         "ccapi.app:application()",
     )

@@ -3,7 +3,7 @@
 from ccapi.config.description import describe
 from ccapi.config.loading import load
 from ccapi.config.rules import masked
-from ccapi.config.sections import Archive, Config, Database, Jobs, Log, Server
+from ccapi.config.sections import Archive, Config, Database, Jobs, Log, Metrics, Server
 
 __all__ = [
     "Archive",
@@ -11,6 +11,7 @@ __all__ = [
     "Database",
     "Jobs",
     "Log",
+    "Metrics",
     "Server",
     "describe",
     "load",

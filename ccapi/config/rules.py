@@ -50,6 +50,7 @@ def whole(minimum: int, maximum: float = math.inf) -> Rule:
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 LEVEL = Rule(f"one of {', '.join(_LEVELS)}", _LEVELS.__contains__)
 LOG_FORMAT = Rule("one of auto, json, text", ("auto", "json", "text").__contains__)
+ACCESS = Rule("one of token, open, off", ("token", "open", "off").__contains__)
 LINE = Rule("a line of text", lambda v: isinstance(v, str) and v != "" and v.isprintable())
 # A URL in a path's place is a mistake, and may hold a password.
 PATH = Rule("a path", lambda v: LINE.accepts(v) and "://" not in v, Path)

@@ -6,7 +6,7 @@ from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Annotated, Any
 
-from ccapi.config.rules import LEVEL, LINE, LOG_FORMAT, PATH, SECONDS, whole
+from ccapi.config.rules import ACCESS, LEVEL, LINE, LOG_FORMAT, PATH, SECONDS, whole
 from ccapi.model.cluster import Clusters
 
 
@@ -53,6 +53,13 @@ class Log:
 
 
 @dataclass(frozen=True)
+class Metrics:
+    """Who may read /metrics."""
+
+    access: Annotated[str, ACCESS] = "token"
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings in force.
 
@@ -65,6 +72,7 @@ class Config:
     archive: Archive = field(default_factory=Archive)
     jobs: Jobs = field(default_factory=Jobs)
     log: Log = field(default_factory=Log)
+    metrics: Metrics = field(default_factory=Metrics)
     clusters: Clusters = field(default_factory=Clusters)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     secret_files: tuple[Path, ...] = field(default=(), compare=False, repr=False)

@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from ccapi import metrics
 from ccapi.errors import DatabaseUnavailable
 from ccapi.repository import queries
 
@@ -54,6 +55,7 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except _UNAVAILABLE as error:
+        metrics.DATABASE_FAILURES.inc()
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DatabaseUnavailable(f"the database does not answer: {reason}") from error
 
@@ -61,6 +63,13 @@ def translated_errors() -> Iterator[None]:
 def is_read_only(conn: Connection) -> bool:
     """Tell whether the server takes no writes, as a standby does not."""
     return conn.execute(_SQL["is_read_only"]).fetchone() == (True,)
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    """Count a connection as in use, and for how long."""
+    with metrics.CONNECTIONS_IN_USE.track_inprogress(), metrics.USE_SECONDS.time():
+        yield
 
 
 class _ImpatientConnection(psycopg.Connection[TupleRow]):
@@ -156,7 +165,7 @@ class Database:
 
         It may have been opened while the database took none, and would stay so.
         """
-        with self._opened_pool().connection() as conn:
+        with self._opened_pool().connection() as conn, _counted():
             try:
                 yield conn
             except psycopg.errors.ReadOnlySqlTransaction:
@@ -187,6 +196,7 @@ class Database:
                 open=True,
             )
             self._pool_owner = os.getpid()
+            metrics.CONNECTIONS_MOST.set(self._limits.pool_size)
 
     def _connect_options(self) -> dict[str, Any]:
         return {
@@ -212,6 +222,7 @@ class Database:
             self._opened_pool().drain()
             raise
         conn.answered = now
+        metrics.ROUND_TRIP_SECONDS.observe(time.monotonic() - now)
 
     def _configure(self, conn: _ImpatientConnection) -> None:
         conn.patience = self._limits.statement_timeout + _GRACE_SECONDS

@@ -20,7 +20,9 @@ def start(registry: Registry, job: NewJob) -> int:
     """
     _place(registry, job)
     with registry.database.transaction() as conn:
-        return jobs.insert(conn, job, registry.duplicate_window)
+        id_ = jobs.insert(conn, job, registry.duplicate_window)
+    metrics.STARTS.labels(metrics.cluster_label(job.cluster)).inc()
+    return id_
 
 
 def _place(registry: Registry, job: NewJob) -> None:
@@ -29,7 +31,7 @@ def _place(registry: Registry, job: NewJob) -> None:
     require_known_cluster(registry, job.cluster)
     unknown = clusters.unknown_hosts(job.cluster, job.hostnames)
     if unknown:
-        metrics.UNKNOWN_HOSTS.labels(job.cluster).inc(len(unknown))
+        metrics.UNKNOWN_HOSTS.labels(metrics.cluster_label(job.cluster)).inc(len(unknown))
         _log.warning("unknown hosts of cluster %s: %s", job.cluster, ", ".join(unknown[:10]))
     job.sub_cluster = job.sub_cluster or clusters.sub_cluster(job.cluster, job.hostnames)
 
@@ -52,7 +54,7 @@ def stop(registry: Registry, wanted: JobSelection, job_state: str, stop_time: in
         running = [match for match in matches if match.is_running] or matches[:1]
         match = selection.require_single(running, "running jobs")
         job = _stop(conn, match, job_state, stop_time)
-    return archiving.archive(registry, job)
+    return _stopped(registry, job)
 
 
 def stop_by_id(registry: Registry, id_: int, job_state: str, stop_time: int) -> Job:
@@ -62,6 +64,11 @@ def stop_by_id(registry: Registry, id_: int, job_state: str, stop_time: int) -> 
     """
     with registry.database.transaction() as conn:
         job = _stop(conn, selection.find_by_id(conn, id_), job_state, stop_time)
+    return _stopped(registry, job)
+
+
+def _stopped(registry: Registry, job: Job) -> Job:
+    metrics.STOPS.labels(metrics.cluster_label(job.cluster), job.job_state).inc()
     return archiving.archive(registry, job)
 
 

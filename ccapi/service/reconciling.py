@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterable
 
+from ccapi import metrics
 from ccapi.errors import InvalidInput
 from ccapi.model.reconciliation import Differences, Snapshot
 from ccapi.repository import reconciliation
@@ -42,7 +43,10 @@ def stop_stale(registry: Registry, snapshot: Snapshot) -> Differences:
         stopped = reconciliation.stop(conn, found.stale)
     if stopped:
         _log.warning("%s: stopped %s jobs that ran here only", snapshot.cluster, len(stopped))
-    return Differences(found.missing, [run for run in found.stale if run.id in stopped])
+    ended = [run for run in found.stale if run.id in stopped]
+    for run in ended:
+        metrics.STOPS.labels(metrics.cluster_label(snapshot.cluster), run.job_state).inc()
+    return Differences(found.missing, ended)
 
 
 def archive(registry: Registry, ids: Iterable[int], seconds: float) -> int:

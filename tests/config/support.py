@@ -9,7 +9,7 @@ from ccapi.config import load
 from ccapi.errors import StartupError
 
 EXAMPLE = Path(__file__).parent.parent.parent / "config.example.toml"
-SECTIONS = ["server", "database", "archive", "jobs", "log"]
+SECTIONS = ["server", "database", "archive", "jobs", "log", "metrics"]
 FRITZ = """
 [[clusters]]
 name = "fritz"
