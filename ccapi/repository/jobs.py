@@ -152,7 +152,7 @@ def mark_archiving_failed(conn: Connection, id_: int) -> None:
 def list_page(conn: Connection, wanted: JobFilter, page: Page, *, with_metadata: bool) -> list[Job]:
     """Read a page of the jobs that match, latest start first."""
     parameters = {
-        "states": _array(wanted.states),
+        **_states(wanted.states),
         "cluster": wanted.cluster,
         "start_from": wanted.start_from,
         "start_to": wanted.start_to,
@@ -166,13 +166,19 @@ def list_page(conn: Connection, wanted: JobFilter, page: Page, *, with_metadata:
         return cursor.execute(_SQL["list_jobs"], parameters, prepare=False).fetchall()
 
 
-def _array(states: Sequence[str] | None) -> str | None:
-    """Write states as an array in PostgreSQL's notation.
+def _states(states: Sequence[str] | None) -> dict[str, str | None]:
+    """Give one state as it is, and several as an array in PostgreSQL's notation.
 
-    Given so it is a constant of the enum's type to the planner, which then sees that
-    "running" is what the index of running jobs is for; a list would be cast by row.
+    So they are constants of the enum's type to the planner, which then sees which index is
+    for them; a list would be cast by row.
     """
-    return None if states is None else "{" + ",".join(states) + "}"
+    match sorted(set(states or ())):
+        case []:
+            return {"state": None, "states": None}
+        case [state]:
+            return {"state": state, "states": None}
+        case several:
+            return {"state": None, "states": "{" + ",".join(several) + "}"}
 
 
 def batches(

@@ -127,11 +127,13 @@ LIMIT :limit;
 -- name: list_jobs
 -- Read a page of jobs, latest first. The page is chosen before its tags are looked up, so
 -- that skipped rows cost no sub-select. To be planned with its values (prepare=False): a
--- generic plan cannot drop the filters that are not given.
+-- generic plan cannot drop the filters that are not given. A single state is given as `state`:
+-- only then an index that begins with it has the jobs in order.
 WITH page AS MATERIALIZED (
     SELECT id, start_time
     FROM jobs
-    WHERE (:states::job_state[] IS NULL OR job_state = ANY (:states::job_state[]))
+    WHERE (:state::job_state IS NULL OR job_state = :state::job_state)
+      AND (:states::job_state[] IS NULL OR job_state = ANY (:states::job_state[]))
       AND (:cluster::text IS NULL OR cluster = :cluster)
       AND (:start_from::bigint IS NULL OR start_time >= :start_from)
       AND (:start_to::bigint IS NULL OR start_time <= :start_to)

@@ -145,7 +145,7 @@ def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> 
         ({**RUNNING, "limit": 250, "with_metadata": True}, "jobs_running"),
         ({**RUNNING, "cluster": "fritz"}, "jobs_"),
         ({"states": ["completed"]}, "jobs_by_start_time"),
-        ({"states": ["failed", "timeout"]}, "jobs_by_start_time"),
+        ({"states": ["failed", "timeout"]}, "jobs_by_"),
         ({"states": list(JobState)}, "jobs_by_start_time"),
         ({"cluster": "fritz"}, "jobs_by_"),
         ({"cluster": "alex"}, "jobs_by_cluster_start_time"),
@@ -163,7 +163,7 @@ def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> 
          "state and day", "the latest", "a later page"],
 )  # fmt: skip
 def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index: str) -> None:
-    parameters = {**EVERYTHING, **wanted, "states": jobs._array(wanted.get("states"))}
+    parameters = {**EVERYTHING, **wanted, **jobs._states(wanted.get("states"))}
     with loaded.statement() as conn:
         text = plan(conn, "jobs", "list_jobs", parameters)
     assert re.search(

@@ -1,0 +1,115 @@
+"""What a job takes in the database, indexes and the metadata beside the table included."""
+
+from random import Random
+
+from ccapi.model.job import NewJob
+from ccapi.repository import bulk
+from ccapi.repository.bulk import RecordedJob
+from ccapi.repository.database import Database
+from tests.client import START
+
+JOBS = 4_000
+SCRIPT = """\
+#!/bin/bash -l
+#SBATCH --job-name={name}
+#SBATCH --partition=multinode
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=72
+#SBATCH --time={hours:02}:00:00
+#SBATCH --output=%x.%j.out
+#SBATCH --mail-type=END,FAIL
+#SBATCH --export=NONE
+
+unset SLURM_EXPORT_ENV
+
+# load the compiler and libraries the solver was built with
+module purge
+module load intel/2021.4.0 intelmpi/2021.6.0 mkl/2021.4.0
+module load {application}
+
+# no hybrid parallelism, one thread per rank
+export OMP_NUM_THREADS=1
+export I_MPI_PIN=1
+
+# work on the parallel file system, not in the home directory
+WORKDIR=$WORK/{name}/run_{number:05}
+mkdir -p $WORKDIR
+cp -r $SLURM_SUBMIT_DIR/* $WORKDIR
+cd $WORKDIR
+
+echo "job $SLURM_JOB_ID started on $SLURM_JOB_NODELIST at $(date)"
+srun --cpu-bind=cores solver -i input.dat -o result_{number:05}.h5 --seed {seed} > log.solver
+status=$?
+
+# copy the results back and clean up
+rsync -a result_{number:05}.h5 log.solver $SLURM_SUBMIT_DIR/
+echo "finished with status $status at $(date)"
+exit $status
+"""
+
+
+def typical(number: int, random: Random) -> RecordedJob:
+    """Make a job on 4 nodes of 72 hardware threads with a script of a kilobyte."""
+    first = random.randrange(1, 900)
+    values = {"hours": random.randrange(1, 24), "seed": random.getrandbits(31)}
+    script = SCRIPT.format(
+        name=random.choice(["rotor", "relax", "train"]) + str(random.randrange(999)),
+        application=random.choice(["openfoam/v2312", "gromacs/2023.4-mkl", "lammps/2023.08"]),
+        number=random.randrange(99_999),
+        **values,
+    )
+    job = NewJob(
+        job_id=number,
+        user_name=f"abcd{random.randrange(500):03}h",
+        project=f"abcd{random.randrange(90):03}",
+        cluster=random.choice(["fritz", "alex"]),
+        sub_cluster="main",
+        partition="multinode",
+        start_time=START + 3 * number,
+        walltime=86_400,
+        num_hwthreads=288,
+        smt=1,
+        resources=[
+            {"hostname": f"f{first + n:04}", "hwthreads": list(range(72))} for n in range(4)
+        ],
+        meta_data={"jobName": "rotor", "jobScript": script[:1024].ljust(1024, "#")},
+    )
+    return RecordedJob(job)
+
+
+def test_a_job_with_a_script_of_a_kilobyte_takes_a_bounded_room(database: Database) -> None:
+    random = Random(1)
+    with database.session() as conn:
+        conn.execute("TRUNCATE jobs CASCADE")
+        for first in range(1, JOBS + 1, 500):
+            with conn.transaction():
+                jobs = [typical(number, random) for number in range(first, first + 500)]
+                ids = bulk.load(conn, jobs)
+            stop_and_archive(database, ids)
+            conn.execute("VACUUM jobs")
+        row = conn.execute(
+            """
+            SELECT pg_total_relation_size('jobs'), pg_relation_size('jobs'),
+                   pg_indexes_size('jobs'), attcompression = 'l'
+            FROM pg_attribute
+            WHERE attrelid = 'jobs'::regclass AND attname = 'meta_data'
+            """
+        ).fetchone()
+        conn.execute("TRUNCATE jobs CASCADE")
+    assert row is not None
+    *sizes, presses_well = row
+    total, rows, indexes = (size / JOBS for size in sizes)
+    beside = total - rows - indexes
+    print(f"{total:.0f} bytes a job: {rows:.0f} rows, {indexes:.0f} indexes, {beside:.0f} metadata")
+    assert total <= (1_750 if presses_well else 2_150)
+
+
+def stop_and_archive(database: Database, ids: list[int]) -> None:
+    """Stop jobs and archive them, each in a transaction of its own as the service does."""
+    with database.session() as conn:
+        conn.execute(
+            b"DO $$ DECLARE job bigint; BEGIN FOREACH job IN ARRAY ARRAY[%s] LOOP "
+            b"UPDATE jobs SET job_state = 'completed', stop_time = start_time WHERE id = job; "
+            b"COMMIT; UPDATE jobs SET monitoring_status = 3 WHERE id = job; COMMIT; "
+            b"END LOOP; END $$" % ",".join(map(str, ids)).encode()
+        )
