@@ -12,7 +12,7 @@ ARGS   ?=
 FAULTS ?= 100
 MINUTES ?= 30
 
-.PHONY: help demo test model fuzz test-postgresql faults lint format wheel lock audit clean
+.PHONY: help demo test model fuzz test-metrics test-postgresql faults lint format wheel lock audit clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -38,6 +38,10 @@ model: $(STAMP)
 fuzz: $(STAMP)
 	PROPERTIES_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s $(ARGS) \
 	    tests/properties/test_hostile.py tests/properties/long_contract.py
+
+# make test-metrics       alert rules, dashboard and a scrape, on a real Prometheus and promtool
+test-metrics: $(STAMP)
+	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/monitoring $(ARGS)
 
 # make test-postgresql    the tests that touch the database, on PostgreSQL 15 and on 18
 test-postgresql: $(STAMP)

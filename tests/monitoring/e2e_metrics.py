@@ -1,0 +1,126 @@
+"""A real Prometheus takes rules and configuration, scrapes the service, and answers the panels."""
+
+import json
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ccapi.config import Config
+from ccapi.model.token import Role
+from ccapi.repository.database import Database
+from ccapi.service import tokens
+from tests.monitoring import files
+from tests.processes import Service, free_port, gunicorn, wait_for
+
+Ask = Callable[[str], list[dict[str, Any]]]
+
+
+def promtool(*arguments: object) -> None:
+    done = subprocess.run(
+        ["promtool", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def service(config: Config, database: Database, tmp_path: Path) -> Iterator[Service]:
+    settings = {
+        "CCAPI_DATABASE_URL": config.database.url,
+        "CCAPI_ARCHIVE_ROOT": str(config.archive.root),
+    }
+    with gunicorn(settings, tmp_path, workers=2) as running:
+        yield running
+
+
+@pytest.fixture
+def directory(service: Service, database: Database, tmp_path: Path) -> Path:
+    """Fill our configuration in: another address, without TLS, and quicker."""
+    text = files.SCRAPING.read_text("utf-8")
+    for ours, here in (
+        ("jobs.example.org", f"127.0.0.1:{service.port}"),
+        ("scheme: https", "scheme: http"),
+        ("scrape_interval: 15s", "scrape_interval: 1s"),
+    ):
+        assert ours in text
+        text = text.replace(ours, here)
+    (tmp_path / "prometheus.yml").write_text(text)
+    (tmp_path / "alerts.yml").write_bytes(files.RULES.read_bytes())
+    secret = tokens.create(database, "prometheus", Role.READER)
+    (tmp_path / "ccapi.token").write_text(f"{secret}\n")
+    return tmp_path
+
+
+@pytest.fixture
+def ask(directory: Path) -> Iterator[Ask]:
+    """Run Prometheus, and ask it."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
+    with (directory / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, f"--web.listen-address={url.removeprefix('http://')}"],
+            cwd=directory,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_for(f"{url}/-/ready")
+        yield lambda expression: query(url, expression)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def query(url: str, expression: str) -> list[dict[str, Any]]:
+    address = f"{url}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
+    with urllib.request.urlopen(address, timeout=30) as response:
+        found: list[dict[str, Any]] = json.load(response)["data"]["result"]
+    return found
+
+
+def until(ask: Ask, expression: str) -> float:
+    """Wait until an expression has a value, and return it."""
+    deadline = time.monotonic() + 60
+    while not (found := ask(expression)):
+        assert time.monotonic() < deadline, expression
+        time.sleep(0.5)
+    return float(found[0]["value"][1])
+
+
+def test_promtool_finds_nothing_wrong(directory: Path) -> None:
+    promtool("check", "rules", files.RULES)
+    promtool("check", "config", directory / "prometheus.yml")
+
+
+def test_what_the_service_exports_is_as_promtool_wants_it(
+    service: Service, directory: Path
+) -> None:
+    request = urllib.request.Request(f"http://127.0.0.1:{service.port}/metrics")
+    request.add_header("X-Auth-Token", (directory / "ccapi.token").read_text().strip())
+    with urllib.request.urlopen(request, timeout=30) as response:
+        exported = response.read()
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=exported, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_shows_the_counters_and_answers_every_panel_and_rule(
+    service: Service, ask: Ask
+) -> None:
+    assert until(ask, 'up{job="ccapi"} == 1') == 1
+    for _ in range(7):
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{service.url}/", timeout=30)
+    refused = 'ccapi_requests_total{endpoint="list_jobs",status="401"}'
+    assert until(ask, f"{refused} >= 7") == 7
+    assert until(ask, "ccapi_database_up") == 1
+    for where, expression in files.expressions():
+        filled_in = expression.replace("$instance", ".*").replace("$__rate_interval", "1m")
+        assert isinstance(ask(filled_in), list), where
+    assert ask('ALERTS{alertstate="firing"}') == []
