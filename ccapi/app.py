@@ -6,7 +6,16 @@ import sys
 from flask import Flask
 
 from ccapi import logs, permissions
-from ccapi.api import accounting, document, exposition, health, jobs, reconciliation, state
+from ccapi.api import (
+    accounting,
+    corrections,
+    document,
+    exposition,
+    health,
+    jobs,
+    reconciliation,
+    state,
+)
 from ccapi.archive import writer
 from ccapi.config import Config, load
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
@@ -51,7 +60,7 @@ def create_app(config: Config | None = None) -> Flask:
     if config.metrics.access != "off":
         exposition.create(app, open_to_all=config.metrics.access == "open")
     documented = document.create(app)
-    for part in (jobs, reconciliation):
+    for part in (jobs, reconciliation, corrections):
         documented.register_blueprint(part.blueprint)
     return app
 

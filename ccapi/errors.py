@@ -54,6 +54,10 @@ class AlreadyStopped(Unprocessable):
     """The job has reached its final state before."""
 
 
+class StillRunning(Unprocessable):
+    """The job has not reached a final state yet."""
+
+
 class ArchiveError(CcapiError):
     """The job archive on disk could not be read or written."""
 

@@ -131,9 +131,10 @@ def test_installation_settings_tokens_and_archive_are_as_shown(
 
 
 def idle_slurm(directory: Path) -> Path:
-    """Stand in for Slurm's programs on a cluster that runs nothing."""
+    """Stand in for Slurm's programs on a cluster that runs nothing any more."""
     directory.mkdir()
-    for name, answer in (("squeue", ""), ("scontrol", "ClusterName = fritz")):
+    end = "1034871|2026-01-21T06:52:19|2026-01-22T06:52:31|TIMEOUT"
+    for name, answer in (("squeue", ""), ("scontrol", "ClusterName = fritz"), ("sacct", end)):
         (directory / name).write_text(f"#!/bin/sh\necho -n '{answer}'\n")
         (directory / name).chmod(0o755)
     return directory

@@ -9,6 +9,7 @@ import pytest
 
 from ccapi import app
 from ccapi.embedded import PrivatePostgres
+from ccapi.repository import migrations
 from tests.processes import clean_environment
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket"]
@@ -34,7 +35,8 @@ def test_on_a_database_with_pending_migrations_gunicorn_ends_and_says_what_to_ru
         conn.execute("CREATE DATABASE not_migrated")
     ended = serve({"CCAPI_DATABASE_URL": postgres.database_url("not_migrated")}, tmp_path)
     assert ended.returncode != 0
-    said = "ccapi: the database lacks 0001_create_jobs: run `ccapi migrate` first\n"
+    lacking = ", ".join(migration.name for migration in migrations.available())
+    said = f"ccapi: the database lacks {lacking}: run `ccapi migrate` first\n"
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
 

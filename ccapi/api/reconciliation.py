@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Response
+from flask import Response, g
 from marshmallow import Schema, ValidationError, fields, post_load
 
 from ccapi.api.blueprint import Blueprint, Documented
@@ -233,7 +233,7 @@ def reconcile(query: dict[str, Any], snapshot: Snapshot) -> Response:
     """
     if query.get("dry_run", True):
         return _answered(reconciling.compare(registry(), snapshot), dry_run=True)
-    found = reconciling.stop_stale(registry(), snapshot)
+    found = reconciling.stop_stale(registry(), snapshot, g.token_name)
     ids = [run.id for run in found.stale]
     archived = reconciling.archive(registry(), ids, _ARCHIVING_SECONDS)
     return _answered(found, dry_run=False, archived=archived)

@@ -3,18 +3,21 @@
 import math
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from time import sleep
 
 import click
 
 from ccapi.cli import slurm
-from ccapi.cli.duration import Duration
 from ccapi.cli.settings import Settings, uses_settings
+from ccapi.cli.times import Duration, utc
 from ccapi.model.job import FINAL_STATES, JobState
 from ccapi.model.reconciliation import Differences, Snapshot
 from ccapi.service import reconciling
 from ccapi.service.registry import Registry
+
+# No token can have this name.
+_STOPPED_BY = "ccapi reconcile"
 
 
 @click.command()
@@ -76,25 +79,21 @@ def _with_ends(snapshot: Snapshot, found: Differences) -> Snapshot:
 
 
 def _mend(registry: Registry, snapshot: Snapshot) -> Differences:
-    found = reconciling.stop_stale(registry, snapshot)
+    found = reconciling.stop_stale(registry, snapshot, _STOPPED_BY)
     reconciling.archive(registry, [run.id for run in found.stale], math.inf)
     return found
 
 
 def _report(found: Differences, snapshot: Snapshot, *, applied: bool) -> None:
     for job_id, start_time in found.missing:
-        click.echo(f"missing  jobId {job_id}, started {_time(start_time)}")
+        click.echo(f"missing  jobId {job_id}, started {utc(start_time)}")
     told = "stopped" if applied else "stale"
     for run in found.stale:
-        end = f"{run.job_state} at {_time(run.stop_time)}"
-        click.echo(f"{told:<8} jobId {run.job_id}, started {_time(run.start_time)}: {end}")
+        end = f"{run.job_state} at {utc(run.stop_time)}"
+        click.echo(f"{told:<8} jobId {run.job_id}, started {utc(run.start_time)}: {end}")
     if not (found.missing or found.stale):
         click.echo(f"registry and Slurm agree on {len(snapshot.running)} running jobs")
         return
     click.echo(f"{len(found.missing)} missing, {len(found.stale)} {told}")
     if found.missing or not applied:
         sys.exit(1)
-
-
-def _time(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

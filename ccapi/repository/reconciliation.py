@@ -47,9 +47,10 @@ def stale(conn: Connection, snapshot: Snapshot, window: int, settled_time: int) 
         return cursor.execute(_SQL["stale_runs"], parameters, prepare=False).fetchall()
 
 
-def stop(conn: Connection, runs: Sequence[StaleRun]) -> set[int]:
-    """Stop jobs; return the database ids of those that were still running."""
+def stop(conn: Connection, runs: Sequence[StaleRun], stopped_by: str) -> set[int]:
+    """Stop jobs, and note by whom; return the ids of those that were still running."""
     parameters = {
+        "stopped_by": stopped_by,
         "ids": [run.id for run in runs],
         "stop_times": [run.stop_time for run in runs],
         "job_states": [run.job_state for run in runs],

@@ -31,18 +31,19 @@ def compare(registry: Registry, snapshot: Snapshot) -> Differences:
         return _compare(registry, conn, snapshot)
 
 
-def stop_stale(registry: Registry, snapshot: Snapshot) -> Differences:
+def stop_stale(registry: Registry, snapshot: Snapshot, stopped_by: str) -> Differences:
     """Stop the jobs that run here only, all or none; return what was missing, and was stopped.
 
-    A job that is stopped by its own batch system at the same time is stopped by one of the
-    two. Nothing is archived yet: see `archive`. Raises InvalidInput, as `compare`.
+    Each job's history tells by whom. A job whose real stop arrives at the same time is
+    stopped by one of the two. Nothing is archived yet: see `archive`. Raises InvalidInput,
+    as `compare`.
     """
     _check(registry, snapshot)
     with registry.database.transaction() as conn:
         found = _compare(registry, conn, snapshot)
-        stopped = reconciliation.stop(conn, found.stale)
+        stopped = reconciliation.stop(conn, found.stale, stopped_by)
     if stopped:
-        _log.warning("%s: stopped %s jobs that ran here only", snapshot.cluster, len(stopped))
+        _log.info("%s: stopped %s jobs that ran here only", snapshot.cluster, len(stopped))
     ended = [run for run in found.stale if run.id in stopped]
     for run in ended:
         metrics.STOPS.labels(metrics.cluster_label(snapshot.cluster), run.job_state).inc()

@@ -1,57 +1,16 @@
-"""Jobs get tags, in the database and in the archive."""
+"""Jobs get tags."""
 
-import logging
 from collections.abc import Sequence
 
-from ccapi.archive import reader, writer
-from ccapi.errors import ArchiveError, UnknownJob
-from ccapi.model.job import Job, JobKey, Tag
-from ccapi.repository import jobs, tags
+from ccapi.model.job import Job, Tag
+from ccapi.repository import tags
+from ccapi.service import amending
 from ccapi.service.registry import Registry
-
-_log = logging.getLogger(__name__)
 
 
 def tag(registry: Registry, id_: int, wanted: Sequence[Tag]) -> Job:
     """Give a job tags, all or none, and return it; one that it has already is left alone.
 
-    An archived job's meta.json has the new tags before this returns. Raises
-    UnknownJob, and ArchiveError when the file cannot be written: nothing is changed then.
+    Raises UnknownJob, and ArchiveError when its file cannot be written.
     """
-    rewritten: _Rewritten | None = None
-    try:
-        with registry.database.transaction() as conn:
-            if not jobs.lock(conn, id_):
-                raise UnknownJob(f"no job has the database id {id_}")
-            tags.attach(conn, id_, wanted)
-            job = jobs.get(conn, id_)
-            assert job is not None
-            if job.is_archived:
-                rewritten = _Rewritten(registry, job)
-                rewritten.write()
-    except BaseException:
-        if rewritten is not None:
-            rewritten.undo()
-        raise
-    return job
-
-
-class _Rewritten:
-    """An archived job's file, and how to get its former content back."""
-
-    def __init__(self, registry: Registry, job: Job) -> None:
-        self._root = registry.archive_root
-        self._job = job
-        self._key = JobKey(job.cluster, job.job_id, job.start_time)
-        self._former = reader.read_bytes(self._root, self._key)
-
-    def write(self) -> None:
-        writer.write(self._root, self._job)
-
-    def undo(self) -> None:
-        """Restore the file after a rename or a commit whose outcome is a failure."""
-        try:
-            if reader.read_bytes(self._root, self._key) != self._former:
-                writer.put(self._root, self._key, self._former)
-        except ArchiveError:
-            _log.exception("meta.json of job id %s may have tags that were refused", self._job.id)
+    return amending.amend(registry, id_, lambda conn: tags.attach(conn, id_, wanted))

@@ -44,22 +44,29 @@ WHERE j.job_state = 'running'
 ORDER BY j.start_time, j.id, abs(ended.start_time - j.start_time), ended.stop_time DESC;
 
 -- name: stop_runs
--- Give jobs that still run their final states, as stop_job does. Locked in one order, so that
--- two at once do not wait for each other.
+-- Give jobs that still run their final states, as stop_job does, and note by whom. Locked in
+-- one order, so that two at once do not wait for each other.
 WITH held AS (
-    SELECT j.id, given.stop_time, given.job_state
+    SELECT j.id, given.stop_time, given.job_state::job_state AS job_state
     FROM unnest(:ids::bigint[], :stop_times::bigint[], :job_states::text[])
              AS given (id, stop_time, job_state)
     JOIN jobs AS j ON j.id = given.id
     WHERE j.job_state = 'running'
     ORDER BY j.id
     FOR NO KEY UPDATE OF j
+),
+stopped AS (
+    UPDATE jobs
+    SET job_state = held.job_state,
+        stop_time = held.stop_time,
+        monitoring_status = LEAST(monitoring_status, 1)
+    FROM held
+    WHERE jobs.id = held.id
+      AND jobs.job_state = 'running'
+    RETURNING jobs.id, jobs.job_state, jobs.stop_time
 )
-UPDATE jobs
-SET job_state = held.job_state::job_state,
-    stop_time = held.stop_time,
-    monitoring_status = LEAST(monitoring_status, 1)
-FROM held
-WHERE jobs.id = held.id
-  AND jobs.job_state = 'running'
-RETURNING jobs.id;
+INSERT INTO job_corrections (job, corrected_by, old_state, new_state, new_stop_time)
+SELECT id, :stopped_by, 'running', job_state, stop_time
+FROM stopped
+ORDER BY id
+RETURNING job;

@@ -177,6 +177,7 @@ SUCCESSES: dict[str, tuple[str, str, Any]] = {
     "stop by id": ("POST", "/jobs/stop_job/{id}", stop()),
     "tag": ("POST", "/jobs/tag_job/{id}", _TAGS),
     "reconcile": ("POST", "/jobs/reconcile/", RECONCILE),
+    "correct": ("POST", "/jobs/correct_job/{id}", {"jobState": "timeout"}),
     "delete": ("DELETE", "/jobs/delete_job/", {"jobId": 123000}),
     "delete by id": ("DELETE", "/jobs/delete_job/{id}", None),
     "delete before": ("DELETE", "/jobs/delete_job_before/{ts}", None),
@@ -197,6 +198,8 @@ def _send(client: Client, operation: str, body: Any, **path: int) -> TestRespons
 @pytest.mark.parametrize("operation", SUCCESSES)
 def test_a_success_answers_as_documented(admin: Client, operation: str, *, full: bool) -> None:
     id_ = admin.start(**EVERYTHING) if full else admin.start()
+    if operation == "correct":
+        admin.stop()
     method, path, body = SUCCESSES[operation]
     response = _send(admin, operation, body, id=id_, ts=START + 1)
     status = 201 if operation == "start" else 200
@@ -250,6 +253,8 @@ REFUSALS: dict[str, tuple[str, str, Any, int]] = {
     "tag nothing": ("tag", "", _TAGS, 404),
     "reconcile": ("reconcile", "?dry-run=maybe", RECONCILE, 400),
     "reconcile nothing": ("reconcile", "", {}, 400),
+    "correct": ("correct", "", {}, 400),
+    "correct nothing": ("correct", "", {"jobState": "failed"}, 404),
     "delete": ("delete", "", {}, 400),
     "delete nothing": ("delete", "", {"jobId": 5}, 422),
     "delete by id": ("delete by id", "?x", None, 400),

@@ -1,10 +1,7 @@
-import errno
-import itertools
 import os
 import threading
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,6 +9,7 @@ import pytest
 
 from ccapi.repository.database import Database
 from ccapi.service.registry import Registry
+from tests.api.archived import FULL_DISKS, document, fail
 from tests.client import START, Client, assert_error, at_once, count
 
 DEBUG = {"type": "Debug", "name": "Testjob"}
@@ -27,12 +25,6 @@ def tag(client: Client, id_: int, *tags: Any) -> dict[str, Any]:
 
 def plain(tags: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"type": tag["type"], "name": tag["name"]} for tag in tags]
-
-
-def document(registry: Registry) -> Path:
-    """Find the only archived job's file."""
-    [path] = registry.archive_root.rglob("meta.json")
-    return path
 
 
 def archived_tags(registry: Registry) -> list[dict[str, Any]]:
@@ -184,23 +176,7 @@ def test_a_job_that_wants_no_archiving_gets_no_file(writer: Client, registry: Re
     assert not list(registry.archive_root.rglob("meta.json"))
 
 
-def fail(monkeypatch: pytest.MonkeyPatch, number: int, name: str) -> None:
-    """Let the n-th call of a function of os fail, as it does on a full disk."""
-    function, calls = getattr(os, name), itertools.count(1)
-
-    def failing(*args: Any, **kwargs: Any) -> Any:
-        if next(calls) == number:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return function(*args, **kwargs)
-
-    monkeypatch.setattr(os, name, failing)
-
-
-@pytest.mark.parametrize(
-    "full_disk",
-    [(1, "fsync"), (1, "rename"), (2, "fsync")],
-    ids=["file is not durable", "rename fails", "rename is not durable"],
-)
+@FULL_DISKS
 def test_when_the_file_cannot_be_written_nothing_is_changed(
     writer: Client,
     archived: int,

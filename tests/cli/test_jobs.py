@@ -5,7 +5,7 @@ import pytest
 from ccapi.repository import overdue
 from ccapi.repository.database import Database
 from tests.cli.conftest import Command
-from tests.client import Client
+from tests.client import START, Client
 
 HOUR = 3600
 
@@ -37,7 +37,6 @@ def test_overdue_names_jobs_past_their_walltime_with_status_1(ccapi: Command, se
         "JOBID",
         "CLUSTER",
         "STARTED",
-        "(UTC)",
         "WALLTIME",
         "OVER",
         "BY",
@@ -72,3 +71,34 @@ def test_overdue_jobs_are_counted_by_cluster(writer: Client, database: Database)
     with database.statement() as conn:
         assert overdue.count(conn, int(time.time()), 600) == {"fritz": 1, "alex": 2}
         assert overdue.count(conn, int(time.time()), 3 * HOUR) == {}
+
+
+def test_the_history_shows_each_correction_in_a_line(ccapi: Command, admin: Client) -> None:
+    id_ = admin.start()
+    body = {"cluster": "fritz", "asOf": START + 7200, "jobs": []}
+    admin.send("POST", "/reconcile/?dry-run=false", body)
+    admin.send("POST", f"/correct_job/{id_}", {"jobState": "timeout", "stopTime": START + 3600})
+    status, out, err = ccapi("jobs", "history", str(id_))
+    job, first, second, now = out.splitlines()
+    assert (status, err) == (0, "")
+    assert job == "jobId 123000 on fritz, started 2023-11-14T22:13:20Z"
+    assert first.endswith(" test-admin: running -> stopped at 2023-11-15T00:13:20Z")
+    assert second.endswith(
+        " test-admin: stopped at 2023-11-15T00:13:20Z -> timeout at 2023-11-14T23:13:20Z"
+    )
+    assert now == "now timeout at 2023-11-14T23:13:20Z"
+
+
+def test_the_history_of_a_job_that_nobody_corrected_is_short(
+    ccapi: Command, writer: Client
+) -> None:
+    out = ccapi("jobs", "history", str(writer.start())).out
+    assert out.splitlines()[1:] == ["now running"]
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize(("id_", "status"), [("7", 1), ("x", 2), ("0", 2), (str(2**63), 2)])
+def test_the_history_of_no_job_is_refused(ccapi: Command, id_: str, status: int) -> None:
+    outcome = ccapi("jobs", "history", id_)
+    assert (outcome.status, outcome.out) == (status, "")
+    assert id_ in outcome.err

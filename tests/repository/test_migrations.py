@@ -86,7 +86,7 @@ def test_schema_sql_is_what_the_migrations_make(postgres: PrivatePostgres, empty
     with psycopg.connect(url) as conn:
         conn.execute((queries.sql_directory() / "schema.sql").read_bytes())
     assert dump(postgres, url).splitlines() == migrated.splitlines()
-    assert migrated.count("CREATE TABLE") == 5
+    assert migrated.count("CREATE TABLE") == 6
 
 
 def test_of_several_at_once_one_does_the_work(empty: str) -> None:

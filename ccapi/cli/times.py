@@ -1,7 +1,7 @@
-"""Lengths of time as options."""
+"""Lengths of time as options, and times as texts."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -24,3 +24,8 @@ class Duration(click.ParamType[timedelta]):
         if not 0 < seconds <= _LONGEST_DAYS * 86_400:
             self.fail(f"{value!r} is no length of time such as 12h, 90d or 4w", param, ctx)
         return timedelta(seconds=seconds)
+
+
+def utc(seconds: float) -> str:
+    """Write epoch seconds as an RFC 3339 time stamp in UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

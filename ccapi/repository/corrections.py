@@ -1,0 +1,28 @@
+"""Corrections of jobs' ends, and their traces: sql/queries/corrections.sql."""
+
+from psycopg.rows import class_row
+
+from ccapi.model.correction import Correction
+from ccapi.repository import queries
+from ccapi.repository.database import Connection
+
+_SQL = queries.load("corrections")
+
+
+def correct(
+    conn: Connection, id_: int, job_state: str | None, stop_time: int | None, corrected_by: str
+) -> None:
+    """Give a stopped job, held by the caller, another end; None keeps what it is."""
+    parameters = {
+        "id": id_,
+        "job_state": job_state,
+        "stop_time": stop_time,
+        "corrected_by": corrected_by,
+    }
+    conn.execute(_SQL["correct_job"], parameters)
+
+
+def of_job(conn: Connection, id_: int) -> list[Correction]:
+    """Return a job's corrections, the first one first."""
+    with conn.cursor(row_factory=class_row(Correction)) as cursor:
+        return cursor.execute(_SQL["list_corrections"], {"id": id_}).fetchall()

@@ -1,0 +1,227 @@
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import orjson
+import pytest
+
+from ccapi.model.correction import Correction
+from ccapi.repository.database import Database
+from ccapi.service import archiving, correcting
+from ccapi.service.registry import Registry
+from tests.api.archived import FULL_DISKS, document, fail
+from tests.client import START, Client, assert_error, at_once, count
+
+
+def correct(client: Client, id_: int, **end: Any) -> dict[str, Any]:
+    response = client.send("POST", f"/correct_job/{id_}", end)
+    assert response.status_code == 200, response.text
+    job: dict[str, Any] = response.get_json()
+    return job
+
+
+def history(registry: Registry, id_: int) -> list[tuple[Any, ...]]:
+    return [
+        (item.old_state, item.old_stop_time, item.new_state, item.new_stop_time)
+        for item in corrections(registry, id_)
+    ]
+
+
+def corrections(registry: Registry, id_: int) -> list[Correction]:
+    return correcting.history(registry, id_)[1]
+
+
+def file_says(registry: Registry) -> tuple[str, int]:
+    archived = orjson.loads(document(registry).read_bytes())
+    return archived["jobState"], archived["duration"]
+
+
+@pytest.fixture
+def stopped(admin: Client) -> int:
+    """A job that is stopped as completed after an hour, and archived."""
+    id_ = admin.start(metaData={"jobName": "x"}, tags=[{"type": "a", "name": "b"}])
+    assert admin.stop()["monitoringStatus"] == 3
+    return id_
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ({"jobState": "timeout"}, ("timeout", 3600)),
+        ({"stopTime": START + 60}, ("completed", 60)),
+        ({"jobState": "failed", "stopTime": START}, ("failed", 1)),
+        ({"jobState": "failed", "stopTime": None}, ("failed", 3600)),
+    ],
+    ids=["state", "time", "both", "null"],
+)
+def test_database_file_and_history_say_the_same(
+    admin: Client,
+    registry: Registry,
+    stopped: int,
+    end: dict[str, Any],
+    expected: tuple[str, int],
+) -> None:
+    before = orjson.loads(document(registry).read_bytes())
+    shown = correct(admin, stopped, **end)
+    assert (shown["jobState"], shown["duration"]) == expected
+    assert admin.read(stopped) == shown
+    state, duration = expected
+    after = orjson.loads(document(registry).read_bytes())
+    assert after == {**before, "jobState": state, "duration": duration}
+    [(old_state, old_stop, new_state, new_stop)] = history(registry, stopped)
+    assert (old_state, old_stop) == ("completed", START + 3600)
+    assert (new_state, new_stop) == (state, end.get("stopTime") or START + 3600)
+
+
+def test_the_history_tells_who_and_when_in_order(
+    admin: Client, registry: Registry, stopped: int
+) -> None:
+    correct(admin, stopped, jobState="failed")
+    correct(admin, stopped, jobState="timeout")
+    first, second = corrections(registry, stopped)
+    assert (first.new_state, second.old_state, second.new_state) == ("failed", "failed", "timeout")
+    assert {first.corrected_by, second.corrected_by} == {"test-admin"}
+    assert first.corrected_time < second.corrected_time
+
+
+def test_the_end_that_it_has_already_leaves_no_trace(
+    admin: Client, registry: Registry, stopped: int
+) -> None:
+    assert correct(admin, stopped, jobState="completed", stopTime=START + 3600)
+    assert history(registry, stopped) == []
+
+
+def test_a_stop_by_reconciling_is_in_the_history(admin: Client, registry: Registry) -> None:
+    id_ = admin.start()
+    body = {"cluster": "fritz", "asOf": START + 7200, "jobs": []}
+    admin.send("POST", "/reconcile/?dry-run=false", body)
+    assert history(registry, id_) == [("running", None, "stopped", START + 7200)]
+    assert corrections(registry, id_)[0].corrected_by == "test-admin"
+
+
+def test_a_job_that_is_not_archived_yet_is_archived_as_corrected(
+    admin: Client, registry: Registry
+) -> None:
+    obstacle = registry.archive_root / "fritz"
+    obstacle.write_text("in the way")
+    id_ = admin.start()
+    assert admin.stop()["monitoringStatus"] == 2
+    assert correct(admin, id_, jobState="timeout")["monitoringStatus"] == 2
+    obstacle.unlink()
+    assert [job.is_archived for job in archiving.retry(registry)] == [True]
+    assert file_says(registry) == ("timeout", 3600)
+
+
+def test_a_job_that_wants_no_archiving_gets_no_file(admin: Client, registry: Registry) -> None:
+    id_ = admin.start(monitoringStatus=0)
+    admin.stop()
+    correct(admin, id_, jobState="timeout")
+    assert not list(registry.archive_root.rglob("meta.json"))
+
+
+def test_a_running_job_is_refused(admin: Client, registry: Registry) -> None:
+    id_ = admin.start()
+    response = admin.send("POST", f"/correct_job/{id_}", {"jobState": "failed"})
+    assert_error(response, 422, f"id {id_}", "stop_job")
+    assert admin.list()[0]["jobState"] == "running"
+    assert history(registry, id_) == []
+
+
+def test_an_unknown_job_is_not_found(admin: Client, database: Database) -> None:
+    response = admin.send("POST", "/correct_job/999999", {"jobState": "failed"})
+    assert_error(response, 404, "999999")
+    assert count(database, "job_corrections") == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "jobState or stopTime"),
+        ({"jobState": None}, "jobState or stopTime"),
+        ({"jobState": "running"}, "jobState"),
+        ({"jobState": 3}, "jobState"),
+        ({"jobState": "failed", "stopTime": START - 1}, "startTime"),
+        ({"stopTime": "1700000000"}, "stopTime"),
+        ({"stopTime": (START + 60) * 1000}, "stopTime"),
+        ({"stopTime": True}, "stopTime"),
+        ({"jobState": "failed", "startTime": START}, "startTime"),
+        ([], "object"),
+        (None, "empty"),
+    ],
+    ids=str,
+)
+def test_a_bad_correction_is_refused_and_changes_nothing(
+    admin: Client, registry: Registry, stopped: int, body: Any, words: str
+) -> None:
+    before = (admin.list(), document(registry).read_bytes())
+    assert_error(admin.send("POST", f"/correct_job/{stopped}", body), 400, words)
+    assert (admin.list(), document(registry).read_bytes()) == before
+    assert history(registry, stopped) == []
+
+
+def test_correcting_needs_the_role_admin(writer: Client, admin: Client, stopped: int) -> None:
+    response = writer.send("POST", f"/correct_job/{stopped}", {"jobState": "failed"})
+    assert_error(response, 403, "admin")
+    assert admin.list()[0]["jobState"] == "completed"
+
+
+@FULL_DISKS
+def test_when_the_file_cannot_be_written_nothing_is_changed(
+    admin: Client,
+    registry: Registry,
+    stopped: int,
+    monkeypatch: pytest.MonkeyPatch,
+    full_disk: tuple[int, str],
+) -> None:
+    before = (admin.list(), document(registry).read_bytes())
+    with monkeypatch.context() as patched:
+        fail(patched, *full_disk)
+        response = admin.send("POST", f"/correct_job/{stopped}", {"jobState": "failed"})
+    assert_error(response, 500)
+    assert (admin.list(), document(registry).read_bytes()) == before
+    assert history(registry, stopped) == []
+    assert correct(admin, stopped, jobState="failed")["jobState"] == "failed"
+
+
+@pytest.fixture
+def refused_commits(database: Database) -> Iterator[None]:
+    """Let every transaction that corrects a job fail at its very end."""
+    with database.session() as conn:
+        conn.execute("""
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+            CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON job_corrections
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
+        """)
+    yield
+    with database.session() as conn:
+        conn.execute("DROP FUNCTION refuse CASCADE")
+
+
+@pytest.mark.usefixtures("refused_commits")
+def test_a_failing_commit_brings_the_former_file_back(
+    admin: Client, registry: Registry, stopped: int
+) -> None:
+    before = (admin.list(), document(registry).read_bytes())
+    assert_error(admin.send("POST", f"/correct_job/{stopped}", {"jobState": "failed"}), 500)
+    assert (admin.list(), document(registry).read_bytes()) == before
+
+
+def test_corrections_at_once_follow_each_other(
+    admin: Client, registry: Registry, stopped: int
+) -> None:
+    times = range(START + 1, START + 9)
+    at_once([partial(correct, admin.twin(), stopped, stopTime=time) for time in times])
+    steps = history(registry, stopped)
+    assert sorted(new for *_, new in steps) == list(times)
+    assert [old for _, old, *_ in steps] == [START + 3600, *(new for *_, new in steps[:-1])]
+    assert file_says(registry) == ("completed", steps[-1][3] - START)
+    assert admin.list()[0]["duration"] == steps[-1][3] - START
+
+
+def test_with_its_job_the_history_is_deleted(
+    admin: Client, database: Database, stopped: int
+) -> None:
+    correct(admin, stopped, jobState="failed")
+    assert admin.send("DELETE", f"/delete_job/{stopped}").status_code == 200
+    assert count(database, "job_corrections") == 0
