@@ -2,6 +2,7 @@
 # make test    the whole test suite, on the newest PostgreSQL found
 # make lint    ruff, mypy --strict, the import contracts
 # make faults  break it and what it stands on FAULTS=100 times under load (1000: long)
+# make bench   how fast it is, beside a bare route and pgbench; JOBS=10000000: the long form
 # make help    this list, and the rest
 
 PYTHON ?= python3
@@ -11,8 +12,12 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 FAULTS ?= 100
 MINUTES ?= 30
+JOBS   ?= 1000000
+BEFORE ?= var/bench/before.json
+AFTER  ?= var/bench/bench.json
 
-.PHONY: help demo test model fuzz test-metrics test-postgresql faults lint format wheel lock audit clean
+.PHONY: help demo test model fuzz test-metrics test-postgresql faults bench bench-compare lint \
+    format wheel lock audit clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -50,6 +55,14 @@ test-postgresql: $(STAMP)
 # Archive disks are mounted as root only; without it these rows are skipped.
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults --faults $(FAULTS) $(ARGS)
+
+# The data stays in var/bench, on whose disk PostgreSQL writes: 1 to 2 KB a job.
+bench: $(STAMP)
+	$(BIN)/python -m bench --jobs $(JOBS) $(ARGS)
+
+# make bench-compare   two runs' figures side by side: BEFORE=old.json AFTER=new.json
+bench-compare: $(STAMP)
+	$(BIN)/python -m bench --compare $(BEFORE) $(AFTER)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

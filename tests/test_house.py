@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = sorted([*(ROOT / "ccapi").rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
+SOURCES = sorted(
+    path for part in ("bench", "ccapi", "tests") for path in (ROOT / part).rglob("*.py")
+)
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 40
 

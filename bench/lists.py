@@ -1,0 +1,147 @@
+"""Lists: the first page by each filter, pages far down, and all that runs in one answer."""
+
+import http.client
+import json
+import socket as sockets
+from collections.abc import Iterator
+from statistics import median
+from typing import Any
+
+from bench import driver
+from bench.service import get, gunicorn
+from bench.site import Registry, Site
+from bench.table import Row, spread
+
+_ROUNDS = 5
+_REQUESTS = 40
+_RUNNING = "/api/jobs/?state=running&items-per-page=9999999&page=1&with-metadata=false"
+_FILTERS = (
+    "",
+    "state=running",
+    "state=completed",
+    "state=failed&state=timeout",
+    "state=preempted",
+    "cluster=alex",
+    "cluster=woody&state=out_of_memory",
+    "cluster=running&state=running",
+    "start-time={week}",
+    "start-time={week}&cluster=fritz",
+    "start-time={week}&state=failed",
+    "start-time={week}&cluster=alex&state=completed",
+    "with-metadata=true",
+)
+_WEEK_SECONDS = 604_800
+_PAGES = 10_000
+
+
+def first_pages(running: Site) -> Iterator[Row]:
+    """Compare each filter's first page in the large database and in the small one."""
+    for pattern in _FILTERS:
+        waits: dict[str, list[float]] = {}
+        for _ in range(_ROUNDS):
+            for registry in (running.small, running.large):
+                query = pattern.format(week=_week(registry))
+                waits.setdefault(registry.name, []).append(_wait(registry, f"?{query}"))
+        small, large = waits.values()
+        yield Row(
+            what=f"first page large / small: {pattern or 'no filter'}",
+            measured=median(large) / median(small),
+            bar=1.3,
+            details=f"p50 ms: large {spread(large, 1e3, 2)}, small {spread(small, 1e3, 2)}",
+        )
+
+
+def _week(registry: Registry) -> str:
+    """Return the last week in which jobs of the past started."""
+    last = registry.number("SELECT max(start_time) FROM jobs WHERE cluster = 'fritz'")
+    return f"{last - _WEEK_SECONDS}-{last}"
+
+
+def _wait(registry: Registry, query: str) -> float:
+    order = driver.Order(
+        socket=registry.socket,
+        request=get(f"/api/jobs/{query}", registry.admin),
+        count=_REQUESTS,
+    )
+    result = driver.run(order)
+    result.require(200)
+    return result.p50
+
+
+def deep_pages(running: Site) -> Iterator[Row]:
+    """Compare the cursor's 10,000th page with its first."""
+    registry = running.large
+    pages = min(_PAGES, registry.number("SELECT count(*) FROM jobs") // 25 - 2)
+    deep = _cursor(registry, pages)
+    waits: dict[str, list[float]] = {"first": [], "deep": []}
+    for _ in range(_ROUNDS):
+        waits["first"].append(_wait(registry, f"?cursor={_cursor(registry, 1)}"))
+        waits["deep"].append(_wait(registry, f"?cursor={deep}"))
+    yield Row(
+        what=f"cursor page {pages:,} / cursor page 1, large database: p50",
+        measured=median(waits["deep"]) / median(waits["first"]),
+        bar=1.3,
+        details=f"ms: deep {spread(waits['deep'], 1e3, 2)}, first {spread(waits['first'], 1e3, 2)}",
+    )
+
+
+def _cursor(registry: Registry, pages: int) -> str:
+    """Return the cursor that follows so many pages of 25, reached in larger steps."""
+    items, cursor = pages * 25, ""
+    while items > 0:
+        step = min(items, 10_000)
+        query = f"?items-per-page={step}" + (f"&cursor={cursor}" if cursor else "")
+        cursor = ask(registry, query)["nextCursor"]
+        items -= step
+    return cursor
+
+
+def ask(registry: Registry, query: str) -> Any:
+    """Return a list as the service answers it."""
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = sockets.socket(sockets.AF_UNIX)
+    connection.sock.connect(registry.socket)
+    connection.request("GET", f"/api/jobs/{query}", headers={"X-Auth-Token": registry.admin})
+    answer = connection.getresponse()
+    content = json.loads(answer.read())
+    connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"GET {query} is answered with {answer.status}: {content}")
+    return content
+
+
+def everything_running(running: Site) -> Iterator[Row]:
+    """List 20,000 running jobs with a worker that has answered small lists only."""
+    registry = running.small
+    settings = {
+        "CCAPI_CONFIG": "/dev/null",
+        "CCAPI_DATABASE_URL": registry.url,
+        "CCAPI_ARCHIVE_ROOT": str(registry.archive),
+    }
+    socket = running.directory / "running.sock"
+    with gunicorn("ccapi.app:application()", socket, workers=1, settings=settings) as service:
+        small = driver.Order(
+            socket=str(socket), request=get("/api/jobs/", registry.admin), count=50
+        )
+        driver.run(small).require(200)
+        before = service.peak_memory()
+        result = driver.run(
+            driver.Order(socket=str(socket), request=get(_RUNNING, registry.admin), count=_ROUNDS)
+        )
+        result.require(200)
+        grown = service.peak_memory() - before
+    jobs = registry.number("SELECT count(*) FROM jobs WHERE job_state = 'running'")
+    what = f"{jobs:,} running jobs in one answer: "
+    size = f"{result.sizes[0] / 1e6:.1f} MB"
+    yield Row(what=f"{what}memory", measured=grown / 1e6, bar=30, unit="MB", details=size)
+    first = median(result.first_bytes)
+    yield Row(what=f"{what}first byte", measured=1000 * first, bar=200, unit="ms")
+    rates = [jobs / wait for wait in result.waits]
+    yield Row(
+        what=f"{what}jobs a second",
+        measured=median(rates),
+        bar=20_000,
+        unit="",
+        at_least=True,
+        details=f"least / median / most: {spread(rates)}",
+    )

@@ -1,0 +1,89 @@
+"""What PostgreSQL alone does: pgbench with the very statements of a start."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+
+from bench.site import BODY, START_TIME, Registry
+from ccapi.embedded import PrivatePostgres
+from ccapi.repository import queries
+
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+_RATE = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
+_MANY = 10_000_000
+
+
+def starts_per_second(
+    postgres: PrivatePostgres, registry: Registry, *, clients: int, seconds: int
+) -> float:
+    """Return how many starts a second pgbench carries out, each statement prepared."""
+    script = registry.service.socket.with_name("start.pgbench")
+    values = _values()
+    script.write_text(_script(values), "utf-8")
+    command = [_program(postgres), "--no-vacuum", "--protocol", "prepared", "--file", str(script)]
+    command += ["--client", str(clients), "--jobs", "2", "--time", str(seconds)]
+    for name, value in values.items():
+        command += ["--define", f"{name}={value}"]
+    done = subprocess.run(  # noqa: S603 - the command is ours
+        [*command, registry.url], capture_output=True, text=True, check=False
+    )
+    found = _RATE.search(done.stdout)
+    if done.returncode or not found:
+        sys.exit(f"pgbench failed: {done.stderr or done.stdout}")
+    return float(found[1])
+
+
+def _program(postgres: PrivatePostgres) -> str:
+    beside = Path(postgres.installation.postgres).with_name("pgbench")
+    return str(beside) if beside.exists() else "pgbench"
+
+
+def _script(values: dict[str, str]) -> str:
+    """Write what the service sends for one start, each time with another number."""
+    statements = (
+        queries.load("tokens")["find_token"],
+        "BEGIN;",
+        queries.load("jobs")["lock_job_number"],
+        queries.load("jobs")["insert_job"],
+        "COMMIT;",
+    )
+    numbered = [f"\\set job_id random({_MANY}, {2_000 * _MANY})"]
+    return "\n".join([*numbered, *(_translated(text, values) for text in statements)]) + "\n"
+
+
+def _translated(statement: str, values: dict[str, str]) -> str:
+    """Write a statement with pgbench's variables; what a start leaves out is NULL."""
+
+    def put(found: re.Match[str]) -> str:
+        name = found[1]
+        return f":{name}" if name in values or name == "job_id" else "NULL"
+
+    text = _PARAMETER.sub(put, statement).replace("%%", "%").strip()
+    return text if text.endswith(";") else f"{text};"
+
+
+def _values() -> dict[str, str]:
+    return {
+        "digest": "\\x" + "00" * 32,
+        "cluster": "pgbench",
+        "start_time": str(START_TIME),
+        "window": "60",
+        "user_name": BODY["user"],
+        "project": BODY["project"],
+        "sub_cluster": BODY["subCluster"],
+        "partition": BODY["partition"],
+        "array_job_id": str(BODY["arrayJobId"]),
+        "num_nodes": str(BODY["numNodes"]),
+        "num_hwthreads": str(BODY["numHwthreads"]),
+        "exclusive": str(BODY["exclusive"]),
+        "smt": str(BODY["smt"]),
+        "walltime": str(BODY["walltime"]),
+        "monitoring_status": str(BODY["monitoringStatus"]),
+        "resources": orjson.dumps(BODY["resources"]).decode(),
+        "meta_data": orjson.dumps(BODY["metaData"]).decode(),
+        "tag_types": "{}",
+        "tag_names": "{}",
+    }

@@ -1,0 +1,157 @@
+"""Bytes per job, deletion under load, and many pollers of one list."""
+
+import time
+from collections.abc import Iterator
+from random import Random
+
+from bench import driver, site
+from bench.cpu import NUMBERS
+from bench.service import delete, get
+from bench.site import Registry, Site
+from bench.table import Row
+from ccapi.model.job import JobState, NewJob
+from ccapi.repository import bulk
+from ccapi.repository.bulk import RecordedJob
+
+_JOBS = 20_000
+_SCRIPT_BYTES = 1024
+_SIZE = "SELECT pg_total_relation_size('jobs') + pg_total_relation_size('job_tags')"
+_PROGRAMS = ("gromacs", "lammps", "openfoam", "cp2k", "namd", "quantum-espresso", "wrf", "siesta")
+_POLLERS = 100
+_POLL_SECONDS = 5
+_CACHE_SECONDS = 1
+_STARTS = 50
+_QUIET_SECONDS = 15
+_SHARE_DELETED = 0.2
+_TODAY = 1_768_978_339
+
+
+def bytes_per_job(running: Site) -> Iterator[Row]:
+    """Measure jobs of 4 nodes, 72 hardware threads each, with a script of 1 KB."""
+    database = site.migrated(running.postgres, "sizes")
+    with database.session() as conn:
+        conn.execute("TRUNCATE jobs, job_tags")
+        bulk.load(conn, [_specified(number) for number in range(_JOBS)])
+        conn.execute("VACUUM (ANALYZE) jobs")
+    size = site.number(database, _SIZE)
+    indexes = site.number(database, "SELECT pg_indexes_size('jobs')")
+    yield Row(
+        what="bytes per job (4 x 72 hwthreads, script of 1 KB)",
+        measured=size / _JOBS,
+        bar=1200,
+        unit="bytes",
+        details=f"{indexes / _JOBS:.0f} of them indexes; {_JOBS:,} jobs, as COPY leaves them",
+    )
+
+
+def _specified(number: int) -> RecordedJob:
+    rng = Random(number)  # noqa: S311 - nothing is secret here
+    start = site.START_TIME + 3 * number
+    first = rng.randrange(8000)
+    job = NewJob(
+        job_id=10_000_000 + number,
+        user_name=f"abcd{rng.randrange(1000):03}h",
+        project=f"abcd{rng.randrange(100):03}",
+        cluster="fritz",
+        sub_cluster="main",
+        partition="multinode",
+        start_time=start,
+        walltime=86_400,
+        num_hwthreads=288,
+        smt=1,
+        resources=[
+            {"hostname": f"f{first + node:04}", "hwthreads": list(range(72))} for node in range(4)
+        ],
+        monitoring_status=3,
+        meta_data={"jobName": f"run_{number}", "jobScript": _script(rng)},
+    )
+    return RecordedJob(job, JobState.COMPLETED, start + rng.randrange(86_400))
+
+
+def _script(rng: Random) -> str:
+    """Write a script as users do: each setting of their own, none random to the last byte."""
+    program = rng.choice(_PROGRAMS)
+    lines = ["#!/bin/bash -l", "#SBATCH --nodes=4 --time=24:00:00", f"module load {program}"]
+    while len("\n".join(lines)) < _SCRIPT_BYTES:
+        case = f"case_{rng.randrange(10_000):04}"
+        lines.append(f"export {program[:4].upper()}_{rng.randrange(100)}={rng.random():.6f}")
+        lines.append(f"srun --cpu-bind=cores {program} -i $WORK/{case}/input.dat -o {case}.log")
+    return "\n".join(lines)[:_SCRIPT_BYTES]
+
+
+def pollers(running: Site) -> Iterator[Row]:
+    """Let 100 dashboards ask for the same list every 5 seconds, and count what PostgreSQL sees."""
+    registry = running.small
+    scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_running'"
+    before, begun = _settled(registry, scans), time.monotonic()
+    result = driver.run(
+        driver.Order(
+            socket=registry.socket,
+            request=get("/api/jobs/?state=running", registry.reader),
+            clients=_POLLERS,
+            rate=_POLLERS / _POLL_SECONDS,
+            seconds=30,
+        )
+    )
+    result.require(200)
+    seconds = time.monotonic() - begun
+    asked = _settled(registry, scans) - before
+    workers = len(registry.service.workers())
+    yield Row(
+        what="100 pollers every 5 s: queries per cache period and worker",
+        measured=asked / (seconds / _CACHE_SECONDS) / workers,
+        bar=1.5,
+        unit="",
+        details=f"{result.answered} answers, {asked} queries in {seconds:.0f} s; "
+        f"{workers} workers; p99 {1000 * result.p99:.1f} ms",
+    )
+
+
+def _settled(registry: Registry, query: str) -> int:
+    """Read a counter of the statistics, which a busy backend brings up to date late."""
+    time.sleep(2)
+    return registry.number(query)
+
+
+def deletion(running: Site) -> Iterator[Row]:
+    """Delete a fifth of the large database while starts go on."""
+    registry = running.large
+    span = "SELECT min(start_time) + (max(start_time) - min(start_time)) * %s / 10 FROM jobs"
+    where = " WHERE cluster IN ('fritz', 'alex', 'woody')"
+    until = registry.number(span % round(10 * _SHARE_DELETED) + where)
+    jobs = registry.number(f"SELECT count(*) FROM jobs WHERE start_time < {until}")  # noqa: S608
+    quiet = driver.run(_starts(registry, _QUIET_SECONDS))
+    quiet.require(201)
+    deleting = driver.start(
+        driver.Order(
+            socket=registry.socket,
+            request=delete(f"/api/jobs/delete_job_before/{until}", registry.admin),
+            count=1,
+        )
+    )
+    busy: list[driver.Result] = []
+    while deleting.poll() is None:
+        busy.append(driver.run(_starts(registry, 5)))
+    done = driver.finish(deleting)
+    done.require(200)
+    waits = [wait for result in busy for wait in result.waits]
+    statuses = sorted({status for result in busy for status in result.statuses})
+    late = driver.percentile(waits, 99)
+    yield Row(
+        what="50 starts/s while a fifth of the jobs is deleted: p99 / before",
+        measured=late / quiet.p99,
+        bar=2.0,
+        details=f"{jobs:,} jobs in {done.waits[0]:.0f} s; p99 {1e3 * quiet.p99:.1f} -> "
+        f"{1e3 * late:.1f} ms of {len(waits)} starts, statuses {statuses}",
+    )
+
+
+def _starts(registry: Registry, seconds: int) -> driver.Order:
+    return driver.Order(
+        socket=registry.socket,
+        request=site.start_job(registry.admin, startTime=_TODAY),
+        first=NUMBERS.take(_STARTS * seconds),
+        clients=2000,
+        rate=_STARTS,
+        seconds=seconds,
+    )
