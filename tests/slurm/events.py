@@ -1,0 +1,104 @@
+"""Events as hooks write them, from what real Slurms were seen to tell."""
+
+import time
+from pathlib import Path
+
+from tests.slurm.site import Site
+
+RECORDED = Path(__file__).with_name("recorded")
+START = 1_795_478_265
+
+# Slurm 22.05, PrologSlurmctld of a task of an array.
+PROLOG = {
+    "SLURM_ARRAY_JOB_ID": "3",
+    "SLURM_ARRAY_TASK_ID": "1",
+    "SLURM_CLUSTER_NAME": "linux",
+    "SLURM_JOB_ACCOUNT": "(null)",
+    "SLURM_JOB_CPUS_PER_NODE": "2(x2)",
+    "SLURM_JOB_GID": "995",
+    "SLURM_JOB_GROUP": "alice",
+    "SLURM_JOB_ID": "4",
+    "SLURM_JOB_NAME": "rotor",
+    "SLURM_JOB_NODELIST": "n[1-2]",
+    "SLURM_JOB_NUM_NODES": "2",
+    "SLURM_JOB_PARTITION": "main",
+    "SLURM_JOB_RESTART_COUNT": "0",
+    "SLURM_JOB_UID": "999",
+    "SLURM_JOB_USER": "alice",
+    "SLURM_JOB_WORK_DIR": "/home/alice",
+    "SLURM_SCRIPT_CONTEXT": "prolog_slurmctld",
+}
+EPILOG = {
+    **PROLOG,
+    "SLURM_JOB_DERIVED_EC": "0",
+    "SLURM_JOB_EXIT_CODE": "0",
+    "SLURM_JOB_EXIT_CODE2": "0:0",
+    "SLURM_SCRIPT_CONTEXT": "epilog_slurmctld",
+}
+# What the script of jobcomp/script gets; without slurmdbd the cluster is empty.
+JOBCOMP = {
+    "ACCOUNT": "",
+    "ARRAYJOBID": "3",
+    "ARRAYTASKID": "1",
+    "BATCH": "yes",
+    "CLUSTER": "",
+    "DERIVED_EC": "0:0",
+    "END": str(START + 60),
+    "EXITCODE": "0:0",
+    "GID": "995",
+    "GROUPNAME": "alice",
+    "JOBID": "4",
+    "JOBNAME": "rotor",
+    "JOBSTATE": "COMPLETED",
+    "LIMIT": "00:05:00",
+    "NODECNT": "2",
+    "NODES": "n[1-2]",
+    "PARTITION": "main",
+    "PROCS": "4",
+    "START": str(START),
+    "SUBMIT": str(START - 2),
+    "UID": "999",
+    "USERNAME": "alice",
+    "WORK_DIR": "/home/alice",
+}
+
+
+def recorded(name: str) -> str:
+    """Return what scontrol of a real Slurm printed."""
+    return (RECORDED / name).read_text("utf-8")
+
+
+def record(job_id: int, name: str = "rotor", start: int = START) -> str:
+    """Return the text of `scontrol show job -d` in a prolog of 22.05."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(start))
+    text = recorded("22.05-prolog.txt").replace("@ID@", str(job_id)).replace("@START@", stamp)
+    return text.replace("@NAME@", name)
+
+
+def write(
+    site: Site,
+    kind: str,
+    when: float,
+    environment: dict[str, str],
+    texts: tuple[str, str] = ("", ""),
+) -> str:
+    """Put an event into a spool, and return its name."""
+    variables = "".join(f"{name}={value}\0" for name, value in environment.items())
+    event = f"ccapi-slurm 1\0{kind}\0{when:.9f}\0{variables}\0{texts[0]}\0{texts[1]}\0end\0"
+    job = environment.get("SLURM_JOB_ID") or environment["JOBID"]
+    name = f"{when:.9f}-{job}-{kind}"
+    (site.spool / "new" / name).write_bytes(event.encode("utf-8", "surrogateescape"))
+    return name
+
+
+def start(site: Site, job_id: int, when: int = START, **environment: str) -> str:
+    """Spool a start."""
+    given = {**PROLOG, "SLURM_JOB_ID": str(job_id), **environment}
+    texts = record(job_id, given["SLURM_JOB_NAME"], when), "#!/bin/sh\nsrun ./rotor\n"
+    return write(site, "prolog", when + 0.5, given, texts)
+
+
+def end(site: Site, job_id: int, when: int = START + 60, **environment: str) -> str:
+    """Spool an end, as jobcomp tells it."""
+    given = {**JOBCOMP, "JOBID": str(job_id), "END": str(when), **environment}
+    return write(site, "jobcomp", when + 0.5, given)

@@ -1,0 +1,119 @@
+"""The hooks as slurmctld runs them: without PATH, and whatever is wrong, with exit status 0."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from ccapi_slurm import event
+
+from tests.slurm.events import EPILOG, JOBCOMP, PROLOG, record
+from tests.slurm.site import HOOKS, Site
+
+SCRIPTS = ("prolog", "epilog", "jobcomp")
+
+
+@pytest.fixture
+def commands(site: Site, tmp_path: Path) -> Path:
+    """Give a place for commands that the hooks find before the system's."""
+    place = tmp_path / "commands"
+    place.mkdir()
+    site.configure(CCAPI_URL="http://127.0.0.1:1", PATH=f"{place}:/usr/bin:/bin")
+    command(place, "logger", f'echo "$@" >>{tmp_path}/syslog')
+    return place
+
+
+def command(place: Path, name: str, script: str) -> None:
+    path = place / name
+    path.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
+    path.chmod(0o755)
+
+
+def syslog(tmp_path: Path) -> str:
+    path = tmp_path / "syslog"
+    return path.read_text("utf-8") if path.exists() else ""
+
+
+def test_a_prolog_writes_environment_record_and_script_byte_by_byte(
+    site: Site, commands: Path
+) -> None:
+    (commands / "record").write_text(record(4), "utf-8")
+    command(
+        commands,
+        "scontrol",
+        f"""case "$*" in
+            "show job -d 4") cat {commands}/record ;;
+            "write batch_script 4 -") printf '#!/bin/sh\\necho \\377\\n' ;;
+            esac""",
+    )
+    name = 'two\nlines "quoted" \\ \x01 ü \udcff'
+    site.hook("prolog", {**PROLOG, "SLURM_JOB_NAME": name})
+    [file] = site.names()
+    found = event.parse((site.spool / "new" / file).read_bytes())
+    assert found.job_name == name.replace("\udcff", "\ufffd")
+    assert (found.record, found.script) == (record(4), "#!/bin/sh\necho \ufffd\n")
+    assert {name: found.environment[name] for name in PROLOG if name != "SLURM_JOB_NAME"} == {
+        name: value for name, value in PROLOG.items() if name != "SLURM_JOB_NAME"
+    }
+    assert (site.spool / "new" / file).stat().st_mode & 0o777 == 0o600
+    assert site.names("tmp") == []
+
+
+def test_the_last_task_of_an_array_does_not_ask_for_the_whole_array(
+    site: Site, commands: Path, tmp_path: Path
+) -> None:
+    command(commands, "scontrol", f'echo "$@" >>{tmp_path}/asked')
+    site.hook("prolog", {**PROLOG, "SLURM_JOB_ID": "3", "SLURM_ARRAY_TASK_ID": "9"})
+    assert (tmp_path / "asked").read_text("ascii") == "show job -d 3_9\nwrite batch_script 3 -\n"
+
+
+def test_a_scontrol_that_hangs_holds_a_job_for_three_seconds_at_most(
+    site: Site, commands: Path
+) -> None:
+    command(commands, "scontrol", "exec sleep 60")
+    assert site.hook("prolog", PROLOG) < 10
+    assert len(site.names()) == 1
+
+
+def test_a_long_script_is_cut(site: Site, commands: Path) -> None:
+    command(commands, "scontrol", "head -c 9999999 /dev/zero | tr '\\0' x")
+    site.hook("prolog", PROLOG)
+    [file] = site.names()
+    assert len(event.parse((site.spool / "new" / file).read_bytes()).script) == 65536
+
+
+@pytest.mark.parametrize("hook", SCRIPTS)
+@pytest.mark.parametrize("fault", ["full", "no space", "missing", "not writable"])
+def test_an_event_that_cannot_be_kept_leaves_a_trace(
+    site: Site, commands: Path, tmp_path: Path, hook: str, fault: str
+) -> None:
+    settings = {"full": {"CCAPI_SPOOL_EVENTS": 0}, "no space": {"CCAPI_SPOOL_RESERVE_MIB": 10**9}}
+    site.configure(
+        CCAPI_URL="http://127.0.0.1:1",
+        PATH=f"{commands}:/usr/bin:/bin",
+        **settings.get(fault, {}),
+    )
+    if fault == "missing":
+        shutil.rmtree(site.spool)
+    if fault == "not writable":
+        (site.spool / "tmp").rmdir()
+    site.hook(hook, JOBCOMP if hook == "jobcomp" else EPILOG)
+    assert f"job 4: {hook} not recorded" in syslog(tmp_path)
+
+
+@pytest.mark.parametrize("conf", ["CCAPI_SPOOL='/un", "exit 3", "nonsense", "set -e; false"])
+def test_a_mistake_in_the_settings_does_not_reach_slurmctld(site: Site, conf: str) -> None:
+    (site.hooks / "ccapi.conf").write_text(conf, "utf-8")
+    for hook in SCRIPTS:
+        site.hook(hook, {**PROLOG, **JOBCOMP})
+
+
+def test_the_hooks_are_plain_sh() -> None:
+    shellcheck = shutil.which("shellcheck")
+    for name in SCRIPTS:
+        text = (HOOKS / name).read_text("ascii") + (HOOKS / "spool.sh").read_text("ascii")
+        subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+        assert os.access(HOOKS / name, os.X_OK)
+        if shellcheck:
+            subprocess.run([shellcheck, "-x", name], cwd=HOOKS, check=True)

@@ -1,0 +1,217 @@
+"""The sender with a real service: everything arrives, in order, once."""
+
+import random
+import time
+
+import pytest
+from ccapi_slurm import endings
+from ccapi_slurm.event import Event
+
+from tests.processes import Service
+from tests.slurm import events
+from tests.slurm.cluster import wait_until
+from tests.slurm.events import EPILOG, START
+from tests.slurm.site import Site, jobs
+
+
+def send(site: Site) -> None:
+    """Send everything that waits."""
+    done = site.command("--once")
+    assert (done.returncode, site.names()) == (0, []), done.stderr
+
+
+def test_a_job_arrives_with_everything_that_slurm_knows(service: Service, site: Site) -> None:
+    events.start(site, 4, SLURM_JOB_ACCOUNT="hpc")
+    send(site)
+    [job] = jobs(service, site)
+    assert job.pop("metaData") == {
+        "jobName": "rotor",
+        "jobScript": "#!/bin/sh\nsrun ./rotor\n",
+        "slurmInfo": events.record(4).rstrip("\n") + "\n",
+    }
+    del job["id"], job["duration"]
+    assert job == {
+        "jobId": 4,
+        "user": "alice",
+        "project": "hpc",
+        "cluster": "fritz",
+        "subCluster": "",
+        "partition": "main",
+        "arrayJobId": 3,
+        "numNodes": 2,
+        "numHwthreads": 4,
+        "numAcc": 2,
+        "exclusive": 0,
+        "monitoringStatus": 1,
+        "jobState": "running",
+        "walltime": 86_700,
+        "startTime": START,
+        "resources": [
+            {"hostname": "n1", "hwthreads": [0, 1], "accelerators": ["0"]},
+            {"hostname": "n2", "hwthreads": [0, 1], "accelerators": ["0"]},
+        ],
+        "tags": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        ("COMPLETED", "completed"),
+        ("FAILED", "failed"),
+        ("CANCELLED by 1000", "cancelled"),
+        ("TIMEOUT", "timeout"),
+        ("PREEMPTED", "preempted"),
+        ("OUT_OF_MEMORY", "out_of_memory"),
+        ("NODE_FAIL", "failed"),
+        ("BOOT_FAIL", "failed"),
+        ("DEADLINE", "timeout"),
+        ("PENDING", "stopped"),
+    ],
+)
+def test_slurms_final_states_have_ours(told: str, state: str) -> None:
+    event = Event("jobcomp", START + 61.5, {**events.JOBCOMP, "JOBSTATE": told}, "", "")
+    assert endings.from_jobcomp(event) == (state, START + 60, START)
+
+
+def test_two_lives_of_a_requeued_job_are_two_jobs(service: Service, site: Site) -> None:
+    events.start(site, 4)
+    events.write(site, "epilog", START + 60.1, {**EPILOG, "SLURM_JOB_ID": "4"})
+    events.end(site, 4, START + 60, JOBSTATE="PENDING")
+    events.start(site, 4, START + 180, SLURM_JOB_RESTART_COUNT="1")
+    events.end(site, 4, START + 200, START=str(START + 180))
+    send(site)
+    lives = [(job["startTime"], job["duration"], job["jobState"]) for job in jobs(service, site)]
+    assert lives == [(START, 60, "stopped"), (START + 180, 20, "completed")]
+
+
+def test_a_job_that_never_ran_is_none(service: Service, site: Site) -> None:
+    events.end(site, 4, JOBSTATE="CANCELLED", NODES="", NODECNT="0", START=str(START + 60))
+    send(site)
+    assert jobs(service, site) == []
+
+
+def test_a_start_that_was_lost_is_made_up_from_the_end(service: Service, site: Site) -> None:
+    events.end(site, 4)
+    send(site)
+    [job] = jobs(service, site)
+    assert (job["user"], job["startTime"], job["duration"]) == ("alice", START, 60)
+    assert (job["resources"], job["walltime"]) == ([{"hostname": "n1"}, {"hostname": "n2"}], 300)
+
+
+def test_an_end_told_twice_is_reported_once(service: Service, site: Site) -> None:
+    events.start(site, 4)
+    events.end(site, 4)
+    send(site)
+    events.write(site, "epilog", START + 61, {**EPILOG, "SLURM_JOB_ID": "4"})
+    events.end(site, 4, START + 61)
+    send(site)
+    assert [job["duration"] for job in jobs(service, site)] == [60]
+
+
+def test_names_of_every_kind_arrive(service: Service, site: Site) -> None:
+    names = ['two\nlines "quoted" \\ \x01 ü', "x\n   UserId=root(0)", "😀", "\udcff\udcfe"]
+    for number, name in enumerate(names, start=1):
+        events.start(site, number, SLURM_JOB_NAME=name)
+    send(site)
+    told = [job["metaData"]["jobName"] for job in jobs(service, site)]
+    assert told == [*names[:3], "\ufffd\ufffd"]
+    assert {job["user"] for job in jobs(service, site)} == {"alice"}
+
+
+def test_a_job_without_script_or_record_has_its_hosts(service: Service, site: Site) -> None:
+    bare = {**events.PROLOG, "SLURM_JOB_ID": "5", "SLURM_JOB_START_TIME": str(START)}
+    events.write(site, "prolog", START + 2, bare)
+    send(site)
+    [job] = jobs(service, site)
+    assert (job["startTime"], job["project"], job["metaData"]) == (START, "", {"jobName": "rotor"})
+    assert job["resources"] == [{"hostname": "n1"}, {"hostname": "n2"}]
+
+
+def test_events_of_an_outage_arrive_in_order(service: Service, site: Site) -> None:
+    numbers = list(range(1, 101))
+    random.Random(1).shuffle(numbers)
+    for place, number in enumerate(numbers):
+        events.start(site, number, START + place)
+        events.end(site, number, START + place, START=str(START + place))
+    site.configure(CCAPI_URL="http://127.0.0.1:1/api/jobs")
+    done = site.command("--once")
+    assert (done.returncode, len(site.names())) == (1, 200)
+    site.configure(CCAPI_URL=service.url)
+    send(site)
+    assert [job["jobId"] for job in jobs(service, site)] == numbers
+    assert {job["jobState"] for job in jobs(service, site)} == {"completed"}
+
+
+def test_a_sender_killed_again_and_again_loses_and_doubles_nothing(
+    service: Service, site: Site
+) -> None:
+    for number in range(1, 101):
+        events.start(site, number, START + number)
+        events.end(site, number, START + number + 7, START=str(START + number))
+    chance = random.Random(2)
+    for _ in range(10):
+        with site.sender():
+            time.sleep(chance.uniform(0.1, 0.3))
+    send(site)
+    found = [(job["jobId"], job["startTime"], job["duration"]) for job in jobs(service, site)]
+    assert found == [(number, START + number, 7) for number in range(1, 101)]
+
+
+def test_a_refused_event_is_a_dead_letter_until_it_is_retried(service: Service, site: Site) -> None:
+    site.configure(CCAPI_URL=service.url, CCAPI_CLUSTER="-no name-")
+    name = events.start(site, 4)
+    events.start(site, 5)
+    send(site)
+    assert len(site.names("dead")) == 4
+    answer = (site.spool / "dead" / f"{name}.answer").read_text("utf-8")
+    assert answer.startswith('400 {"status":"Bad Request","error":"cluster:')
+    told = site.command("--status")
+    assert (told.returncode, told.stdout.splitlines()[:2]) == (
+        1,
+        ["events waiting: 0", "dead letters: 2"],
+    )
+    site.configure(CCAPI_URL=service.url)
+    site.command("--retry")
+    send(site)
+    assert (site.names("dead"), len(jobs(service, site))) == ([], 2)
+
+
+def test_a_half_written_event_is_a_dead_letter(service: Service, site: Site) -> None:
+    name = events.start(site, 4)
+    path = site.spool / "new" / name
+    path.write_bytes(path.read_bytes()[:-10])
+    send(site)
+    assert site.names("dead") == [name, f"{name}.answer"]
+
+
+def test_a_token_that_is_refused_loses_nothing(service: Service, site: Site) -> None:
+    for number in (4, 5, 6):
+        events.start(site, number)
+    token = site.token_file.read_text("ascii")
+    site.token_file.chmod(0o600)
+    site.token_file.write_text("wrong", "ascii")
+    assert site.command("--once").returncode == 1
+    assert [len(site.names()), len(site.names("dead"))] == [2, 2]
+    site.token_file.write_text(token, "ascii")
+    send(site)
+    assert [job["jobId"] for job in jobs(service, site)] == [4, 5, 6]
+    assert site.names("dead") == []
+
+
+def test_two_senders_do_not_work_on_one_spool(service: Service, site: Site) -> None:
+    with site.sender():
+        wait_until((site.spool / "lock").exists, 10, lambda: "no lock")
+        wait_until(lambda: site.command("--once").returncode == 2, 10, lambda: "both work")
+
+
+def test_prometheus_is_told_what_waits(site: Site, service: Service) -> None:
+    events.start(site, 4, int(time.time()) - 100)
+    metrics = site.directory / "ccapi.prom"
+    site.configure(CCAPI_URL="http://127.0.0.1:1/api/jobs", CCAPI_METRICS_FILE=metrics)
+    site.command("--once")
+    lines = metrics.read_text("ascii").splitlines()
+    values = dict(line.split() for line in lines if not line.startswith("#"))
+    assert (values["ccapi_slurm_spool_events"], values["ccapi_slurm_dead_letters"]) == ("1", "0")
+    assert 99 <= int(values["ccapi_slurm_spool_oldest_seconds"]) <= 160
+    assert metrics.stat().st_mode & 0o777 == 0o644
