@@ -16,6 +16,7 @@ from ccapi.api import (
     reconciliation,
     state,
 )
+from ccapi.api.sharing import Sharing
 from ccapi.archive import writer
 from ccapi.config import Config, load
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
@@ -55,7 +56,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     accounting.follow(app)
-    state.attach(app, registry)
+    state.attach(app, registry, Sharing(config.jobs.list_cache_seconds))
     health.create(app)
     if config.metrics.access != "off":
         exposition.create(app, open_to_all=config.metrics.access == "open")

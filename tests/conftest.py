@@ -71,6 +71,8 @@ def config(
     environment = {
         "CCAPI_DATABASE_URL": postgres.url,
         "CCAPI_ARCHIVE_ROOT": str(tmp_path / "job-archive"),
+        # Tests change what they then ask for; tests/api/test_sharing.py has readers share.
+        "CCAPI_JOBS_LIST_CACHE_SECONDS": "0",
     }
     return settings.load(environ=environment)
 

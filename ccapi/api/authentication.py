@@ -1,12 +1,13 @@
 """Who asks, and whether they may."""
 
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from flask import g, request
 
-from ccapi.api.state import registry
+from ccapi.api.state import registry, sharing
 from ccapi.errors import Forbidden, Unauthenticated
 from ccapi.model.token import Role, ValidToken
 from ccapi.service import tokens
@@ -35,7 +36,20 @@ def requires(role: Role) -> Callable[[Callable[Parameters, Result]], Callable[Pa
 
 
 def _require(role: Role) -> None:
-    admit(tokens.authenticate(registry().database, presented()), role)
+    admit(_recognised(presented()), role)
+
+
+def _recognised(secret: str) -> ValidToken | None:
+    """Find the token that a request presents; a reader's is not looked up each time."""
+    known = sharing().tokens
+    key = tokens.digest(secret)
+    if (token := known.find(key)) is not None:
+        return token
+    begun = time.monotonic()
+    token = tokens.authenticate(registry().database, secret)
+    if token is not None and token.role is Role.READER:
+        known.keep(key, token, begun)
+    return token
 
 
 def admit(token: ValidToken | None, role: Role) -> None:
@@ -44,7 +58,7 @@ def admit(token: ValidToken | None, role: Role) -> None:
         raise Unauthenticated(f"the token is unknown, expired or revoked; {_SENT_AS}")
     if not token.role.includes(role):
         raise Forbidden(f"this needs a token of role {role}; {token.name} is a {token.role}")
-    g.token_name = token.name
+    g.token_name, g.role = token.name, token.role
 
 
 def presented() -> str:

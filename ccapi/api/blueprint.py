@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from flask import Blueprint as FlaskBlueprint
-from flask import request
+from flask import Response, g, request
 from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import Schema
 
-from ccapi.api import accounting
+from ccapi.api import accounting, sharing, state
 from ccapi.api.authentication import requires
 from ccapi.api.request_body import RequestParser
 from ccapi.api.schemas import ErrorResponse
@@ -76,12 +76,13 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships n
         body: Schema | None = None,
         query: Schema | None = None,
         also: str | None = None,
+        is_shared: bool = False,
     ) -> Callable[[View], View]:
         """Declare an operation: its route, who may call it, and what it takes.
 
         The view gets the checked body or query first, and the path's integers by name.
         `also` is a second method that clients in the field use; the document shows the
-        contract's only.
+        contract's only. The same question to a shared one is asked once within a short time.
         """
 
         def decorate(view: View) -> View:
@@ -89,7 +90,8 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships n
                 view = self.arguments(body, description=documented.body)(view)
             if query is not None:
                 view = self.arguments(query, location="query")(view)
-            view = requires(role)(_checked_address(view, takes_query=query is not None))
+            view = _checked_address(view, takes_query=query is not None)
+            view = requires(role)(_shared(view) if is_shared else view)
             view = self.doc(**documented.facts())(view)
             self.add_url_rule(rule, view_func=view, methods=[method], tags=[documented.group])
             if also is not None:
@@ -98,6 +100,20 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships n
             return view
 
         return decorate
+
+
+def _shared(view: View) -> View:
+    """Answer readers who ask the same from one answer; who writes gets a fresh one."""
+
+    @wraps(view)
+    def shared(*args: Any, **kwargs: Any) -> Response:
+        ask = partial(view, *args, **kwargs)
+        if g.role is not Role.READER:
+            return sharing.respond(ask())
+        answers = state.sharing().answers
+        return sharing.respond(answers.get(request.query_string, ask, sharing.weigh))
+
+    return shared
 
 
 def _checked_address(

@@ -7,6 +7,7 @@ from flask import Response
 from ccapi.api import accounting, listing, schemas
 from ccapi.api.blueprint import Blueprint, Documented
 from ccapi.api.representation import answer, job_meta, job_with_timestamp, now
+from ccapi.api.sharing import Answer
 from ccapi.api.state import registry
 from ccapi.errors import InvalidInput
 from ccapi.model.job import JobSelection, NewJob, Tag
@@ -30,8 +31,9 @@ _REMOVE = "remove"
         errors=(400, 401, 403, 500),
     ),
     query=schemas.ListQuery(),
+    is_shared=True,
 )
-def list_jobs(query: dict[str, Any]) -> Response:
+def list_jobs(query: dict[str, Any]) -> Answer | Response:
     """List jobs, the latest first.
 
     Filters, page and page size are query parameters. A page past the end is empty; a page

@@ -9,7 +9,8 @@ import orjson
 from flask import Response
 
 from ccapi.api.cursor import Cursor
-from ccapi.api.representation import answer, job_meta, now
+from ccapi.api.representation import job_meta, now
+from ccapi.api.sharing import Answer
 from ccapi.errors import InvalidInput
 from ccapi.model.job import LARGEST_INTEGER, Job, JobFilter, Place
 from ccapi.repository import jobs
@@ -30,16 +31,25 @@ class _Wanted(NamedTuple):
     with_metadata: bool
 
 
-def page(registry: Registry, query: dict[str, Any]) -> Response:
+def page(registry: Registry, query: dict[str, Any]) -> Answer | Response:
     """Answer the page that a checked query asks for; raises InvalidInput."""
     wanted = _wanted(query)
     if wanted.page.limit > _BATCH:
         return _streamed(registry, wanted)
     with registry.database.statement() as conn:
         [found] = _batches(conn, wanted)
-    shown = _shown(found.jobs)
-    head = {"jobs": shown, "items": len(shown), "page": wanted.cursor.page}
-    return answer({**head, "nextCursor": _next(wanted, found.end)})
+    return _complete(wanted, found)
+
+
+def _complete(wanted: _Wanted, found: jobs.Batch) -> Answer:
+    return Answer.of(
+        {"jobs": _shown(found.jobs), **_tail(wanted, len(found.jobs), found.end)},
+    )
+
+
+def _tail(wanted: _Wanted, items: int, end: Place | None) -> dict[str, Any]:
+    following = "" if end is None else str(wanted.cursor.after(end))
+    return {"items": items, "page": wanted.cursor.page, "nextCursor": following}
 
 
 def _wanted(query: dict[str, Any]) -> _Wanted:
@@ -73,12 +83,10 @@ def _shown(found: list[Job]) -> list[dict[str, Any]]:
     return [job_meta(job, at) for job in found]
 
 
-def _next(wanted: _Wanted, end: Place | None) -> str:
-    return "" if end is None else str(wanted.cursor.after(end))
-
-
-def _streamed(registry: Registry, wanted: _Wanted) -> Response:
+def _streamed(registry: Registry, wanted: _Wanted) -> Answer | Response:
     """Answer a page of any length in constant memory, as of one moment.
+
+    One that turns out to be short is no stream, and may be shared.
 
     The first batch is read before the response begins: what fails by then is an
     ordinary error.
@@ -87,6 +95,8 @@ def _streamed(registry: Registry, wanted: _Wanted) -> Response:
         conn = opened.enter_context(registry.database.snapshot())
         batches = _batches(conn, wanted)
         first = next(batches)
+        if first.end is None:
+            return _complete(wanted, first)
         body = _body(chain([first], batches), wanted, opened.pop_all())
     return Response(body, content_type="application/json")
 
@@ -101,5 +111,4 @@ def _body(batches: Iterator[jobs.Batch], wanted: _Wanted, opened: ExitStack) -> 
                 yield separator + orjson.dumps(_shown(batch.jobs))[1:-1]
                 separator = b","
             items, end = items + len(batch.jobs), batch.end
-        tail = {"items": items, "page": wanted.cursor.page, "nextCursor": _next(wanted, end)}
-        yield b"]," + orjson.dumps(tail)[1:]
+        yield b"]," + orjson.dumps(_tail(wanted, items, end))[1:]

@@ -55,6 +55,7 @@ LINE = Rule("a line of text", lambda v: isinstance(v, str) and v != "" and v.isp
 # A URL in a path's place is a mistake, and may hold a password.
 PATH = Rule("a path", lambda v: LINE.accepts(v) and "://" not in v, Path)
 # Below a millisecond PostgreSQL would read "no limit".
+BRIEF = Rule("seconds from 0 to 60", lambda n: type(n) in (int, float) and 0 <= n <= 60, float)
 SECONDS = Rule(
     "seconds from 0.001 to 86400", lambda n: type(n) in (int, float) and 0.001 <= n <= 86_400, float
 )

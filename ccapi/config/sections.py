@@ -6,7 +6,7 @@ from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Annotated, Any
 
-from ccapi.config.rules import ACCESS, LEVEL, LINE, LOG_FORMAT, PATH, SECONDS, whole
+from ccapi.config.rules import ACCESS, BRIEF, LEVEL, LINE, LOG_FORMAT, PATH, SECONDS, whole
 from ccapi.model.cluster import Clusters
 
 
@@ -39,9 +39,10 @@ class Archive:
 
 @dataclass(frozen=True)
 class Jobs:
-    """What counts as the same job."""
+    """What counts as the same job, and for how long (seconds) readers share a list."""
 
     duplicate_window: Annotated[int, whole(0, 2**31 - 1)] = 60
+    list_cache_seconds: Annotated[float, BRIEF] = 1.0
 
 
 @dataclass(frozen=True)

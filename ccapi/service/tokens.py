@@ -81,7 +81,7 @@ def authenticate(database: Database, secret: str) -> ValidToken | None:
     if not _SECRET.fullmatch(secret):
         return None
     with database.statement() as conn:
-        token = tokens.find(conn, _digest(secret))
+        token = tokens.find(conn, digest(secret))
     if token is not None and token.use_is_news:
         _record_use(database, token)
     return token
@@ -104,9 +104,10 @@ def _require_valid(conn: Connection, name: str) -> list[tuple[int, Role]]:
 
 def _issue(conn: Connection, name: str, role: Role, lifetime: timedelta | None) -> str:
     secret = _PREFIX + secrets.token_urlsafe(32)
-    tokens.insert(conn, name, role, _digest(secret), lifetime)
+    tokens.insert(conn, name, role, digest(secret), lifetime)
     return secret
 
 
-def _digest(secret: str) -> bytes:
+def digest(secret: str) -> bytes:
+    """Return what is stored of a secret, and looked for."""
     return hashlib.sha256(secret.encode()).digest()

@@ -138,7 +138,14 @@ def test_a_failure_is_one_line_more_with_its_traceback(
     assert (request["status"], request["request_id"]) == (500, failure["request_id"])
 
 
-def test_a_streamed_list_is_logged_when_it_has_ended(reader: Client, log: Log) -> None:
+def test_a_streamed_list_is_logged_when_it_has_ended(
+    reader: Client, writer: Client, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        writer.start(jobId=number)
+    monkeypatch.setattr("ccapi.api.listing._BATCH", 1)
+    log.stream.truncate(0)
+    log.stream.seek(0)
     response = reader.send("GET", "/?items-per-page=100000")
     assert log.lines() == []
     response.get_data()

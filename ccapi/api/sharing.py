@@ -1,0 +1,127 @@
+"""Many pollers, one question: what several requests within a short time may share."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+import orjson
+from flask import Response, request
+
+from ccapi.model.token import ValidToken
+
+Value = TypeVar("Value")
+# How long after its revocation a token may still be taken for valid, at most (seconds).
+LONGEST_TRUST = 1.0
+_MOST_TOKENS = 1_000
+_MOST_ANSWER_BYTES = 16 * 2**20
+_LOCKS = 64
+# Answers differ by token, and each is as of a moment: to be kept by the client alone, and to
+# be asked for again.
+_HEADERS = {"Cache-Control": "private, no-cache", "Vary": "X-Auth-Token, Authorization"}
+
+
+class _Kept(NamedTuple, Generic[Value]):
+    value: Value
+    begun: float
+    weight: int
+
+
+class Shared(Generic[Value]):
+    """Values that were got within the last `seconds`; safe between threads.
+
+    A value is as old as its getting began. Together they weigh at most `most`; the ones
+    that were got first make room.
+    """
+
+    def __init__(self, seconds: float, most: int) -> None:
+        self._seconds, self._most = seconds, most
+        self._kept: dict[Hashable, _Kept[Value]] = {}
+        self._weight = 0
+        self._changing = threading.Lock()
+        self._getting = [threading.Lock() for _ in range(_LOCKS)]
+
+    def find(self, key: Hashable, at: float | None = None) -> Value | None:
+        """Return the value that is fresh enough for a request that came at a time, or None."""
+        kept = self._kept.get(key)
+        if kept is None or kept.begun <= (at or time.monotonic()) - self._seconds:
+            return None
+        return kept.value
+
+    def keep(self, key: Hashable, value: Value, begun: float, weight: int = 1) -> None:
+        """Keep a value whose getting began at a time of time.monotonic()."""
+        if weight > self._most or self._seconds <= 0:
+            return
+        with self._changing:
+            self._drop(key)
+            while self._weight + weight > self._most:
+                self._drop(next(iter(self._kept)))
+            self._kept[key] = _Kept(value, begun, weight)
+            self._weight += weight
+
+    def _drop(self, key: Hashable) -> None:
+        former = self._kept.pop(key, None)
+        self._weight -= former.weight if former else 0
+
+    def get(
+        self, key: Hashable, make: Callable[[], Value], weigh: Callable[[Value], int | None]
+    ) -> Value:
+        """Return the kept value, else make it once for all threads that wait for it.
+
+        One without a weight is not kept.
+        """
+        arrived = time.monotonic()
+        if (value := self.find(key, arrived)) is not None:
+            return value
+        with self._getting[hash(key) % _LOCKS]:
+            if (value := self.find(key, arrived)) is not None:
+                return value
+            begun = time.monotonic()
+            value = make()
+            if (weight := weigh(value)) is not None:
+                self.keep(key, value, begun, weight)
+            return value
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The bytes of an answer, and the name by which a client tells that it has them."""
+
+    body: bytes
+    etag: str
+
+    @classmethod
+    def of(cls, content: object) -> "Answer":
+        """Write an answer as JSON; its name is of its bytes, as durations change each second."""
+        body = orjson.dumps(content)
+        return cls(body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"')
+
+
+class Sharing:
+    """What an app's requests share for `seconds`: answers, and that a reader's token is valid."""
+
+    def __init__(self, seconds: float) -> None:
+        self.answers: Shared[Answer | Response] = Shared(seconds, _MOST_ANSWER_BYTES)
+        self.tokens: Shared[ValidToken] = Shared(min(seconds, LONGEST_TRUST), _MOST_TOKENS)
+
+
+def weigh(answer: Answer | Response) -> int | None:
+    """Return what an answer takes in memory, nearly; None for a stream."""
+    return len(answer.body) + 1_000 if isinstance(answer, Answer) else None
+
+
+def respond(answer: Answer | Response) -> Response:
+    """Send an answer, unless the client has it already."""
+    if isinstance(answer, Response):
+        answer.headers.update(_HEADERS)
+        return answer
+    asked = request.headers.get("If-None-Match", "")
+    if answer.etag in asked or asked.strip() == "*":
+        response = Response(status=304)
+        del response.headers["Content-Type"]
+    else:
+        response = Response(answer.body, content_type="application/json")
+    response.headers.update({"ETag": answer.etag, **_HEADERS})
+    return response

@@ -1,0 +1,233 @@
+"""Many pollers, one question: readers share a list for a moment, writers read fresh."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from ccapi.api.sharing import LONGEST_TRUST, Shared
+from ccapi.config import Config
+from ccapi.model.token import Role
+from ccapi.repository import jobs
+from ccapi.repository.database import Database
+from ccapi.service import tokens
+from tests.client import START, Client, assert_error, at_once
+from tests.conftest import client, serve
+
+# No test is so slow that the period ends within it.
+_LONG = 30.0
+_LIST = "/?state=running"
+
+
+@pytest.fixture
+def app(config: Config, database: Database) -> Flask:
+    """Serve with a period in which everything is shared."""
+    return serve(replace(config, jobs=replace(config.jobs, list_cache_seconds=_LONG)), database)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Note each time that the database is asked for a list."""
+    calls: list[Any] = []
+    real = jobs.list_page
+
+    def list_page(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args[1])
+        time.sleep(0.05)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(jobs, "list_page", list_page)
+    return calls
+
+
+def ids(response: TestResponse) -> list[int]:
+    assert response.status_code == 200, response.text
+    return [job["id"] for job in response.get_json()["jobs"]]
+
+
+def test_readers_who_ask_the_same_share_one_answer(
+    reader: Client, admin: Client, asked: list[Any]
+) -> None:
+    first = reader.send("GET", _LIST)
+    admin.start()
+    assert [reader.send("GET", _LIST).data for _ in range(5)] == [first.data] * 5
+    assert len(asked) == 1
+
+
+def test_readers_with_other_tokens_share_it_too(
+    reader: Client, database: Database, asked: list[Any]
+) -> None:
+    secret = tokens.create(database, "wall", Role.READER)
+    wall = Client(reader.http, secret)
+    assert reader.send("GET", _LIST).data == wall.send("GET", _LIST).data
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("role", [Role.WRITER, Role.ADMIN])
+def test_who_writes_reads_what_was_answered_before(
+    app: Flask, database: Database, reader: Client, role: Role
+) -> None:
+    asking = client(app, database, role)
+    for number in range(1, 4):
+        reader.send("GET", _LIST)
+        id_ = asking.start(jobId=number)
+        assert id_ in ids(asking.send("GET", _LIST))
+
+
+def test_another_question_has_an_answer_of_its_own(reader: Client, admin: Client) -> None:
+    reader.send("GET", _LIST)
+    id_ = admin.start()
+    assert ids(reader.send("GET", "/?state=completed")) == []
+    assert ids(reader.send("GET", f"{_LIST}&cluster=fritz")) == [id_]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2])
+def test_after_the_period_it_is_asked_anew(
+    config: Config, database: Database, admin: Client, seconds: float
+) -> None:
+    brief = replace(config, jobs=replace(config.jobs, list_cache_seconds=seconds))
+    reader = client(serve(brief, database), database, Role.READER)
+    assert ids(reader.send("GET", _LIST)) == []
+    id_ = admin.start()
+    time.sleep(seconds)
+    assert ids(reader.send("GET", _LIST)) == [id_]
+
+
+def test_of_readers_at_once_one_asks_for_all(reader: Client, asked: list[Any]) -> None:
+    reader.send("GET", "/?state=failed")
+    asked.clear()
+    twins = [reader.twin() for _ in range(12)]
+    answers = at_once([partial(twin.send, "GET", _LIST) for twin in twins])
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(asked) == 1
+
+
+def test_a_failure_is_not_shared(
+    reader: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert database
+    with monkeypatch.context() as broken:
+        broken.setattr(jobs, "_SQL", {})
+        assert_error(reader.send("GET", _LIST), 500)
+    assert ids(reader.send("GET", _LIST)) == []
+
+
+def test_a_wrong_question_is_refused_each_time(reader: Client) -> None:
+    for _ in range(2):
+        assert_error(reader.send("GET", "/?page=0"), 400, "page: ")
+
+
+def test_a_long_list_that_has_few_jobs_is_shared(
+    reader: Client, admin: Client, asked: list[Any]
+) -> None:
+    admin.start()
+    query = f"{_LIST}&items-per-page=9999999&page=1&with-metadata=false"
+    answers = [reader.send("GET", query) for _ in range(3)]
+    assert {answer.data for answer in answers} == {answers[0].data}
+    assert len(asked) == 1
+
+
+def test_a_stream_is_not_kept(
+    reader: Client, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ccapi.api.listing._BATCH", 1)
+    started = [admin.start(jobId=number) for number in (1, 2)]
+    assert ids(reader.send("GET", "/?items-per-page=9")) == started[::-1]
+    started.append(admin.start(jobId=3))
+    response = reader.send("GET", "/?items-per-page=9")
+    assert ids(response) == started[::-1]
+    assert "ETag" not in response.headers
+    assert response.headers["Cache-Control"] == "private, no-cache"
+
+
+@pytest.mark.parametrize("role", Role)
+def test_who_has_the_answer_already_gets_304(app: Flask, database: Database, role: Role) -> None:
+    admin = client(app, database, Role.ADMIN)
+    id_ = admin.start()
+    admin.send("POST", f"/stop_job/{id_}", {"stopTime": START + 5, "jobState": "failed"})
+    asking = admin if role is Role.ADMIN else client(app, database, role)
+    first = asking.send("GET", "/")
+    etag = first.headers["ETag"]
+    for header in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        response = asking.send("GET", "/", headers={"If-None-Match": header})
+        assert (response.status_code, response.data) == (304, b"")
+        assert response.headers["ETag"] == etag
+        for name in ("Cache-Control", "Vary"):
+            assert response.headers[name] == first.headers[name]
+        assert "Content-Type" not in response.headers
+    for header in ('"other"', "", etag[1:-2]):
+        response = asking.send("GET", "/", headers={"If-None-Match": header})
+        assert (response.status_code, response.data) == (200, first.data)
+
+
+def test_the_name_of_an_answer_changes_with_its_bytes(admin: Client) -> None:
+    empty = admin.send("GET", "/").headers["ETag"]
+    admin.start()
+    response = admin.send("GET", "/", headers={"If-None-Match": empty})
+    assert response.status_code == 200
+    assert response.headers["ETag"] != empty
+
+
+def test_an_answer_is_for_its_client_alone(reader: Client) -> None:
+    headers = reader.send("GET", "/").headers
+    assert headers["Cache-Control"] == "private, no-cache"
+    assert headers["Vary"] == "X-Auth-Token, Authorization"
+
+
+def test_without_a_token_there_is_no_shared_answer(app: Flask, reader: Client) -> None:
+    reader.send("GET", _LIST)
+    assert_error(app.test_client().get(f"/api/jobs{_LIST}"), 401)
+    assert_error(Client(reader.http, reader.token[:-1] + "_").send("GET", _LIST), 401)
+
+
+def test_a_revoked_reader_is_refused_within_a_second(reader: Client, database: Database) -> None:
+    assert reader.send("GET", _LIST).status_code == 200
+    tokens.revoke(database, "test-reader")
+    time.sleep(LONGEST_TRUST)
+    assert_error(reader.send("GET", _LIST), 401)
+
+
+def test_a_revoked_writer_is_refused_at_once(writer: Client, database: Database) -> None:
+    assert writer.send("GET", _LIST).status_code == 200
+    tokens.revoke(database, "test-writer")
+    assert_error(writer.send("GET", _LIST), 401)
+
+
+def test_a_reader_may_not_write_however_well_known(reader: Client) -> None:
+    reader.send("GET", _LIST)
+    assert_error(reader.send("POST", "/start_job/", {}), 403)
+
+
+def make(value: str) -> Callable[[], str]:
+    return lambda: value
+
+
+def test_what_is_kept_is_bounded_and_the_oldest_makes_room() -> None:
+    shared: Shared[str] = Shared(_LONG, most=100)
+    for number in range(1000):
+        shared.get(number, make("x" * 10), len)
+    assert [number for number in range(1000) if shared.find(number)] == list(range(990, 1000))
+
+
+def test_what_alone_is_too_much_is_not_kept() -> None:
+    shared: Shared[str] = Shared(_LONG, most=100)
+    shared.get("small", make("x"), len)
+    assert shared.get("large", make("x" * 101), len) == "x" * 101
+    assert shared.find("large") is None
+    assert shared.find("small") == "x"
+
+
+def test_a_value_is_as_old_as_its_getting_began() -> None:
+    shared: Shared[str] = Shared(0.2, most=100)
+
+    def slowly() -> str:
+        time.sleep(0.2)
+        return "old"
+
+    assert shared.get("key", slowly, len) == "old"
+    assert shared.get("key", make("new"), len) == "new"
