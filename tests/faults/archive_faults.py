@@ -108,6 +108,7 @@ def _obstructed(
             bench.await_attempts(_SEEN)
 
         bench.strike(hold, lambda: _each(heal, placed), _is_archived)
+        bench.planted.update(placed)
         if [path.name for path in trap.iterdir()] != ["meta.json"] or (
             trap / "meta.json"
         ).read_text("ascii") != "untouched":

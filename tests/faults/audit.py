@@ -43,8 +43,9 @@ class Row(NamedTuple):
 class Verdict:
     """What is not as promised, in words.
 
-    `debris` are temporary files of killed writers, and directories of jobs that were deleted
-    before their meta.json could be written after all.
+    `debris` are temporary files of killed writers, directories of jobs that were deleted
+    before their meta.json could be written after all, and what a fault put where no job was
+    archived.
     """
 
     lost: list[str] = field(default_factory=list)
@@ -143,7 +144,7 @@ def _compare_archive(
     """After the retry every stopped job is archived, and its file says what was promised."""
     for key, row in rows.items():
         promise = promised.get(key)
-        if promise is None or promise.stop is None or not promise.is_wanted:
+        if promise is None or promise.stop is None or not promise.is_archivable:
             continue
         if row.monitoring_status != 3:
             verdict.lost.append(f"{key}: not archived after the retry")
@@ -172,7 +173,7 @@ def _look_for_duplicates(rows: dict[Key, Row], verdict: Verdict) -> None:
 
 
 def _check(bench: Bench, promised: dict[Key, Promise], verdict: Verdict) -> None:
-    """Take down what `ccapi archive check` finds and acknowledged deletes do not explain."""
+    """Take down what `ccapi archive check` finds and neither delete nor fault explains."""
     checked = bench.command("archive", "check")
     found = _FINDING.findall(checked.stdout)
     if checked.returncode != (1 if found else 0):
@@ -182,7 +183,9 @@ def _check(bench: Bench, promised: dict[Key, Promise], verdict: Verdict) -> None
         key = layout.parse(directory.relative_to(bench.archive).parts)
         promise = promised.get((*key,)) if key else None
         is_deleted = promise is not None and promise.is_deleted
-        if is_deleted and reason.endswith("holds no meta.json"):
+        if (is_deleted and reason.endswith("holds no meta.json")) or (
+            directory in bench.planted and promise is not None and not promise.is_archivable
+        ):
             verdict.debris.append(path)
         elif not (is_deleted and kind == "orphaned"):
             verdict.wrong.append(f"archive check: {kind} {path}: {reason}")

@@ -57,7 +57,7 @@ class Strike(NamedTuple):
 
 @dataclass
 class Bench:
-    """A running series."""
+    """A running series; `planted` are runs' directories in which a fault left something."""
 
     postgres: PrivatePostgres
     directory: Path
@@ -67,6 +67,7 @@ class Bench:
     strikes: list[Strike] = field(default_factory=list)
     clients: list[subprocess.Popen[bytes]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    planted: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.url = self.postgres.database_url(self.database)

@@ -83,6 +83,11 @@ class Promise:
     start_tags: set[str] = field(default_factory=set)
     tags: set[str] = field(default_factory=set)
 
+    @property
+    def is_archivable(self) -> bool:
+        """Tell whether the job has stopped and wants to be archived."""
+        return self.stop is not None and self.is_wanted
+
 
 def promises(attempts: Iterable[Attempt]) -> dict[Key, Promise]:
     """Sum up the attempts of each run."""

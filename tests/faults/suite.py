@@ -134,7 +134,7 @@ def details(outcome: Outcome) -> Iterator[str]:
     """Name the first of what is not as promised."""
     verdict = outcome.verdict
     if verdict.debris:
-        yield f"    left by killed writers: {len(verdict.debris)}, as {verdict.debris[0]}"
+        yield f"    left, and harmless: {len(verdict.debris)}, as {verdict.debris[0]}"
     for kind in ("lost", "duplicated", "wrong"):
         found: list[str] = getattr(verdict, kind)
         for text in found[:_SHOWN]:
