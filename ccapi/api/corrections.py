@@ -7,13 +7,13 @@ from marshmallow import ValidationError, post_load
 
 from ccapi.api.blueprint import Blueprint, Documented
 from ccapi.api.contract_schema import ContractSchema
-from ccapi.api.fields import Integer, final_state
-from ccapi.api.representation import answer, job_meta, now
-from ccapi.api.schemas import JobMeta
+from ccapi.api.fields import Integer, TextMap, final_state
+from ccapi.api.representation import answer, job_meta, job_with_timestamp, now
+from ccapi.api.schemas import ApiTag, Job, JobMeta
 from ccapi.api.state import registry
-from ccapi.model.job import LAST_EPOCH_SECOND
+from ccapi.model.job import LAST_EPOCH_SECOND, Tag
 from ccapi.model.token import Role
-from ccapi.service import correcting
+from ccapi.service import correcting, tagging
 from ccapi.service.correcting import End
 
 blueprint = Blueprint("corrections", __name__, url_prefix="/api/jobs")
@@ -47,6 +47,22 @@ class CorrectJobRequest(ContractSchema):
         return End(data.get("job_state"), data.get("stop_time"))
 
 
+class EditMetaRequest(ContractSchema):
+    """Changes of a job's metadata."""
+
+    class Meta(ContractSchema.Meta):
+        """Its place in the document."""
+
+        name = "api.EditMetaApiRequest"
+
+    meta_data = TextMap(
+        data_key="metaData",
+        required=True,
+        removable=True,
+        metadata={"description": "Keys to set; null removes one"},
+    )
+
+
 @blueprint.operation(
     "/correct_job/<id>",
     "POST",
@@ -68,3 +84,49 @@ def correct_job(end: End, *, id: int) -> Response:  # noqa: A002 - the contract'
     running job is refused with 422.
     """
     return answer(job_meta(correcting.correct(registry(), id, end, g.token_name), now()))
+
+
+@blueprint.operation(
+    "/tag_job/<id>",
+    "DELETE",
+    Role.ADMIN,
+    Documented(
+        group="remove",
+        answer=(200, Job(), "The job without the tags"),
+        errors=(400, 401, 403, 404, 500),
+        body="The tags to remove",
+        consumes=True,
+    ),
+    body=ApiTag(many=True),
+)
+def untag_job(tags: list[Tag], *, id: int) -> Response:  # noqa: A002 - the contract's name
+    """Remove tags from the job with a database id.
+
+    A tag that the job does not have is passed over. An archived job's file is without the
+    tags before the answer.
+    """
+    return answer(job_with_timestamp(tagging.untag(registry(), id, tags), now()))
+
+
+@blueprint.operation(
+    "/edit_meta/<id>",
+    "POST",
+    Role.ADMIN,
+    Documented(
+        group=_CHANGE,
+        answer=(200, JobMeta(), "The job with its metadata"),
+        errors=(400, 401, 403, 404, 500),
+        body="The keys to set, and with null to remove",
+        consumes=True,
+    ),
+    body=EditMetaRequest(),
+    also="PATCH",
+)
+def edit_meta(body: dict[str, Any], *, id: int) -> Response:  # noqa: A002 - the contract's name
+    """Set and remove keys of the metadata of the job with a database id.
+
+    Keys that are not given stay. An archived job's file has the same before the answer.
+    PATCH does the same.
+    """
+    job = correcting.edit_meta_data(registry(), id, body["meta_data"])
+    return answer(job_meta(job, now()))

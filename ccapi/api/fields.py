@@ -120,10 +120,11 @@ class TextList(fields.List[str]):
 
 
 class TextMap(fields.Dict):
-    """An object whose values are strings."""
+    """An object whose values are strings, or, in an edit, null for a key to remove."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, removable: bool = False, **kwargs: Any) -> None:
         super().__init__(values=fields.String(), **kwargs)
+        self._removable = removable
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         if not isinstance(value, Mapping):
@@ -132,7 +133,8 @@ class TextMap(fields.Dict):
         for key, item in value.items():
             try:
                 _check_text(key)
-                _check_text(item)
+                if item is not None or not self._removable:
+                    _check_text(item)
             except ValidationError as error:
                 wrong[key.replace("\0", "\\0")] = error.messages
         if wrong:

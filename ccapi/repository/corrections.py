@@ -26,3 +26,8 @@ def of_job(conn: Connection, id_: int) -> list[Correction]:
     """Return a job's corrections, the first one first."""
     with conn.cursor(row_factory=class_row(Correction)) as cursor:
         return cursor.execute(_SQL["list_corrections"], {"id": id_}).fetchall()
+
+
+def replace_meta_data(conn: Connection, id_: int, meta_data: str | None) -> None:
+    """Give a job, held by the caller, other metadata: JSON text, None for none."""
+    conn.execute(_SQL["replace_meta_data"], {"id": id_, "meta_data": meta_data})

@@ -1,6 +1,9 @@
-"""The end of a job is put right afterwards, and what it was is kept."""
+"""What is known of a job is put right afterwards; what its end was is kept."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
+
+import orjson
 
 from ccapi.errors import InvalidInput, StillRunning, UnknownJob
 from ccapi.model.correction import Correction
@@ -34,6 +37,22 @@ def correct(registry: Registry, id_: int, end: End, corrected_by: str) -> Job:
             expected = f"must not be before startTime, {match.start_time}"
             raise InvalidInput.of("stopTime", expected)
         corrections.correct(conn, id_, end.job_state, end.stop_time, corrected_by)
+
+    return amending.amend(registry, id_, change)
+
+
+def edit_meta_data(registry: Registry, id_: int, edits: Mapping[str, str | None]) -> Job:
+    """Set keys of a job's metadata, remove those that are None, and return the job.
+
+    Other keys stay. Raises UnknownJob, and ArchiveError when its file cannot be written.
+    """
+
+    def change(conn: Connection) -> None:
+        job = jobs.get(conn, id_)
+        former = orjson.loads((job and job.meta_data) or "{}")
+        merged = {key: value for key, value in {**former, **edits}.items() if value is not None}
+        text = orjson.dumps(merged).decode() if merged else None
+        corrections.replace_meta_data(conn, id_, text)
 
     return amending.amend(registry, id_, change)
 

@@ -1,4 +1,4 @@
-"""Jobs get tags."""
+"""Jobs get tags, and lose them."""
 
 from collections.abc import Sequence
 
@@ -14,3 +14,11 @@ def tag(registry: Registry, id_: int, wanted: Sequence[Tag]) -> Job:
     Raises UnknownJob, and ArchiveError when its file cannot be written.
     """
     return amending.amend(registry, id_, lambda conn: tags.attach(conn, id_, wanted))
+
+
+def untag(registry: Registry, id_: int, unwanted: Sequence[Tag]) -> Job:
+    """Take tags from a job and return it; one that it does not have is passed over.
+
+    Raises UnknownJob, and ArchiveError when its file cannot be written.
+    """
+    return amending.amend(registry, id_, lambda conn: tags.detach(conn, id_, unwanted))

@@ -33,3 +33,9 @@ SELECT
 FROM job_corrections
 WHERE job = :id
 ORDER BY id;
+
+-- name: replace_meta_data!
+-- To be preceded by lock_job and a look at what there is, in the same transaction.
+UPDATE jobs
+SET meta_data = :meta_data::json
+WHERE id = :id;

@@ -23,3 +23,12 @@ INSERT INTO job_tags (job, tag)
 SELECT :job_id::bigint, tag.id
 FROM (SELECT id FROM known UNION ALL SELECT id FROM added) AS tag
 ON CONFLICT DO NOTHING;
+
+-- name: detach_tags!
+-- Take tags from a job; one that it does not have is passed over.
+DELETE FROM job_tags AS jt
+USING tags AS t, unnest(:types::text[], :names::text[]) AS given (type, name)
+WHERE jt.job = :job_id
+  AND t.id = jt.tag
+  AND t.type = given.type
+  AND t.name = given.name;

@@ -206,6 +206,7 @@ def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index
             {"id": 7, "job_state": "failed", "stop_time": None, "corrected_by": "ops"},
         ),
         ("corrections", "list_corrections", {"id": 7}),
+        ("corrections", "replace_meta_data", {"id": 7, "meta_data": None}),
         ("overdue", "overdue_jobs", {"now": 2 * START, "grace": 600, "cluster": None}),
         ("overdue", "count_overdue", {"now": 2 * START, "grace": 600}),
         ("tokens", "find_token", {"digest": b"x"}),
