@@ -2,6 +2,8 @@
 
 from flask import Flask, Response
 
+# For gunicorn, to which this module is the configuration, too.
+control_socket_disable = True
 app = Flask(__name__)
 
 

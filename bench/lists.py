@@ -8,8 +8,8 @@ from statistics import median
 from typing import Any
 
 from bench import driver
-from bench.service import get, gunicorn
-from bench.site import Registry, Site
+from bench.service import get
+from bench.site import Registry, Site, served
 from bench.table import Row, spread
 
 _ROUNDS = 5
@@ -119,7 +119,7 @@ def everything_running(running: Site) -> Iterator[Row]:
         "CCAPI_ARCHIVE_ROOT": str(registry.archive),
     }
     socket = running.directory / "running.sock"
-    with gunicorn("ccapi.app:application()", socket, workers=1, settings=settings) as service:
+    with served(socket, settings, 1) as service:
         small = driver.Order(
             socket=str(socket), request=get("/api/jobs/", registry.admin), count=50
         )

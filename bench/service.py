@@ -49,11 +49,16 @@ def _peak_memory(pid: int) -> int:
 
 @contextmanager
 def gunicorn(
-    app: str, socket: Path, *, workers: int, settings: Mapping[str, str] | None = None
+    app: str,
+    socket: Path,
+    *,
+    workers: int,
+    config: str = "python:bench.bare",
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Service]:
     """Serve a WSGI application until the block ends."""
-    command = [sys.executable, "-m", "gunicorn", "--workers", str(workers)]
-    command += ["--bind", f"unix:{socket}", "--no-control-socket", "--log-level", "warning"]
+    command = [sys.executable, "-m", "gunicorn", "--config", config, "--workers", str(workers)]
+    command += ["--bind", f"unix:{socket}", "--log-level", "warning"]
     # A deletion of millions is one request.
     command += ["--timeout", "3600", app]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CCAPI_")}

@@ -1,8 +1,8 @@
 """What is measured: a durable PostgreSQL of our own on a disk, the service, the bare route."""
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,8 +103,18 @@ def _registry(
         "CCAPI_ARCHIVE_ROOT": str(archive),
     }
     socket = directory / f"{name}.sock"
-    with gunicorn("ccapi.app:application()", socket, workers=WORKERS, settings=settings) as service:
+    with served(socket, settings, WORKERS) as service:
         yield Registry(name, url, database, admin, reader, service, archive)
+
+
+def served(
+    socket: Path, settings: Mapping[str, str], workers: int
+) -> AbstractContextManager[Service]:
+    """Serve as a site does: metrics, log and all."""
+    config = "python:ccapi.serving"
+    return gunicorn(
+        "ccapi.app:application()", socket, workers=workers, config=config, settings=settings
+    )
 
 
 def migrated(postgres: PrivatePostgres, name: str) -> Database:
