@@ -45,10 +45,7 @@ def _script(values: dict[str, str]) -> str:
     """Write what the service sends for one start, each time with another number."""
     statements = (
         queries.load("tokens")["find_token"],
-        "BEGIN;",
-        queries.load("jobs")["lock_job_number"],
         queries.load("jobs")["insert_job"],
-        "COMMIT;",
     )
     numbered = [f"\\set job_id random({_MANY}, {2_000 * _MANY})"]
     return "\n".join([*numbered, *(_translated(text, values) for text in statements)]) + "\n"

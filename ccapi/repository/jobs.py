@@ -64,10 +64,9 @@ class Batch(NamedTuple):
 def insert(conn: Connection, job: NewJob, duplicate_window: int) -> int:
     """Register a running job with its tags and return its database id.
 
-    Raises DuplicateJob when a run of the same cluster and job id starts within
-    `duplicate_window` seconds of it.
+    It is one statement, which needs no transaction around it. Raises DuplicateJob when a
+    run of the same cluster and job id starts within `duplicate_window` seconds of it.
     """
-    conn.execute(_SQL["lock_job_number"], {"cluster": job.cluster, "job_id": job.job_id})
     row = conn.execute(_SQL["insert_job"], _insert_parameters(job, duplicate_window)).fetchone()
     id_, duplicate = row or (None, None)
     if id_ is None:

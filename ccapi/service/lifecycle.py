@@ -19,7 +19,7 @@ def start(registry: Registry, job: NewJob) -> int:
     Raises InvalidInput for a cluster that the settings do not describe, DuplicateJob.
     """
     _place(registry, job)
-    with registry.database.transaction() as conn:
+    with registry.database.statement() as conn:
         id_ = jobs.insert(conn, job, registry.duplicate_window)
     metrics.STARTS.labels(metrics.cluster_label(job.cluster)).inc()
     return id_

@@ -1,18 +1,10 @@
--- name: lock_job_number
--- Make starts of one cluster's job number queue up until the end of the transaction.
-SELECT pg_advisory_xact_lock(hashtextextended(:cluster, :job_id));
-
 -- name: insert_job
--- Insert a job with its tags, unless a run within the duplicate window exists.
--- To be preceded by lock_job_number in the same transaction.
-WITH duplicate AS (
-    SELECT id
-    FROM jobs
-    WHERE job_id = :job_id
-      AND cluster = :cluster
-      AND start_time BETWEEN :start_time::bigint - :window AND :start_time::bigint + :window
-    ORDER BY abs(start_time - :start_time), id
-    LIMIT 1
+-- Insert a job with its tags, unless a run within the duplicate window exists. It begins with
+-- the lock on the job's number, so that one statement is the whole transaction.
+WITH duplicate AS MATERIALIZED (
+    SELECT find_duplicate(
+        :cluster::text, :job_id::bigint, :start_time::bigint, :window::bigint
+    ) AS id
 ),
 created AS (
     INSERT INTO jobs (
@@ -21,11 +13,11 @@ created AS (
         monitoring_status, resources, meta_data, statistics
     )
     SELECT
-        :job_id::bigint, :cluster, :start_time::bigint, :user_name, :project, :sub_cluster,
+        :job_id::bigint, :cluster::text, :start_time::bigint, :user_name, :project, :sub_cluster,
         :partition::text, :array_job_id::bigint, :num_nodes::integer, :num_hwthreads::bigint,
         :num_acc::bigint, :exclusive::smallint, :smt::bigint, :walltime::bigint,
         :monitoring_status::smallint, :resources::json, :meta_data::json, :statistics::json
-    WHERE NOT EXISTS (SELECT FROM duplicate)
+    WHERE (SELECT id FROM duplicate) IS NULL
     RETURNING id
 ),
 wanted AS (

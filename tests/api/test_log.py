@@ -134,7 +134,7 @@ def test_a_failure_is_one_line_more_with_its_traceback(
     failure, request = log.lines()
     assert failure["level"] == "ERROR"
     assert failure["traceback"].startswith("Traceback")
-    assert "KeyError: 'lock_job_number'" in failure["traceback"]
+    assert "KeyError: 'insert_job'" in failure["traceback"]
     assert (request["status"], request["request_id"]) == (500, failure["request_id"])
 
 
