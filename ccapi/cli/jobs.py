@@ -5,17 +5,19 @@ import time
 from datetime import timedelta
 
 import click
+from tqdm import tqdm
 
 from ccapi.cli.settings import Settings, uses_settings
-from ccapi.cli.times import Duration, utc
-from ccapi.model.job import LARGEST_INTEGER
+from ccapi.cli.times import Duration, Moment, utc
+from ccapi.model.job import LARGEST_INTEGER, LAST_EPOCH_SECOND
 from ccapi.repository import overdue as repository
-from ccapi.service import correcting
+from ccapi.repository.pruning import OldJobs
+from ccapi.service import correcting, pruning
 
 
 @click.group()
 def jobs() -> None:
-    """List what is wrong with jobs, and what was put right."""
+    """List what is wrong with jobs, what was put right, and delete old ones."""
 
 
 @jobs.command()
@@ -60,6 +62,60 @@ def history(settings: Settings, id_: int) -> None:
         new = _end(item.new_state, item.new_stop_time)
         click.echo(f"{utc(item.corrected_time.timestamp())} {item.corrected_by}: {old} -> {new}")
     click.echo(f"now {_end(job.job_state, job.stop_time)}")
+
+
+@jobs.command()
+@click.option("--before", type=Moment(), help="Jobs that started before this time.")
+@click.option("--older-than", type=Duration(), help="Jobs that started longer ago than this.")
+@click.option("--unarchived-too", is_flag=True, help="Also finished jobs the archive has not.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@uses_settings
+def prune(
+    settings: Settings,
+    before: int | None,
+    older_than: timedelta | None,
+    *,
+    unarchived_too: bool,
+    dry_run: bool,
+) -> None:
+    """Delete old finished jobs from the database; the archive keeps them.
+
+    Jobs that run, or are not archived, stay and are counted. Works in small batches: the
+    service goes on meanwhile, and what ends the command leaves what it has done.
+    """
+    end = _moment(before, older_than)
+    registry = settings.registry
+    old = pruning.count(registry, end)
+    wanted = old.archived + unarchived_too * old.unarchived
+    kept = _kept(old, unarchived_too=unarchived_too)
+    if dry_run:
+        click.echo(f"dry run, nothing is changed: {_told('would delete', wanted, end, kept)}")
+        return
+    batches = pruning.prune(registry, end, unarchived_too=unarchived_too)
+    deleted = 0
+    with tqdm(total=wanted, desc="prune", unit=" jobs", disable=None) as bar:
+        for number in batches:
+            deleted += number
+            bar.update(number)
+    click.echo(_told("deleted", deleted, end, kept))
+
+
+def _moment(before: int | None, older_than: timedelta | None) -> int:
+    """Return the time that either option means."""
+    if before is not None and older_than is None and before <= LAST_EPOCH_SECOND:
+        return before
+    if before is None and older_than is not None:
+        return int(time.time() - older_than.total_seconds())
+    raise click.UsageError("say either --before TIME or --older-than DURATION")
+
+
+def _kept(old: OldJobs, *, unarchived_too: bool) -> str:
+    unarchived = "" if unarchived_too else f", {old.unarchived} not archived"
+    return f"{old.running} running{unarchived}"
+
+
+def _told(what: str, number: int, before: int, kept: str) -> str:
+    return f"{what} {number} jobs that started before {utc(before)}; kept: {kept}"
 
 
 def _end(state: str, stop_time: int | None) -> str:

@@ -26,6 +26,28 @@ class Duration(click.ParamType[timedelta]):
         return timedelta(seconds=seconds)
 
 
+class Moment(click.ParamType[int]):
+    """A moment such as 2025-01-31, 2025-01-31T12:00:00Z or epoch seconds; UTC if not said."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """Parse the option's text to epoch seconds."""
+        if isinstance(value, int):
+            return value
+        try:
+            if re.fullmatch("[0-9]{9,12}", value):
+                return int(value)
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(
+                f"{value!r} is no time such as 2025-01-31, 2025-01-31T12:00:00Z or 1738281600",
+                param,
+                ctx,
+            )
+        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
 def utc(seconds: float) -> str:
     """Write epoch seconds as an RFC 3339 time stamp in UTC."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
