@@ -81,7 +81,7 @@ WRONG_METHODS = {
     "start, PATCH": ("PATCH", "/start_job/", {"POST", "PUT"}),
     "stop": ("DELETE", "/stop_job/", {"POST", "PUT"}),
     "stop by id": ("PATCH", "/stop_job/1", {"POST", "PUT"}),
-    "tag": ("PUT", "/tag_job/1", {"POST", "PATCH"}),
+    "tag": ("PUT", "/tag_job/1", {"POST", "PATCH", "DELETE"}),
     "delete": ("POST", "/delete_job/", {"DELETE"}),
     "delete by id": ("GET", "/delete_job/1", {"DELETE"}),
     "delete before": ("POST", "/delete_job_before/1", {"DELETE"}),
