@@ -1,5 +1,6 @@
 """Running the faults, and the table of what came of them."""
 
+import math
 import shutil
 import tempfile
 import time
@@ -67,9 +68,9 @@ def header() -> str:
 
 
 def shares(faults: Sequence[Fault], count: int) -> list[int]:
-    """Divide a number of injections among the faults by weight, at least one each."""
+    """Divide a number of injections among the faults by weight; it is reached, not missed."""
     whole = sum(fault.weight for fault in faults)
-    return [max(1, round(count * fault.weight / whole)) for fault in faults]
+    return [math.ceil(count * fault.weight / whole) for fault in faults]
 
 
 @contextmanager
