@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from tests.properties import rules
+from tests.properties.operations import BY_ID
 from tests.properties.queries import Query, parse_query
 from tests.properties.world import Call, Run, World, check, check_job, expect
 
@@ -28,6 +29,9 @@ _BODIES: dict[str, rules.Check] = {
     "stop": rules.stop,
     "stop_by_id": rules.stop_by_id,
     "tag": rules.tags,
+    "untag": rules.tags,
+    "correct": rules.correct,
+    "edit_meta": rules.edit_meta,
     "delete": rules.delete,
 }
 
@@ -70,7 +74,7 @@ def _refusal(call: Call) -> tuple[Any, ...] | None:
     if role < _NEEDS.get(operation.name, 3):
         return (403,)
     try:
-        if "_by_id" in operation.name or operation.name in {"tag", "delete_before"}:
+        if operation.name in BY_ID or operation.name == "delete_before":
             _number(operation.target)
         if operation.name in _BODIES:
             _given(call)
@@ -235,15 +239,50 @@ def _tag(world: World, call: Call, _: Phase) -> Outcome:
     run = world.run(_number(call.operation.target))
     if run is None:
         return _error(world, call, 404)
-    run = run._replace(tags=run.tags | {(tag["type"], tag["name"]) for tag in _given(call)})
+    tags = frozenset((tag["type"], tag["name"]) for tag in _given(call))
+    tagged = run.tags | tags if call.operation.name == "tag" else run.tags - tags
+    run = run._replace(tags=tagged)
     expect(call, 200)
     moment = datetime.fromtimestamp(run.start_time, UTC).replace(tzinfo=None).isoformat()
     check(call.answer["startTime"] == f"{moment}Z", "startTime is an RFC 3339 time")
     shown = {**call.answer, "startTime": run.start_time}
     # schema.Job has no statistics.
     check_job(shown, run, call, leave_out=("statistics",))
+    return [(_amended(world, run), DONE)]
+
+
+def _correct(world: World, call: Call, _: Phase) -> Outcome:
+    run = world.run(_number(call.operation.target))
+    if run is None:
+        return _error(world, call, 404)
+    if run.is_running:
+        return _error(world, call, 422, "has not ended")
+    given = _given(call)
+    if given.get("stopTime", run.start_time) < run.start_time:
+        return _error(world, call, 400, "stopTime")
+    run = run._replace(
+        state=given.get("jobState", run.state), stop_time=given.get("stopTime", run.stop_time)
+    )
+    expect(call, 200)
+    check_job(call.answer, run, call)
+    return [(_amended(world, run), DONE)]
+
+
+def _edit_meta(world: World, call: Call, _: Phase) -> Outcome:
+    run = world.run(_number(call.operation.target))
+    if run is None:
+        return _error(world, call, 404)
+    merged = {**json.loads(run.meta_data), **_given(call)["metaData"]}
+    kept = {key: value for key, value in merged.items() if value is not None}
+    run = run._replace(meta_data=json.dumps(kept, sort_keys=True))
+    expect(call, 200)
+    check_job(call.answer, run, call)
+    return [(_amended(world, run), DONE)]
+
+
+def _amended(world: World, run: Run) -> World:
     world = world.with_run(run)
-    return [(world.with_archived(run) if run.status == 3 and not run.is_running else world, DONE)]
+    return world.with_archived(run) if run.status == 3 and not run.is_running else world
 
 
 def _delete(world: World, call: Call, phase: Phase) -> Outcome:
@@ -322,6 +361,9 @@ _STEPS: dict[str, Callable[[World, Call, Phase], Outcome]] = {
     "stop": _stop,
     "stop_by_id": _stop_by_id,
     "tag": _tag,
+    "untag": _tag,
+    "correct": _correct,
+    "edit_meta": _edit_meta,
     "delete": _delete,
     "delete_by_id": _delete_by_id,
     "delete_before": _delete_before,

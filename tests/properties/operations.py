@@ -22,9 +22,12 @@ _CREDENTIALS = (
     *("missing", "malformed", "unknown", "expired", "revoked"),
 )
 _WEIGHTS = {
-    "start": 6, "stop": 3, "stop_by_id": 3, "tag": 4, "list": 6, "delete": 1, "delete_by_id": 1,
-    "delete_before": 1,
+    "start": 6, "stop": 3, "stop_by_id": 3, "tag": 4, "untag": 2, "correct": 3, "edit_meta": 2,
+    "list": 6, "delete": 1, "delete_by_id": 1, "delete_before": 1,
 }  # fmt: skip
+
+# Whose path has the database id of a job.
+BY_ID = {"stop_by_id", "tag", "untag", "correct", "edit_meta", "delete_by_id"}
 
 _TEXTS = ("a", "", "ä€😀", "x' OR 1=1 --", '{"a": "\\u0041"}', "\t\n\r\x7f\x1b")
 _COUNTS = (0, 1, 2, 2**63 - 1, None)
@@ -78,7 +81,7 @@ class Generator:
         if name == "delete_before":
             ends = _ENDS[:8] if self._flawless else _ENDS
             return operation._replace(target=str(self._random.choice(ends)))
-        if name in {"stop_by_id", "tag", "delete_by_id"}:
+        if name in BY_ID:
             operation = operation._replace(target=self._target(ids))
         return operation if name == "delete_by_id" else operation._replace(body=self._body(name))
 
@@ -157,6 +160,18 @@ class Generator:
     def _tag(self) -> list[dict[str, str]]:
         chosen = [self._random.choice(_TAGS) for _ in range(self._random.choice([0, 1, 1, 2, 3]))]
         return [{"type": type_, "name": name} for type_, name in chosen]
+
+    _untag = _tag
+
+    def _edit_meta(self) -> dict[str, Any]:
+        choice = self._random.choice
+        return {"metaData": {choice(_TEXTS): choice((*_TEXTS, None, None)) for _ in range(2)}}
+
+    def _correct(self) -> dict[str, Any]:
+        end = self._stop_by_id()
+        if self._chance(0.5):
+            end.pop(self._random.choice(list(end)))
+        return end
 
     def _delete(self) -> dict[str, Any]:
         choice = self._random.choice

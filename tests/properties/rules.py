@@ -190,7 +190,19 @@ def job(value: Any) -> dict[str, Any]:
     return checked
 
 
+_END = record({name: _STOP[name] for name in ("stopTime", "jobState")})
 stop_by_id = record(_STOP, "stopTime", "jobState")
 stop = record(_STOP, "jobId", "stopTime", "jobState")
 delete = record({name: _STOP[name] for name in ("jobId", "cluster", "startTime")}, "jobId")
 tags = array(record(TAG, "type", "name"))
+edit_meta = record(
+    {"metaData": table(lambda value: None if value is None else text()(value))}, "metaData"
+)
+
+
+def correct(value: Any) -> dict[str, Any]:
+    """Check what correct_job takes."""
+    checked: dict[str, Any] = _END(value)
+    if not checked:
+        raise Wrong("jobState")
+    return checked

@@ -66,6 +66,8 @@ def stage(config: Config, database: Database, tmp_path: Path) -> Stage:
         "CCAPI_ARCHIVE_ROOT": str(config.archive.root),
         "CCAPI_CLUSTERS": json.dumps(CLUSTERS),
         "CCAPI_LOG_LEVEL": "ERROR",
+        # One life's answer must not be shared with the next one.
+        "CCAPI_JOBS_LIST_CACHE_SECONDS": "0",
     }
     app = conftest.serve(load(environ=environment), database)
     return Stage(app, database, make_tokens(database), tmp_path / "archives")
