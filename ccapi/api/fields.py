@@ -11,7 +11,7 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from ccapi.api import cursor
-from ccapi.model.job import FINAL_STATES, LARGEST_INTEGER, JobState
+from ccapi.model.job import FINAL_STATES, LARGEST_INTEGER, JobState, Range, Tag
 
 
 class Integer(fields.Integer):
@@ -206,8 +206,12 @@ class QueryStates(fields.String):
         return list(value)
 
 
-class QueryTimeRange(fields.String):
-    """FROM-TO in epoch seconds, both inclusive."""
+class QueryRange(fields.String):
+    """FROM-TO, both inclusive, in some unit."""
+
+    def __init__(self, unit: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._unit = unit
 
     _RANGE = re.compile(r"([0-9]{1,40})-([0-9]{1,40})")
 
@@ -215,5 +219,25 @@ class QueryTimeRange(fields.String):
         found = self._RANGE.fullmatch(value)
         start, end = map(int, found.groups()) if found else (1, 0)
         if start > end or end > LARGEST_INTEGER:
-            raise ValidationError("must be FROM-TO in epoch seconds, FROM not after TO")
-        return start, end
+            raise ValidationError(f"must be FROM-TO in {self._unit}, FROM not after TO")
+        return Range(start, end)
+
+
+class QueryText(Text):
+    """A text in a query string, which must be Unicode."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, *args, **kwargs)
+        if not text.isprintable():
+            raise ValidationError("must be printable Unicode, in UTF-8")
+        return text
+
+
+class QueryTag(QueryText):
+    """TYPE:NAME of a tag; the first colon divides."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        type_, colon, name = super()._deserialize(value, *args, **kwargs).partition(":")
+        if not (type_ and colon and name):
+            raise ValidationError("must be TYPE:NAME")
+        return Tag(type_, name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import fields
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from ccapi.service.registry import Registry
 _DEFAULT_ITEMS = 25
 # Jobs that are in memory at a time.
 _BATCH = 250
+_FILTERS = {field.name for field in fields(JobFilter)}
 
 
 class _Wanted(NamedTuple):
@@ -68,8 +70,8 @@ def _wanted(query: dict[str, Any]) -> _Wanted:
 
 
 def _filter(query: dict[str, Any]) -> JobFilter:
-    start_from, start_to = query.get("start_time", (None, None))
-    return JobFilter(query.get("state"), query.get("cluster"), start_from, start_to)
+    given = {name: query[name] for name in _FILTERS & query.keys()}
+    return JobFilter(**given, states=query.get("state"), now=now())
 
 
 def _batches(conn: Connection, wanted: _Wanted) -> Iterator[jobs.Batch]:

@@ -16,8 +16,10 @@ from ccapi.api.fields import (
     QueryBoolean,
     QueryCursor,
     QueryInteger,
+    QueryRange,
     QueryStates,
-    QueryTimeRange,
+    QueryTag,
+    QueryText,
     State,
     Text,
     TextList,
@@ -323,7 +325,8 @@ class ListQuery(ContractSchema):
         )
     )
     cluster = Pattern(NAME_PATTERN, NAME_RULE, metadata=_doc("Only jobs of this cluster"))
-    start_time = QueryTimeRange(
+    start_time = QueryRange(
+        "epoch seconds",
         data_key="start-time",
         metadata=_doc("Only jobs that started within FROM-TO, epoch seconds, both inclusive"),
     )
@@ -334,6 +337,37 @@ class ListQuery(ContractSchema):
     with_metadata = QueryBoolean(
         data_key="with-metadata", metadata=_doc("Show metaData (job scripts are large)")
     )
+    stop_time = QueryRange(
+        "epoch seconds",
+        data_key="stop-time",
+        metadata=_doc("Only jobs that stopped within FROM-TO, epoch seconds, both inclusive"),
+    )
+    duration = QueryRange(
+        "seconds",
+        metadata=_doc(
+            "Only jobs that took FROM-TO seconds, both inclusive; those that run, until now"
+        ),
+    )
+    num_nodes = QueryRange(
+        "nodes",
+        data_key="num-nodes",
+        metadata=_doc("Only jobs on FROM-TO nodes, both inclusive"),
+    )
+    user_name = QueryText(least=1, data_key="user", metadata=_doc("Only jobs of this user"))
+    project = QueryText(metadata=_doc("Only jobs of this project; empty: of none"))
+    sub_cluster = QueryText(
+        data_key="sub-cluster", metadata=_doc("Only jobs of this sub-cluster; empty: of none")
+    )
+    partition = QueryText(least=1, metadata=_doc("Only jobs of this partition"))
+    job_id = QueryInteger(
+        data_key="job-id",
+        metadata=_doc("Only runs of the job with this number of the batch system"),
+    )
+    array_job_id = QueryInteger(
+        data_key="array-job-id", metadata=_doc("Only jobs of the array with this number")
+    )
+    host = Pattern(HOSTNAME_PATTERN, _HOSTNAME_RULE, metadata=_doc("Only jobs on this host"))
+    tag = QueryTag(metadata=_doc("Only jobs with this tag, TYPE:NAME"))
     cursor = QueryCursor(
         metadata=_doc(
             "Only jobs after those of the list whose nextCursor this is; empty to begin. "

@@ -179,10 +179,32 @@ class JobSelection(NamedTuple):
         return ", ".join(f"{name} {value}" for name, value in given if value is not None)
 
 
-class JobFilter(NamedTuple):
-    """Which jobs a list shows; None matches every value, times are inclusive."""
+class Range(NamedTuple):
+    """Values from `least` to `most`, both inclusive."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs a list shows; None matches every value.
+
+    `duration` of a running job is counted until `now`; both are seconds.
+    """
 
     states: Sequence[str] | None = None
     cluster: str | None = None
-    start_from: int | None = None
-    start_to: int | None = None
+    sub_cluster: str | None = None
+    partition: str | None = None
+    user_name: str | None = None
+    project: str | None = None
+    job_id: int | None = None
+    array_job_id: int | None = None
+    host: str | None = None
+    tag: Tag | None = None
+    start_time: Range | None = None
+    stop_time: Range | None = None
+    num_nodes: Range | None = None
+    duration: Range | None = None
+    now: int = 0

@@ -16,6 +16,7 @@ from ccapi.model.job import (
     JobState,
     NewJob,
     Place,
+    Range,
 )
 from ccapi.repository import queries
 from ccapi.repository.database import Connection
@@ -151,10 +152,7 @@ def mark_archiving_failed(conn: Connection, id_: int) -> None:
 def list_page(conn: Connection, wanted: JobFilter, page: Page, *, with_metadata: bool) -> list[Job]:
     """Read a page of the jobs that match, latest start first."""
     parameters = {
-        **_states(wanted.states),
-        "cluster": wanted.cluster,
-        "start_from": wanted.start_from,
-        "start_to": wanted.start_to,
+        **_filter_parameters(wanted),
         "after_start_time": page.after and page.after.start_time,
         "after_id": page.after and page.after.id,
         "offset": page.offset,
@@ -163,6 +161,32 @@ def list_page(conn: Connection, wanted: JobFilter, page: Page, *, with_metadata:
     }
     with conn.cursor(row_factory=class_row(Job)) as cursor:
         return cursor.execute(_SQL["list_jobs"], parameters, prepare=False).fetchall()
+
+
+def _filter_parameters(wanted: JobFilter) -> dict[str, object]:
+    return {
+        **_states(wanted.states),
+        **_bounds("start", wanted.start_time),
+        **_bounds("stop", wanted.stop_time),
+        **_bounds("nodes", wanted.num_nodes),
+        **_bounds("duration", wanted.duration),
+        "cluster": wanted.cluster,
+        "sub_cluster": wanted.sub_cluster,
+        "partition": wanted.partition,
+        "user_name": wanted.user_name,
+        "project": wanted.project,
+        "job_id": wanted.job_id,
+        "array_job_id": wanted.array_job_id,
+        "host": wanted.host,
+        "tag_type": wanted.tag and wanted.tag.type,
+        "tag_name": wanted.tag and wanted.tag.name,
+        "now": wanted.now,
+    }
+
+
+def _bounds(name: str, wanted: Range | None) -> dict[str, int | None]:
+    least, most = wanted or (None, None)
+    return {f"{name}_from": least, f"{name}_to": most}
 
 
 def _states(states: Sequence[str] | None) -> dict[str, str | None]:

@@ -129,6 +129,24 @@ WITH page AS MATERIALIZED (
       AND (:cluster::text IS NULL OR cluster = :cluster)
       AND (:start_from::bigint IS NULL OR start_time >= :start_from)
       AND (:start_to::bigint IS NULL OR start_time <= :start_to)
+      AND (:user_name::text IS NULL OR user_name = :user_name)
+      AND (:project::text IS NULL OR project = :project)
+      AND (:sub_cluster::text IS NULL OR sub_cluster = :sub_cluster)
+      AND (:partition::text IS NULL OR partition = :partition)
+      AND (:job_id::bigint IS NULL OR job_id = :job_id)
+      AND (:array_job_id::bigint IS NULL OR array_job_id = :array_job_id)
+      AND (:host::text IS NULL OR job_hosts(resources) @> ARRAY[:host::text])
+      AND (:tag_type::text IS NULL
+           OR id = ANY (ARRAY(SELECT jt.job
+                              FROM tags AS t
+                              JOIN job_tags AS jt ON jt.tag = t.id
+                              WHERE t.type = :tag_type AND t.name = :tag_name)))
+      AND (:nodes_from::bigint IS NULL OR num_nodes BETWEEN :nodes_from AND :nodes_to)
+      AND (:stop_from::bigint IS NULL
+           OR stop_time BETWEEN :stop_from AND :stop_to AND start_time <= :stop_to)
+      AND (:duration_from::bigint IS NULL
+           OR GREATEST(COALESCE(stop_time, :now) - start_time, 1)
+              BETWEEN :duration_from AND :duration_to)
       AND (:after_start_time::bigint IS NULL
            OR (start_time, id) < (:after_start_time::bigint, :after_id::bigint))
     ORDER BY start_time DESC, id DESC
