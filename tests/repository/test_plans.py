@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ccapi.model.job import FINAL_STATES
+from ccapi.model.job import FINAL_STATES, JobFilter
 from ccapi.repository import jobs, queries
 from ccapi.repository.database import Database
 from tests.client import START
@@ -58,10 +58,7 @@ def large(_migrated: Database) -> Iterator[Database]:
 def plan(database: Database, states: list[str], **wanted: Any) -> dict[str, Any]:
     """Run the list and return its plan as PostgreSQL tells it."""
     parameters = {
-        **jobs._states(states),
-        "cluster": None,
-        "start_from": None,
-        "start_to": None,
+        **jobs._filter_parameters(JobFilter(states=states)),
         "after_start_time": None,
         "after_id": None,
         "offset": 0,
@@ -131,6 +128,26 @@ PLACES: dict[str, dict[str, Any]] = {
 }
 
 
+FILTERS: dict[str, dict[str, Any]] = {
+    "user": {"user_name": "abcd7"},
+    "user and cluster": {"user_name": "abcd7", "cluster": "fritz"},
+    "project": {"project": "abcd7"},
+    "job": {"job_id": 4711},
+    "nobody": {"user_name": "nobody"},
+    "no project": {"project": "none"},
+    "no array": {"array_job_id": 1},
+    "no host": {"host": "f9999"},
+    "no tag": {"tag_type": "none", "tag_name": "none"},
+    "stopped before": {"stop_from": 1, "stop_to": START},
+    "stopped within an hour": {"stop_from": START + 900_000, "stop_to": START + 903_600},
+}
+
+
+@pytest.mark.parametrize("wanted", FILTERS.values(), ids=FILTERS)
+def test_a_filter_reads_little_of_the_table(large: Database, wanted: dict[str, Any]) -> None:
+    assert_reads_little(plan(large, [], **wanted))
+
+
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("states", STATES.values(), ids=STATES)
 def test_the_first_page_reads_little_of_the_table(
@@ -167,7 +184,7 @@ def test_a_walk_through_the_table_would_be_noticed(large: Database) -> None:
     with large.session() as conn:
         row = conn.execute(
             "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) SELECT id FROM jobs "
-            "WHERE project = 'none' ORDER BY start_time DESC LIMIT 25"
+            "WHERE partition = 'none' ORDER BY start_time DESC LIMIT 25"
         ).fetchone()
     assert row is not None
     with pytest.raises(AssertionError):

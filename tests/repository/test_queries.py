@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ccapi.model.job import FINAL_STATES, JobState, NewJob, Tag
+from ccapi.model.job import FINAL_STATES, JobFilter, JobState, NewJob, Tag
 from ccapi.repository import bulk, jobs, queries
 from ccapi.repository.bulk import RecordedJob
 from ccapi.repository.database import Connection, Database
@@ -104,10 +104,7 @@ def recorded(number: int) -> RecordedJob:
 
 
 EVERYTHING = {
-    "states": None,
-    "cluster": None,
-    "start_from": None,
-    "start_to": None,
+    **jobs._filter_parameters(JobFilter()),
     "after_start_time": None,
     "after_id": None,
     "offset": 0,
