@@ -16,8 +16,8 @@ JOBS   ?= 1000000
 BEFORE ?= var/bench/before.json
 AFTER  ?= var/bench/bench.json
 
-.PHONY: help demo test model fuzz test-metrics test-postgresql faults bench bench-compare lint \
-    format wheel lock audit clean
+.PHONY: help demo test model fuzz test-metrics test-postgresql test-deploy faults bench bench-compare \
+    lint format wheel lock audit clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -55,6 +55,10 @@ test-postgresql: $(STAMP)
 # Archive disks are mounted as root only; without it these rows are skipped.
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults --faults $(FAULTS) $(ARGS)
+
+# make test-deploy    the operating guide, on a machine with systemd, nginx and PostgreSQL (root)
+test-deploy: $(STAMP)
+	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/deploy $(ARGS)
 
 # The data stays in var/bench, on whose disk PostgreSQL writes: 1 to 2 KB a job.
 bench: $(STAMP)

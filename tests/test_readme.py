@@ -8,53 +8,26 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from ccapi.embedded import PrivatePostgres
+from tests.console import Step, assert_promised, outputs, script, split, steps
 from tests.processes import clean_environment, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
-_BLOCK = re.compile(r"^\.\. code-block:: console\n\n((?:    .*\n|\n)+)", re.MULTILINE)
-_MARK = "=-=-= next command"
-
-
-class Step(NamedTuple):
-    """A command and the output that the README promises; `...` stands for any text."""
-
-    command: str
-    output: str
-
-
-def steps(section: str) -> list[Step]:
-    """Read the console blocks of a section's text."""
-    lines = [
-        line[4:] for block in _BLOCK.findall(section) for line in block.splitlines() if line.strip()
-    ]
-    found: list[Step] = []
-    for line in lines:
-        if line.startswith("$ "):
-            found.append(Step(line[2:], ""))
-        elif line.startswith("> "):
-            found[-1] = Step(f"{found[-1].command}\n{line[2:]}", "")
-        else:
-            found[-1] = found[-1]._replace(output=f"{found[-1].output}{line}\n")
-    return found
 
 
 def sections() -> dict[str, str]:
     """Split the README at its headings."""
     text = (ROOT / "README.rst").read_text("utf-8")
-    parts = re.split(r"^(.+)\n=+\n", text, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    return split(text)
 
 
 def run(commands: list[Step], directory: Path, environment: dict[str, str]) -> list[str]:
     """Run commands in one shell, as a reader pastes them, and return each one's output."""
-    script = "".join(f"{step.command}\necho '{_MARK}'\n" for step in commands)
     done = subprocess.run(
-        ["bash", "-c", f"exec 2>&1\n{script}kill %1 2>/dev/null; wait"],
+        ["bash", "-c", f"exec 2>&1\n{script(commands)}kill %1 2>/dev/null; wait"],
         cwd=directory,
         env=environment,
         capture_output=True,
@@ -62,18 +35,7 @@ def run(commands: list[Step], directory: Path, environment: dict[str, str]) -> l
         timeout=120,
         check=False,
     )
-    return done.stdout.split(f"{_MARK}\n")[:-1]
-
-
-def assert_promised(commands: list[Step], outputs: list[str]) -> None:
-    """Compare what was printed with what the README shows."""
-    assert len(outputs) == len(commands), outputs
-    for step, output in zip(commands, outputs, strict=True):
-        pattern = re.escape(step.output.rstrip("\n")).replace(r"\.\.\.", r"[^\n]*?")
-        # Column widths follow the values that "..." stands for.
-        pattern = re.sub(r"(\\ )+", " +", pattern)
-        # curl ends its output without a new line.
-        assert re.fullmatch(f"{pattern}\n?", output), f"$ {step.command}\n{output}"
+    return outputs(done.stdout)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import click
 
@@ -10,36 +11,44 @@ from ccapi.app import build_registry
 from ccapi.archive import writer
 from ccapi.cli.settings import Settings, explained, uses_settings
 from ccapi.config import Config
-from ccapi.errors import CcapiError
+from ccapi.errors import CcapiError, StartupError
 from ccapi.repository import migrations
 
 
+class _Problem(NamedTuple):
+    text: str
+    is_fatal: bool
+
+
 @click.command()
+@click.option("--start", is_flag=True, help="Fail only when the service would not start.")
 @uses_settings
-def check(settings: Settings) -> None:
+def check(settings: Settings, *, start: bool) -> None:
     """Say what would keep the service from working; exit with status 1 when there is anything.
 
     Looks at settings, file modes, database, migrations and archive, as the user that the
-    service runs as. A reload does this first.
+    service runs as. A reload does this first. The service starts without a database or an
+    archive that is down, and waits for it.
     """
     problems = list(_problems(settings.config))
     for problem in problems:
-        click.echo(problem, err=True)
-    if problems:
+        click.echo(problem.text, err=True)
+    if any(problem.is_fatal or not start for problem in problems):
         sys.exit(1)
-    click.echo("settings, database and archive are fine")
+    if not problems:
+        click.echo("settings, database and archive are fine")
 
 
-def _problems(config: Config) -> Iterator[str]:
+def _problems(config: Config) -> Iterator[_Problem]:
     for warning in permissions.warnings(config.secret_files, config.archive.root):
-        yield f"ccapi: {warning}"
+        yield _Problem(f"ccapi: {warning}", is_fatal=False)
     registry = build_registry(config)
     yield from _failure(lambda: migrations.require_current(registry.database))
     yield from _failure(lambda: writer.prepare(registry.archive_root))
 
 
-def _failure(step: Callable[[], None]) -> Iterator[str]:
+def _failure(step: Callable[[], None]) -> Iterator[_Problem]:
     try:
         step()
     except CcapiError as error:
-        yield explained(error)
+        yield _Problem(explained(error), is_fatal=isinstance(error, StartupError))

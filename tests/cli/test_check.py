@@ -36,6 +36,16 @@ def test_pending_migrations_are_told(
     assert err.endswith("run `ccapi migrate` first\n")
 
 
+def test_a_start_is_kept_from_by_migrations_and_not_by_a_database_that_is_down(
+    ccapi: Command, postgres: PrivatePostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCAPI_DATABASE_URL", f"postgresql:///ccapi?host={tmp_path}")
+    status, _, err = ccapi("check", "--start")
+    assert (status, err.count("\n")) == (0, 1)
+    monkeypatch.setenv("CCAPI_DATABASE_URL", postgres.database_url("postgres"))
+    assert ccapi("check", "--start").status == 1
+
+
 def test_every_problem_is_told_at_once(
     ccapi: Command, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,121 @@
+"""What nginx adds, from the very files that `ccapi deploy` wrote."""
+
+import json
+import re
+import time
+
+import pytest
+
+from tests.deploy.machine import NAME, Machine
+
+CURL = "curl -sS --cacert /etc/ccapi/tls/certificate.pem"
+URL = f"https://{NAME}"
+
+
+@pytest.fixture(scope="module")
+def token(machine: Machine) -> str:
+    return machine.tell("ccapi token create proxy --role admin 2> /dev/null").strip()
+
+
+def assert_error(machine: Machine, command: str, status: int, *words: str) -> None:
+    """Check that an answer is an error as every error is."""
+    _, said = machine.run(f"{command} -w '\\n%{{http_code}} %{{content_type}}'")
+    text, _, facts = said.rpartition("\n")
+    assert facts == f"{status} application/json", said
+    body = json.loads(text)
+    assert set(body) == {"status", "error"}
+    for word in words:
+        assert word in body["error"]
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "words"),
+    [
+        (f"{CURL} {URL}/nothing", 404, "openapi.json"),
+        (f"{CURL} {URL}/api/nothing", 404, "openapi.json"),
+        (f"head -c 9000000 /dev/zero | {CURL} {URL}/api/jobs/ --data-binary @-", 413, "8388608"),
+        (f"{CURL} '{URL}/api/jobs/?cluster={'x' * 5000}'", 414, "4 kB"),
+        (f"{CURL} {URL}/api/jobs/ -H 'X-Long: {'x' * 5000}'", 431, "4 kB"),
+        (f"{CURL} {URL}/api/jobs/ -X BREW", 405, "method"),
+        (f"{CURL} {URL}/api/jobs/ -H 'Content-Length: x'", 400, "HTTP"),
+        (f"curl -sS http://{NAME}/api/jobs/", 403, f"https://{NAME}"),
+        (f"curl -sS http://{NAME}:443/api/jobs/", 400, "TLS"),
+    ],
+)
+def test_what_nginx_refuses_is_json(
+    machine: Machine, command: str, status: int, words: str
+) -> None:
+    assert_error(machine, command, status, words)
+
+
+def test_a_service_that_is_down_is_502_in_json(machine: Machine) -> None:
+    machine.tell("systemctl stop ccapi.socket ccapi.service")
+    try:
+        assert_error(machine, f"{CURL} {URL}/api/jobs/", 502, "does not run")
+    finally:
+        machine.tell("systemctl start ccapi.socket ccapi.service")
+
+
+def test_a_service_that_hangs_is_504_in_json(machine: Machine) -> None:
+    site = "/etc/nginx/conf.d/ccapi.conf"
+    machine.tell(f"sed -i.bak 's/proxy_read_timeout .*/proxy_read_timeout 1s;/' {site}")
+    machine.tell("systemctl reload nginx; systemctl kill --signal=STOP ccapi.service; sleep 1")
+    try:
+        assert_error(machine, f"{CURL} {URL}/api/jobs/", 504, "too long")
+    finally:
+        machine.tell(f"systemctl kill --signal=CONT ccapi.service; mv {site}.bak {site}")
+        machine.tell("systemctl reload nginx; sleep 1")
+
+
+def test_headers_of_a_client_change_nothing(machine: Machine, token: str) -> None:
+    spoofed = " ".join(
+        f"-H '{header}'"
+        for header in (
+            "X-Forwarded-For: 10.0.0.1",
+            "X-Forwarded-Prefix: /evil",
+            "X-Forwarded-Host: evil.example",
+            "SCRIPT_NAME: /api",
+            "Script-Name: /api",
+            "PATH_INFO: /api/jobs/delete_job_before/9999999999",
+            "X-Request-Id: mine",
+        )
+    )
+    command = f"{CURL} -i -H 'X-Auth-Token: {token}' {spoofed} {URL}/api/jobs/?items-per-page=1"
+    said = machine.tell(command)
+    assert said.startswith("HTTP/1.1 200")
+    assert re.search(r"(?mi)^x-request-id: [0-9a-f]{32}\s*$", said)
+    assert "evil" not in machine.tell(f"{CURL} {spoofed} {URL}/api/openapi.json")
+
+
+def test_only_nginx_may_connect_to_the_socket(machine: Machine) -> None:
+    ask = "curl -sS --unix-socket /run/ccapi.sock http://x/healthz"
+    assert machine.run(f"cd /; runuser -u nobody -- {ask}")[0] != 0
+    assert "OK" in machine.tell(f"cd /; runuser -u www-data -- {ask}")
+
+
+def test_slow_clients_hold_up_nobody(machine: Machine, token: str) -> None:
+    body = "-H 'Transfer-Encoding: chunked' --data-binary @-"
+    slow = f"{CURL} -o /dev/null {URL}/api/jobs/start_job/ -T - --limit-rate 10 -X POST"
+    machine.tell(f"for n in $(seq 40); do (sleep 8 | {slow} {body} > /dev/null 2>&1 &) ; done")
+    time.sleep(1)
+    ask = f"{CURL} -H 'X-Auth-Token: {token}' -o /dev/null -w '%{{time_total}}' {URL}/api/jobs/"
+    assert float(machine.tell(ask)) < 3
+
+
+def test_a_big_answer_flows_and_is_not_put_on_a_disk(machine: Machine, token: str) -> None:
+    fill = (
+        "INSERT INTO jobs (job_id, cluster, start_time, user_name, project, sub_cluster, "
+        "num_nodes, exclusive, monitoring_status, resources) "
+        "SELECT n, 'big', 1600000000 + n, 'abcd100h', '', 'main', "
+        "4, 1, 1, json_build_array(json_build_object('hostname', repeat('x', 250))) "
+        "FROM generate_series(1, 40000) AS n"
+    )
+    machine.tell(f'cd /; runuser -u ccapi -- psql -q ccapi -c "{fill}"')
+    ask = f"{CURL} -H 'X-Auth-Token: {token}' '{URL}/api/jobs/?cluster=big&items-per-page=99999'"
+    slow = machine.start(f"{ask} --limit-rate 4M | tail -c 40")
+    time.sleep(2)
+    open_files = "ls -l /proc/[0-9]*/fd 2> /dev/null | grep -c /var/lib/nginx/proxy"
+    assert machine.run(open_files)[1] == "0\n"
+    assert slow.poll() is None, "the answer was not slow enough to be looked at"
+    said, _ = slow.communicate(timeout=120)
+    assert '"items":40000,"page":1}' in said
