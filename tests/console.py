@@ -5,10 +5,14 @@ from typing import NamedTuple
 
 _BLOCK = re.compile(r"^\.\. code-block:: console\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 _MARK = "=-=-= next command"
+_ANY_LINES = "\0"
 
 
 class Step(NamedTuple):
-    """A command and the output that the text promises; `...` stands for any text."""
+    """A command and the output that the text promises.
+
+    `...` stands for any text, and as a line of its own for any lines.
+    """
 
     command: str
     output: str
@@ -50,7 +54,8 @@ def assert_promised(commands: list[Step], outputs: list[str]) -> None:
     """Compare what was printed with what the text shows."""
     assert len(outputs) == len(commands), outputs
     for step, output in zip(commands, outputs, strict=True):
-        pattern = re.escape(step.output.rstrip("\n")).replace(r"\.\.\.", r"[^\n]*?")
+        lines = re.sub(r"(?m)^\.\.\.$", _ANY_LINES, step.output.rstrip("\n"))
+        pattern = re.escape(lines).replace(_ANY_LINES, r"(?:.|\n)*?").replace(r"\.\.\.", r"[^\n]*?")
         # Column widths follow the values that "..." stands for.
         pattern = re.sub(r"(\\ )+", " +", pattern)
         # curl ends its output without a new line.

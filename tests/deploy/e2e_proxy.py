@@ -118,4 +118,4 @@ def test_a_big_answer_flows_and_is_not_put_on_a_disk(machine: Machine, token: st
     assert machine.run(open_files)[1] == "0\n"
     assert slow.poll() is None, "the answer was not slow enough to be looked at"
     said, _ = slow.communicate(timeout=120)
-    assert '"items":40000,"page":1}' in said
+    assert '"items":40000,"page":1,' in said
