@@ -122,4 +122,3 @@ def _run(conn: Connection) -> None:
     if row[0] < RUNNING:
         numbers = {"missing": RUNNING, "latest": _number(conn, "max(start_time)")}
         conn.execute(_RUN.encode(), numbers)
-        conn.execute(_RUN.encode(), {"missing": RUNNING})

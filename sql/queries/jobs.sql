@@ -136,11 +136,12 @@ WITH page AS MATERIALIZED (
       AND (:job_id::bigint IS NULL OR job_id = :job_id)
       AND (:array_job_id::bigint IS NULL OR array_job_id = :array_job_id)
       AND (:host::text IS NULL OR job_hosts(resources) @> ARRAY[:host::text])
-      AND (:tag_type::text IS NULL
-           OR id = ANY (ARRAY(SELECT jt.job
-                              FROM tags AS t
-                              JOIN job_tags AS jt ON jt.tag = t.id
-                              WHERE t.type = :tag_type AND t.name = :tag_name)))
+      AND (:rare_tag::bigint IS NULL
+           OR id = ANY (ARRAY(SELECT job FROM job_tags WHERE tag = :rare_tag)))
+      -- A look at each job; as an EXISTS it would be a table of all that have the tag.
+      AND (:common_tag::bigint IS NULL
+           OR (SELECT jt.tag FROM job_tags AS jt
+               WHERE jt.job = jobs.id AND jt.tag = :common_tag) IS NOT NULL)
       AND (:nodes_from::bigint IS NULL OR num_nodes BETWEEN :nodes_from AND :nodes_to)
       AND (:stop_from::bigint IS NULL
            OR stop_time BETWEEN :stop_from AND :stop_to AND start_time <= :stop_to)
@@ -160,6 +161,16 @@ SELECT
 FROM page
 JOIN job_details AS d ON d.id = page.id
 ORDER BY page.start_time DESC, page.id DESC;
+
+-- name: find_tag
+-- Find a tag, and whether more than so many jobs have it.
+SELECT
+    t.id,
+    (SELECT count(*) > :many
+     FROM (SELECT FROM job_tags AS jt WHERE jt.tag = t.id LIMIT :many + 1) AS few) AS is_common
+FROM tags AS t
+WHERE t.type = :type
+  AND t.name = :name;
 
 -- name: list_archivable
 -- Read stopped jobs that want archiving, in order of id.
