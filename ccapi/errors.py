@@ -63,7 +63,18 @@ class ArchiveError(CcapiError):
 
 
 class DatabaseUnavailable(CcapiError):
-    """PostgreSQL is down, refuses, or does not answer in time."""
+    """PostgreSQL is down, refuses, or does not answer in time; the log has the message."""
+
+    advice = "the database does not answer; nothing is known to be changed, try again"
+
+
+class TooSlow(DatabaseUnavailable):
+    """What was asked takes PostgreSQL longer than a statement may."""
+
+    advice = (
+        "these jobs take the database too long to find; ask for fewer, best by start-time, "
+        "or without total"
+    )
 
 
 class StartupError(CcapiError):

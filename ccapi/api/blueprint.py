@@ -111,7 +111,9 @@ def _shared(view: View) -> View:
         if g.role is not Role.READER:
             return sharing.respond(ask())
         answers = state.sharing().answers
-        return sharing.respond(answers.get(request.query_string, ask, sharing.weigh))
+        return sharing.respond(
+            answers.get((request.path, request.query_string), ask, sharing.weigh)
+        )
 
     return shared
 

@@ -30,7 +30,6 @@ _HINTS = {
 }
 _RETRY_AFTER_SECONDS = "5"
 _INTERNAL = "the server failed; its log has the reason under request id {request_id}"
-_UNAVAILABLE = "the database does not answer; nothing is known to be changed, try again"
 
 
 def register(app: Flask) -> None:
@@ -53,9 +52,9 @@ def _answer_fact(error: errors.CcapiError) -> Response:
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     if status == 500:
         return _answer_bug(error)
-    if status == 503:
+    if isinstance(error, errors.DatabaseUnavailable):
         _log.error("request %s: %s", g.request_id, error)
-        return body(status, _UNAVAILABLE, [("Retry-After", _RETRY_AFTER_SECONDS)])
+        return body(status, error.advice, [("Retry-After", _RETRY_AFTER_SECONDS)])
     if status == 401:
         return body(status, str(error), [("WWW-Authenticate", 'Bearer realm="ccapi"')])
     return body(status, str(error))

@@ -31,6 +31,7 @@ class _Wanted(NamedTuple):
     page: jobs.Page
     cursor: Cursor
     with_metadata: bool
+    counts_all: bool
 
 
 def page(registry: Registry, query: dict[str, Any]) -> Answer | Response:
@@ -40,18 +41,26 @@ def page(registry: Registry, query: dict[str, Any]) -> Answer | Response:
         return _streamed(registry, wanted)
     with registry.database.statement() as conn:
         [found] = _batches(conn, wanted)
-    return _complete(wanted, found)
+        total = _total(conn, wanted, found)
+    return _complete(wanted, found, total)
 
 
-def _complete(wanted: _Wanted, found: jobs.Batch) -> Answer:
-    return Answer.of(
-        {"jobs": _shown(found.jobs), **_tail(wanted, len(found.jobs), found.end)},
-    )
+def _complete(wanted: _Wanted, found: jobs.Batch, total: dict[str, int]) -> Answer:
+    tail = _tail(wanted, len(found.jobs), found.end)
+    return Answer.of({"jobs": _shown(found.jobs), **tail, **total})
 
 
 def _tail(wanted: _Wanted, items: int, end: Place | None) -> dict[str, Any]:
     following = "" if end is None else str(wanted.cursor.after(end))
     return {"items": items, "page": wanted.cursor.page, "nextCursor": following}
+
+
+def _total(conn: Connection, wanted: _Wanted, first: jobs.Batch) -> dict[str, int]:
+    """Count all jobs that match, if that is wanted, and if they are not all on this page."""
+    if not wanted.counts_all:
+        return {}
+    is_all = first.end is None and wanted.page.offset == 0 and wanted.page.after is None
+    return {"total": len(first.jobs) if is_all else jobs.count(conn, wanted.jobs)}
 
 
 def _wanted(query: dict[str, Any]) -> _Wanted:
@@ -66,6 +75,7 @@ def _wanted(query: dict[str, Any]) -> _Wanted:
         jobs.Page(offset, items, cursor.place),
         cursor,
         query.get("with_metadata", False),
+        query.get("total", False),
     )
 
 
@@ -97,13 +107,16 @@ def _streamed(registry: Registry, wanted: _Wanted) -> Answer | Response:
         conn = opened.enter_context(registry.database.snapshot())
         batches = _batches(conn, wanted)
         first = next(batches)
+        total = _total(conn, wanted, first)
         if first.end is None:
-            return _complete(wanted, first)
-        body = _body(chain([first], batches), wanted, opened.pop_all())
+            return _complete(wanted, first, total)
+        body = _body(chain([first], batches), wanted, total, opened.pop_all())
     return Response(body, content_type="application/json")
 
 
-def _body(batches: Iterator[jobs.Batch], wanted: _Wanted, opened: ExitStack) -> Iterator[bytes]:
+def _body(
+    batches: Iterator[jobs.Batch], wanted: _Wanted, total: dict[str, int], opened: ExitStack
+) -> Iterator[bytes]:
     """Write the document batch by batch; a failure cuts it off, so that no reader trusts it."""
     with opened:
         items, separator, end = 0, b"", None
@@ -113,4 +126,4 @@ def _body(batches: Iterator[jobs.Batch], wanted: _Wanted, opened: ExitStack) -> 
                 yield separator + orjson.dumps(_shown(batch.jobs))[1:-1]
                 separator = b","
             items, end = items + len(batch.jobs), batch.end
-        yield b"]," + orjson.dumps(_tail(wanted, items, end))[1:]
+        yield b"]," + orjson.dumps({**_tail(wanted, items, end), **total})[1:]

@@ -312,6 +312,7 @@ class GetJobsApiResponse(ContractSchema):
         data_key="nextCursor",
         metadata=_doc("What to send as cursor for the jobs after these; empty at the end"),
     )
+    total = fields.Integer(metadata=_doc("Number of all jobs that match, if asked for"))
 
 
 class ListQuery(ContractSchema):
@@ -374,3 +375,4 @@ class ListQuery(ContractSchema):
             "Instead of page"
         )
     )
+    total = QueryBoolean(metadata=_doc("Count all jobs that match, on whatever page"))

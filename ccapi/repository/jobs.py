@@ -1,13 +1,15 @@
 """Jobs in PostgreSQL: sql/queries/jobs.sql."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import orjson
+import psycopg
 from psycopg.rows import class_row, scalar_row
 
-from ccapi.errors import DuplicateJob
+from ccapi.errors import DuplicateJob, TooSlow
 from ccapi.model.job import (
     Job,
     JobFilter,
@@ -162,8 +164,25 @@ def list_page(conn: Connection, wanted: JobFilter, page: Page, *, with_metadata:
         "limit": page.limit,
         "with_metadata": with_metadata,
     }
-    with conn.cursor(row_factory=class_row(Job)) as cursor:
+    with _in_time(), conn.cursor(row_factory=class_row(Job)) as cursor:
         return cursor.execute(_SQL["list_jobs"], parameters, prepare=False).fetchall()
+
+
+def count(conn: Connection, wanted: JobFilter) -> int:
+    """Count all jobs that match; raises TooSlow."""
+    with _in_time():
+        parameters = filter_parameters(conn, wanted)
+        [number] = conn.execute(_SQL["count_jobs"], parameters, prepare=False).fetchone() or [0]
+    return int(number)
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """Tell a question that is too large from a database that does not answer."""
+    try:
+        yield
+    except psycopg.errors.QueryCanceled as error:
+        raise TooSlow(f"a list takes the database too long: {error}") from error
 
 
 def filter_parameters(conn: Connection, wanted: JobFilter) -> dict[str, object]:

@@ -162,6 +162,36 @@ FROM page
 JOIN job_details AS d ON d.id = page.id
 ORDER BY page.start_time DESC, page.id DESC;
 
+-- name: count_jobs
+-- Count the jobs that a list would show. Its filters are list_jobs's, to the letter; planned
+-- with its values, too.
+SELECT count(*)
+FROM jobs
+WHERE (:state::job_state IS NULL OR job_state = :state::job_state)
+  AND (:states::job_state[] IS NULL OR job_state = ANY (:states::job_state[]))
+  AND (:cluster::text IS NULL OR cluster = :cluster)
+  AND (:start_from::bigint IS NULL OR start_time >= :start_from)
+  AND (:start_to::bigint IS NULL OR start_time <= :start_to)
+  AND (:user_name::text IS NULL OR user_name = :user_name)
+  AND (:project::text IS NULL OR project = :project)
+  AND (:sub_cluster::text IS NULL OR sub_cluster = :sub_cluster)
+  AND (:partition::text IS NULL OR partition = :partition)
+  AND (:job_id::bigint IS NULL OR job_id = :job_id)
+  AND (:array_job_id::bigint IS NULL OR array_job_id = :array_job_id)
+  AND (:host::text IS NULL OR job_hosts(resources) @> ARRAY[:host::text])
+  AND (:rare_tag::bigint IS NULL
+       OR id = ANY (ARRAY(SELECT job FROM job_tags WHERE tag = :rare_tag)))
+  -- A look at each job; as an EXISTS it would be a table of all that have the tag.
+  AND (:common_tag::bigint IS NULL
+       OR (SELECT jt.tag FROM job_tags AS jt
+           WHERE jt.job = jobs.id AND jt.tag = :common_tag) IS NOT NULL)
+  AND (:nodes_from::bigint IS NULL OR num_nodes BETWEEN :nodes_from AND :nodes_to)
+  AND (:stop_from::bigint IS NULL
+       OR stop_time BETWEEN :stop_from AND :stop_to AND start_time <= :stop_to)
+  AND (:duration_from::bigint IS NULL
+       OR GREATEST(COALESCE(stop_time, :now) - start_time, 1)
+          BETWEEN :duration_from AND :duration_to);
+
 -- name: find_tag
 -- Find a tag, and whether more than so many jobs have it.
 SELECT
