@@ -16,8 +16,8 @@ JOBS   ?= 1000000
 BEFORE ?= var/bench/before.json
 AFTER  ?= var/bench/bench.json
 
-.PHONY: help demo test model fuzz test-metrics test-postgresql test-deploy faults bench bench-compare \
-    lint format wheel lock audit clean
+.PHONY: help demo test model fuzz test-metrics test-postgresql test-slurm test-deploy faults bench \
+    bench-compare lint format wheel lock audit clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -51,6 +51,11 @@ test-metrics: $(STAMP)
 # make test-postgresql    the tests that touch the database, on PostgreSQL 15 and on 18
 test-postgresql: $(STAMP)
 	$(BIN)/python tests/versions.py 15 18
+
+# make test-slurm         hooks, sender and reconcile with a real Slurm, which it installs on Debian
+# It needs root; without, it says so and succeeds, unless SLURM_REQUIRED=1 is set.
+test-slurm: $(STAMP)
+	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/slurm $(ARGS)
 
 # Archive disks are mounted as root only; without it these rows are skipped.
 faults: $(STAMP)

@@ -188,22 +188,34 @@ def _start(running: contextlib.ExitStack, *arguments: Sequence[str]) -> None:
 
 
 def why_not() -> str:
-    """Say why a real Slurm cannot run here; "" when it can."""
+    """Install what is missing, if that is possible, or say why Slurm cannot run and what to do."""
     if os.geteuid() != 0:
-        return "Slurm's daemons need root"
-    missing = [name for name in ("slurmctld", "slurmd", "munged") if shutil.which(name) is None]
-    return f"not installed: {', '.join(missing)}" if missing else ""
+        return "NO REAL SLURM: its daemons, and the users of its jobs, need root; run this as root"
+    if shutil.which("apt-get") and _missing():
+        subprocess.run(["apt-get", "update", "-qq"], check=False)
+        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
+        subprocess.run(
+            install, check=False, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        )
+    if _missing():
+        there = f"{', '.join(_missing())} not found, and apt-get cannot install them"
+        return f"NO REAL SLURM: {there}; install what Debian calls {', '.join(PACKAGES)}"
+    return ""
+
+
+def _missing() -> list[str]:
+    commands = ("slurmctld", "slurmd", "scontrol", "munged")
+    return [name for name in commands if shutil.which(name) is None]
 
 
 @contextlib.contextmanager
 def ordinary_user() -> Iterator[None]:
     """Have a user who submits the jobs, and no trace of it afterwards."""
-    try:
-        pwd.getpwnam(USER)
+    if USER in {entry.pw_name for entry in pwd.getpwall()}:
         yield
-    except KeyError:
-        command(["useradd", "--system", "--user-group", "--shell", "/bin/sh", USER])
-        try:
-            yield
-        finally:
-            command(["userdel", USER])
+        return
+    command(["useradd", "--system", "--user-group", "--shell", "/bin/sh", USER])
+    try:
+        yield
+    finally:
+        command(["userdel", USER])

@@ -1,5 +1,6 @@
 """A site whose hooks and sender speak to a real service."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,36 @@ from ccapi.model.token import Role
 from ccapi.repository.database import Database
 from ccapi.service import tokens
 from tests.processes import Service, gunicorn
+from tests.slurm.cluster import ordinary_user, why_not
 from tests.slurm.site import Site, install
+
+FIGURES = pytest.StashKey[list[tuple[str, str, str]]]()
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> list[tuple[str, str, str]]:
+    """Take what was measured: the figure, its limit, the value."""
+    return pytestconfig.stash.setdefault(FIGURES, [])
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what was measured as a table."""
+    for figure, limit, value in config.stash.get(FIGURES, []):
+        terminalreporter.write_line(f"{figure:58}{limit:>12}{value:>12}")
+
+
+@pytest.fixture(scope="session")
+def user() -> Iterator[None]:
+    """Have what a real Slurm needs, or say why there is none; SLURM_REQUIRED=1 is a must."""
+    reason = why_not()
+    if reason and os.environ.get("SLURM_REQUIRED", "") not in {"", "0"}:
+        pytest.fail(reason, pytrace=False)
+    if reason:
+        pytest.skip(reason)
+    with ordinary_user():
+        yield
 
 
 @pytest.fixture

@@ -53,39 +53,42 @@ class Site:
         lines = [f"{name}='{value}'\n" for name, value in given.items()]
         (self.hooks / "ccapi.conf").write_text("".join(lines), "utf-8")
 
-    def hook(self, name: str, environment: Mapping[str, str]) -> float:
+    def hook(self, name: str, environment: Mapping[str, str], user: str | None = None) -> float:
         """Run a hook as slurmctld does, and return its run time; its exit status must be 0."""
+        command = [*_as(user), str(self.hooks / name)]
         started = time.monotonic()
-        done = subprocess.run(
-            [self.hooks / name], env=dict(environment), capture_output=True, check=False
-        )
+        done = subprocess.run(command, env=dict(environment), capture_output=True, check=False)
         seconds = time.monotonic() - started
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
         return seconds
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run the sender's program to its end."""
         return subprocess.run(
             [self.hooks / "ccapi-slurm", *arguments],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
             check=False,
         )
 
     @contextlib.contextmanager
     def sender(self, user: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
         """Run the sender, as a user if one is named."""
-        as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         with (self.directory / "sender.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*(as_user if user else []), str(self.hooks / "ccapi-slurm")], stderr=log
-            )
+            process = subprocess.Popen([*_as(user), str(self.hooks / "ccapi-slurm")], stderr=log)
         try:
             yield process
         finally:
             process.kill()
             process.wait(10)
+
+
+def _as(user: str | None) -> list[str]:
+    """Return what goes before a command that a user runs; without PATH it needs its whole name."""
+    if user is None:
+        return []
+    return ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
 
 
 def install(directory: Path, token: str, owner: str | None = None) -> Site:
