@@ -61,8 +61,8 @@ CREATE INDEX jobs_unarchived            ON jobs (id)
     WHERE job_state <> 'running' AND monitoring_status IN (1, 2);
 
 -- What dashboards filter lists by. An index of few values is pressed to seven bytes a job.
-CREATE INDEX jobs_by_user               ON jobs (user_name, start_time, id);
-CREATE INDEX jobs_by_project            ON jobs (project, start_time, id);
+CREATE INDEX jobs_by_user               ON jobs (user_name, start_time);
+CREATE INDEX jobs_by_project            ON jobs (project, start_time);
 CREATE INDEX jobs_by_array              ON jobs (array_job_id) WHERE array_job_id IS NOT NULL;
 -- These find what is rare; what is not, a list meets soon enough on its way back in time.
 CREATE INDEX jobs_by_partition          ON jobs (partition);

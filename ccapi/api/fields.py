@@ -195,6 +195,20 @@ class QueryCursor(fields.String):
         return found
 
 
+class QueryFields(fields.String):
+    """Names out of `known`, with commas between them; each counts once."""
+
+    def __init__(self, known: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._known = known
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        names = tuple(dict.fromkeys(value.split(",")))
+        if not set(names) <= set(self._known):
+            raise ValidationError(f"must be some of {','.join(self._known)}, with commas between")
+        return names
+
+
 class QueryStates(fields.String):
     """A job state that may be given several times."""
 

@@ -10,7 +10,7 @@ import orjson
 from flask import Response
 
 from ccapi.api.cursor import Cursor
-from ccapi.api.representation import job_meta, now
+from ccapi.api.representation import JOB_FIELDS, job_meta, now
 from ccapi.api.sharing import Answer
 from ccapi.errors import InvalidInput
 from ccapi.model.job import LARGEST_INTEGER, Job, JobFilter, Place
@@ -21,6 +21,8 @@ from ccapi.service.registry import Registry
 _DEFAULT_ITEMS = 25
 # Jobs that are in memory at a time.
 _BATCH = 250
+_METADATA = "metaData"
+_USUAL = tuple(name for name in JOB_FIELDS if name != _METADATA)
 _FILTERS = {field.name for field in fields(JobFilter)}
 
 
@@ -30,7 +32,7 @@ class _Wanted(NamedTuple):
     jobs: JobFilter
     page: jobs.Page
     cursor: Cursor
-    with_metadata: bool
+    shown: tuple[str, ...]
     counts_all: bool
 
 
@@ -47,7 +49,7 @@ def page(registry: Registry, query: dict[str, Any]) -> Answer | Response:
 
 def _complete(wanted: _Wanted, found: jobs.Batch, total: dict[str, int]) -> Answer:
     tail = _tail(wanted, len(found.jobs), found.end)
-    return Answer.of({"jobs": _shown(found.jobs), **tail, **total})
+    return Answer.of({"jobs": _shown(found.jobs, wanted), **tail, **total})
 
 
 def _tail(wanted: _Wanted, items: int, end: Place | None) -> dict[str, Any]:
@@ -74,9 +76,16 @@ def _wanted(query: dict[str, Any]) -> _Wanted:
         _filter(query),
         jobs.Page(offset, items, cursor.place),
         cursor,
-        query.get("with_metadata", False),
+        _fields(query),
         query.get("total", False),
     )
+
+
+def _fields(query: dict[str, Any]) -> tuple[str, ...]:
+    """Return the fields to show: those chosen, else all; metadata when it is asked for."""
+    chosen = query.get("fields_", _USUAL)
+    wants_metadata = query.get("with_metadata", False) and _METADATA not in chosen
+    return (*chosen, _METADATA) if wants_metadata else chosen
 
 
 def _filter(query: dict[str, Any]) -> JobFilter:
@@ -85,14 +94,21 @@ def _filter(query: dict[str, Any]) -> JobFilter:
 
 
 def _batches(conn: Connection, wanted: _Wanted) -> Iterator[jobs.Batch]:
-    return jobs.batches(
-        conn, wanted.jobs, wanted.page, with_metadata=wanted.with_metadata, batch_size=_BATCH
+    parts = jobs.Parts(
+        metadata=_METADATA in wanted.shown,
+        resources="resources" in wanted.shown,
+        statistics="statistics" in wanted.shown,
+        tags="tags" in wanted.shown,
     )
+    return jobs.batches(conn, wanted.jobs, wanted.page, parts, _BATCH)
 
 
-def _shown(found: list[Job]) -> list[dict[str, Any]]:
+def _shown(found: list[Job], wanted: _Wanted) -> list[dict[str, Any]]:
     at = now()
-    return [job_meta(job, at) for job in found]
+    every = [job_meta(job, at) for job in found]
+    if set(_USUAL) <= set(wanted.shown):
+        return every
+    return [{name: job[name] for name in wanted.shown if name in job} for job in every]
 
 
 def _streamed(registry: Registry, wanted: _Wanted) -> Answer | Response:
@@ -123,7 +139,7 @@ def _body(
         yield b'{"jobs":['
         for batch in batches:
             if batch.jobs:
-                yield separator + orjson.dumps(_shown(batch.jobs))[1:-1]
+                yield separator + orjson.dumps(_shown(batch.jobs, wanted))[1:-1]
                 separator = b","
             items, end = items + len(batch.jobs), batch.end
         yield b"]," + orjson.dumps({**_tail(wanted, items, end), **total})[1:]

@@ -14,6 +14,14 @@ from orjson import Fragment
 
 from ccapi.model.job import Job
 
+# All that schema.JobMeta has, in the order in which a table shows it.
+JOB_FIELDS = (
+    *("id", "jobId", "user", "project", "cluster", "subCluster", "partition", "arrayJobId"),
+    *("numNodes", "numHwthreads", "numAcc", "exclusive", "smt", "jobState", "startTime"),
+    *("duration", "walltime", "monitoringStatus", "resources", "tags", "statistics"),
+    "metaData",
+)
+
 
 def answer(content: object, status: int = 200) -> Response:
     """Make a JSON response."""

@@ -15,6 +15,7 @@ from ccapi.api.fields import (
     Pattern,
     QueryBoolean,
     QueryCursor,
+    QueryFields,
     QueryInteger,
     QueryRange,
     QueryStates,
@@ -26,6 +27,7 @@ from ccapi.api.fields import (
     TextMap,
     final_state,
 )
+from ccapi.api.representation import JOB_FIELDS
 from ccapi.model.cluster import HOSTNAME_PATTERN, NAME_PATTERN
 from ccapi.model.job import LAST_EPOCH_SECOND, LONGEST_NAME, JobState, NewJob, Tag
 
@@ -374,5 +376,10 @@ class ListQuery(ContractSchema):
             "Only jobs after those of the list whose nextCursor this is; empty to begin. "
             "Instead of page"
         )
+    )
+    fields_ = QueryFields(
+        JOB_FIELDS,
+        data_key="fields",
+        metadata=_doc("Show these fields of each job only, with commas between their names"),
     )
     total = QueryBoolean(metadata=_doc("Count all jobs that match, on whatever page"))

@@ -60,6 +60,15 @@ class Page(NamedTuple):
     after: Place | None = None
 
 
+class Parts(NamedTuple):
+    """Which of the large parts of jobs are read; the others are as if there were none."""
+
+    metadata: bool = False
+    resources: bool = True
+    statistics: bool = True
+    tags: bool = True
+
+
 class Batch(NamedTuple):
     """Jobs of a list, and the place to go on from; None at the list's end."""
 
@@ -154,18 +163,22 @@ def mark_archiving_failed(conn: Connection, id_: int) -> None:
     conn.execute(_SQL["mark_archiving_failed"], {"id": id_})
 
 
-def list_page(conn: Connection, wanted: JobFilter, page: Page, *, with_metadata: bool) -> list[Job]:
+def list_page(conn: Connection, wanted: JobFilter, page: Page, parts: Parts) -> list[Job]:
     """Read a page of the jobs that match, latest start first."""
-    parameters = {
-        **filter_parameters(conn, wanted),
+    parameters = {**filter_parameters(conn, wanted), **list_parameters(page, parts)}
+    with _in_time(), conn.cursor(row_factory=class_row(Job)) as cursor:
+        return cursor.execute(_SQL["list_jobs"], parameters, prepare=False).fetchall()
+
+
+def list_parameters(page: Page, parts: Parts) -> dict[str, object]:
+    """Return what a list's query takes beside the filter."""
+    return {
         "after_start_time": page.after and page.after.start_time,
         "after_id": page.after and page.after.id,
         "offset": page.offset,
         "limit": page.limit,
-        "with_metadata": with_metadata,
+        **{f"with_{name}": is_read for name, is_read in parts._asdict().items()},
     }
-    with _in_time(), conn.cursor(row_factory=class_row(Job)) as cursor:
-        return cursor.execute(_SQL["list_jobs"], parameters, prepare=False).fetchall()
 
 
 def count(conn: Connection, wanted: JobFilter) -> int:
@@ -237,7 +250,7 @@ def _states(states: Sequence[str] | None) -> dict[str, str | None]:
 
 
 def batches(
-    conn: Connection, wanted: JobFilter, page: Page, *, with_metadata: bool, batch_size: int
+    conn: Connection, wanted: JobFilter, page: Page, parts: Parts, batch_size: int
 ) -> Iterator[Batch]:
     """Read a page of any length in batches, each continuing where the last one ended.
 
@@ -247,7 +260,7 @@ def batches(
     left = page.limit
     while left > 0:
         size = min(batch_size, left)
-        found = list_page(conn, wanted, page._replace(limit=size + 1), with_metadata=with_metadata)
+        found = list_page(conn, wanted, page._replace(limit=size + 1), parts)
         batch = Batch(found[:size], _place(found[size - 1]) if len(found) > size else None)
         yield batch
         left -= size

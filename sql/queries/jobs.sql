@@ -118,7 +118,7 @@ LIMIT :limit;
 
 -- name: list_jobs
 -- Read a page of jobs, latest first. The page is chosen before its tags are looked up, so
--- that skipped rows cost no sub-select. To be planned with its values (prepare=False): a
+-- that skipped rows cost no sub-select, and what is not wanted is not read. To be planned with its values (prepare=False): a
 -- generic plan cannot drop the filters that are not given. A single state is given as `state`:
 -- only then an index that begins with it has the jobs in order.
 WITH page AS MATERIALIZED (
@@ -148,13 +148,23 @@ WITH page AS MATERIALIZED (
       AND (:duration_from::bigint IS NULL
            OR GREATEST(COALESCE(stop_time, :now) - start_time, 1)
               BETWEEN :duration_from AND :duration_to)
+      -- A walk back in time is to begin with the last job of who has been gone for years.
+      AND (:user_name::text IS NULL
+           OR start_time <= (SELECT max(start_time) FROM jobs WHERE user_name = :user_name))
+      AND (:project::text IS NULL
+           OR start_time <= (SELECT max(start_time) FROM jobs WHERE project = :project))
       AND (:after_start_time::bigint IS NULL
            OR (start_time, id) < (:after_start_time::bigint, :after_id::bigint))
     ORDER BY start_time DESC, id DESC
     LIMIT :limit OFFSET :offset
 )
 SELECT
-    d.*,
+    d.id, d.job_id, d.user_name, d.project, d.cluster, d.sub_cluster, d.partition,
+    d.array_job_id, d.num_nodes, d.num_hwthreads, d.num_acc, d.exclusive, d.smt, d.walltime,
+    d.start_time, d.stop_time, d.job_state, d.monitoring_status,
+    CASE WHEN :with_resources THEN d.resources ELSE '[]' END AS resources,
+    CASE WHEN :with_statistics THEN d.statistics END AS statistics,
+    CASE WHEN :with_tags THEN d.tags ELSE '[]' END AS tags,
     CASE WHEN :with_metadata
          THEN (SELECT j.meta_data::text FROM jobs AS j WHERE j.id = d.id)
     END AS meta_data

@@ -88,11 +88,7 @@ def plan(
         chosen = jobs.filter_parameters(conn, JobFilter(states=states, tag=tag))
     parameters = {
         **chosen,
-        "after_start_time": None,
-        "after_id": None,
-        "offset": 0,
-        "limit": LIMIT,
-        "with_metadata": False,
+        **jobs.list_parameters(jobs.Page(0, LIMIT), jobs.Parts()),
         **wanted,
     }
     explain = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) " + queries.load("jobs")["list_jobs"]

@@ -105,11 +105,7 @@ def recorded(number: int) -> RecordedJob:
 
 EVERYTHING = {
     **jobs._filter_parameters(JobFilter()),
-    "after_start_time": None,
-    "after_id": None,
-    "offset": 0,
-    "limit": 25,
-    "with_metadata": False,
+    **jobs.list_parameters(jobs.Page(0, 25), jobs.Parts()),
 }
 A_DAY = {"start_from": START + 90_000, "start_to": START + 176_400}
 RUNNING = {"states": [JobState.RUNNING]}

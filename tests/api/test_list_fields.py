@@ -1,0 +1,84 @@
+"""GET /jobs/?fields= shows of each job what is asked for, and reads no more."""
+
+from typing import Any
+
+import pytest
+
+from ccapi.api.representation import JOB_FIELDS
+from ccapi.api.schemas import JobMeta
+from ccapi.model.job import Job
+from ccapi.repository import jobs
+from tests.api.test_document import EVERYTHING
+from tests.client import Client, assert_error
+
+_BATCHES = pytest.mark.parametrize("batch", [1, 250])
+
+
+@pytest.fixture(autouse=True)
+def _jobs(admin: Client) -> None:
+    admin.start(**EVERYTHING)
+    admin.start(jobId=7, startTime=EVERYTHING["startTime"] - 1)
+
+
+def test_the_known_fields_are_those_of_the_document() -> None:
+    assert sorted(JOB_FIELDS) == sorted(
+        field.data_key or n for n, field in JobMeta().fields.items()
+    )
+
+
+def test_each_field_is_shown_as_in_the_whole_job(reader: Client) -> None:
+    whole = reader.list("with-metadata")
+    for name in JOB_FIELDS:
+        expected = [{name: job[name]} if name in job else {} for job in whole]
+        assert reader.list(f"fields={name}") == expected
+
+
+@_BATCHES
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("fields=user,jobId", ["user", "jobId"]),
+        ("fields=jobId,jobId", ["jobId"]),
+        ("fields=jobId&with-metadata", ["jobId", "metaData"]),
+        ("fields=metaData,jobId&with-metadata=false", ["metaData", "jobId"]),
+    ],
+)
+def test_fields_are_shown_in_the_order_of_the_question(
+    reader: Client, monkeypatch: pytest.MonkeyPatch, query: str, names: list[str], batch: int
+) -> None:
+    monkeypatch.setattr("ccapi.api.listing._BATCH", batch)
+    text = reader.send("GET", f"/?{query}").text
+    [job, _] = reader.list(query)
+    assert list(job) == sorted(job, key=text.index)
+    assert sorted(job) == sorted(names)
+    places = [text.index(f'"{name}"') for name in names]
+    assert places == sorted(places)
+
+
+def test_all_fields_but_the_metadata_are_the_usual_list(reader: Client) -> None:
+    names = ",".join(name for name in JOB_FIELDS if name != "metaData")
+    assert reader.send("GET", f"/?fields={names}").data == reader.send("GET", "/").data
+
+
+@pytest.mark.parametrize("text", ["", "jobid", "jobId,", "jobId, user", "jobId;user", "job_id"])
+def test_an_unknown_field_is_refused_with_the_known_ones(reader: Client, text: str) -> None:
+    assert_error(reader.send("GET", f"/?fields={text}"), 400, "fields: must be", "id,jobId,user")
+
+
+def test_a_cursor_leads_on_whatever_fields_are_shown(reader: Client) -> None:
+    first = reader.send("GET", "/?fields=user&items-per-page=1").get_json()
+    assert reader.list(f"fields=jobId&cursor={first['nextCursor']}") == [{"jobId": 7}]
+
+
+def test_what_is_not_shown_is_not_read(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Job] = []
+    real = jobs.list_page
+
+    def list_page(*args: Any) -> list[Job]:
+        read.extend(real(*args))
+        return read
+
+    monkeypatch.setattr(jobs, "list_page", list_page)
+    reader.list("fields=jobId,statistics")
+    assert (read[0].resources, read[0].tags, read[0].meta_data) == ("[]", "[]", None)
+    assert read[0].statistics is not None
