@@ -46,6 +46,7 @@ class Documented:
     errors: tuple[int, ...]
     body: str = ""
     consumes: bool = False
+    also_produces: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """Return the operation's part of the document."""
@@ -56,7 +57,7 @@ class Documented:
         facts: dict[str, Any] = {
             "responses": responses,
             "security": [{"ApiKeyAuth": []}],
-            "produces": _JSON,
+            "produces": [*_JSON, *self.also_produces],
         }
         return {**facts, "consumes": _JSON} if self.consumes else facts
 

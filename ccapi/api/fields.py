@@ -195,6 +195,19 @@ class QueryCursor(fields.String):
         return found
 
 
+class QueryChoice(fields.String):
+    """One of a few words."""
+
+    def __init__(self, *words: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._words = words
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        if value not in self._words:
+            raise ValidationError(f"must be {' or '.join(self._words)}")
+        return value
+
+
 class QueryFields(fields.String):
     """Names out of `known`, with commas between them; each counts once."""
 

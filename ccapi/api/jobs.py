@@ -29,6 +29,7 @@ _REMOVE = "remove"
         group=_QUERY,
         answer=(200, schemas.GetJobsApiResponse(), "The jobs of the page"),
         errors=(400, 401, 403, 500),
+        also_produces=("text/csv",),
     ),
     query=schemas.ListQuery(),
     is_shared=True,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 from flask import Response
 
+from ccapi.api import table
 from ccapi.api.cursor import Cursor
 from ccapi.api.representation import JOB_FIELDS, job_meta, now
 from ccapi.api.sharing import Answer
@@ -34,6 +35,7 @@ class _Wanted(NamedTuple):
     cursor: Cursor
     shown: tuple[str, ...]
     counts_all: bool
+    is_table: bool
 
 
 def page(registry: Registry, query: dict[str, Any]) -> Answer | Response:
@@ -48,13 +50,26 @@ def page(registry: Registry, query: dict[str, Any]) -> Answer | Response:
 
 
 def _complete(wanted: _Wanted, found: jobs.Batch, total: dict[str, int]) -> Answer:
-    tail = _tail(wanted, len(found.jobs), found.end)
-    return Answer.of({"jobs": _shown(found.jobs, wanted), **tail, **total})
+    shown = _shown(found.jobs, wanted)
+    if wanted.is_table:
+        body = table.head(wanted.shown) + table.lines(wanted.shown, shown)
+        return Answer.named(body, table.CONTENT_TYPE, _headers(wanted, found.end, total))
+    return Answer.of({"jobs": shown, **_tail(wanted, len(shown), found.end), **total})
 
 
 def _tail(wanted: _Wanted, items: int, end: Place | None) -> dict[str, Any]:
-    following = "" if end is None else str(wanted.cursor.after(end))
+    following = _next_cursor(wanted, end)
     return {"items": items, "page": wanted.cursor.page, "nextCursor": following}
+
+
+def _headers(wanted: _Wanted, end: Place | None, total: dict[str, int]) -> dict[str, str]:
+    """Say beside a table what has no column in it."""
+    counted = {"X-Total": str(total["total"])} if total else {}
+    return {"X-Next-Cursor": _next_cursor(wanted, end), **counted}
+
+
+def _next_cursor(wanted: _Wanted, end: Place | None) -> str:
+    return "" if end is None else str(wanted.cursor.after(end))
 
 
 def _total(conn: Connection, wanted: _Wanted, first: jobs.Batch) -> dict[str, int]:
@@ -78,6 +93,7 @@ def _wanted(query: dict[str, Any]) -> _Wanted:
         cursor,
         _fields(query),
         query.get("total", False),
+        query.get("format") == "csv",
     )
 
 
@@ -126,8 +142,21 @@ def _streamed(registry: Registry, wanted: _Wanted) -> Answer | Response:
         total = _total(conn, wanted, first)
         if first.end is None:
             return _complete(wanted, first, total)
+        if wanted.is_table:
+            end = jobs.find_end(conn, wanted.jobs, wanted.page)
+            headers = _headers(wanted, end, total)
+            lines = _lines(chain([first], batches), wanted, opened.pop_all())
+            return Response(lines, headers=headers, content_type=table.CONTENT_TYPE)
         body = _body(chain([first], batches), wanted, total, opened.pop_all())
     return Response(body, content_type="application/json")
+
+
+def _lines(batches: Iterator[jobs.Batch], wanted: _Wanted, opened: ExitStack) -> Iterator[bytes]:
+    """Write the table batch by batch; a failure breaks the connection off."""
+    with opened:
+        yield table.head(wanted.shown)
+        for batch in batches:
+            yield table.lines(wanted.shown, _shown(batch.jobs, wanted))
 
 
 def _body(

@@ -14,6 +14,7 @@ from ccapi.api.fields import (
     OptionalText,
     Pattern,
     QueryBoolean,
+    QueryChoice,
     QueryCursor,
     QueryFields,
     QueryInteger,
@@ -381,5 +382,13 @@ class ListQuery(ContractSchema):
         JOB_FIELDS,
         data_key="fields",
         metadata=_doc("Show these fields of each job only, with commas between their names"),
+    )
+    format = QueryChoice(
+        *("json", "csv"),
+        metadata=_doc(
+            "json (default), or csv with a line of names; nextCursor and total are then the "
+            "headers X-Next-Cursor and X-Total",
+            enum=["json", "csv"],
+        ),
     )
     total = QueryBoolean(metadata=_doc("Count all jobs that match, on whatever page"))

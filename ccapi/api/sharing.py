@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -91,12 +91,20 @@ class Answer:
 
     body: bytes
     etag: str
+    content_type: str
+    headers: Mapping[str, str]
 
     @classmethod
     def of(cls, content: object) -> "Answer":
-        """Write an answer as JSON; its name is of its bytes, as durations change each second."""
-        body = orjson.dumps(content)
-        return cls(body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"')
+        """Write an answer as JSON."""
+        return cls.named(orjson.dumps(content), "application/json", {})
+
+    @classmethod
+    def named(cls, body: bytes, content_type: str, headers: Mapping[str, str]) -> "Answer":
+        """Name an answer after its bytes and its headers, as durations change each second."""
+        named = hashlib.blake2b(body, digest_size=16)
+        named.update(orjson.dumps(headers))
+        return cls(body, f'"{named.hexdigest()}"', content_type, headers)
 
 
 class Sharing:
@@ -122,6 +130,6 @@ def respond(answer: Answer | Response) -> Response:
         response = Response(status=304)
         del response.headers["Content-Type"]
     else:
-        response = Response(answer.body, content_type="application/json")
-    response.headers.update({"ETag": answer.etag, **_HEADERS})
+        response = Response(answer.body, content_type=answer.content_type)
+    response.headers.update({"ETag": answer.etag, **_HEADERS, **answer.headers})
     return response

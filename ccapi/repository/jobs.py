@@ -11,6 +11,7 @@ from psycopg.rows import class_row, scalar_row
 
 from ccapi.errors import DuplicateJob, TooSlow
 from ccapi.model.job import (
+    LARGEST_INTEGER,
     Job,
     JobFilter,
     JobKey,
@@ -67,6 +68,9 @@ class Parts(NamedTuple):
     resources: bool = True
     statistics: bool = True
     tags: bool = True
+
+
+_NO_PARTS = Parts(metadata=False, resources=False, statistics=False, tags=False)
 
 
 class Batch(NamedTuple):
@@ -267,6 +271,13 @@ def batches(
         if batch.end is None:
             return
         page = Page(0, left, batch.end)
+
+
+def find_end(conn: Connection, wanted: JobFilter, page: Page) -> Place | None:
+    """Find the place after a page without reading it; None at the list's end."""
+    offset = min(page.offset + page.limit - 1, LARGEST_INTEGER)
+    last = list_page(conn, wanted, page._replace(offset=offset, limit=2), _NO_PARTS)
+    return _place(last[0]) if len(last) > 1 else None
 
 
 def _place(job: Job) -> Place:

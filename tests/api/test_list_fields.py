@@ -9,13 +9,15 @@ from ccapi.api.schemas import JobMeta
 from ccapi.model.job import Job
 from ccapi.repository import jobs
 from tests.api.test_document import EVERYTHING
-from tests.client import Client, assert_error
+from tests.client import START, Client, assert_error
 
 _BATCHES = pytest.mark.parametrize("batch", [1, 250])
 
 
 @pytest.fixture(autouse=True)
-def _jobs(admin: Client) -> None:
+def _jobs(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register two running jobs at a time that stands still."""
+    monkeypatch.setattr("ccapi.api.listing.now", lambda: START + 60)
     admin.start(**EVERYTHING)
     admin.start(jobId=7, startTime=EVERYTHING["startTime"] - 1)
 
