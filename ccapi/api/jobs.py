@@ -9,9 +9,10 @@ from ccapi.api.blueprint import Blueprint, Documented
 from ccapi.api.representation import answer, job_meta, job_with_timestamp, now
 from ccapi.api.sharing import Answer
 from ccapi.api.state import registry
-from ccapi.errors import InvalidInput
+from ccapi.errors import InvalidInput, UnknownJob
 from ccapi.model.job import JobSelection, NewJob, Tag
 from ccapi.model.token import Role
+from ccapi.repository import jobs
 from ccapi.service import deletion, lifecycle, tagging
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
@@ -41,6 +42,29 @@ def list_jobs(query: dict[str, Any]) -> Answer | Response:
     may be as large as the list.
     """
     return listing.page(registry(), query)
+
+
+@blueprint.operation(
+    "/<int:id>",
+    "GET",
+    Role.READER,
+    Documented(
+        group=_QUERY,
+        answer=(200, schemas.JobMeta(), "The job"),
+        errors=(400, 401, 403, 404, 500),
+    ),
+    is_shared=True,
+)
+def get_job(*, id: int) -> Answer:  # noqa: A002 - as in the contract
+    """Show the job with a database id.
+
+    With all that the registry knows of it, metaData included.
+    """
+    with registry().database.statement() as conn:
+        job = jobs.get(conn, id)
+    if job is None:
+        raise UnknownJob(f"no job has the database id {id}")
+    return Answer.of(job_meta(job, now()))
 
 
 @blueprint.operation(

@@ -172,6 +172,7 @@ def _documented(method: str, path: str, status: int) -> dict[str, Any]:
 
 SUCCESSES: dict[str, tuple[str, str, Any]] = {
     "list": ("GET", "/jobs/", None),
+    "get": ("GET", "/jobs/{id}", None),
     "start": ("POST", "/jobs/start_job/", {**EVERYTHING, "jobId": 5}),
     "stop": ("POST", "/jobs/stop_job/", stop()),
     "stop by id": ("POST", "/jobs/stop_job/{id}", stop()),
@@ -220,7 +221,7 @@ _IF_GIVEN = {
 
 
 @pytest.mark.parametrize("full", [True, False], ids=["full job", "bare job"])
-@pytest.mark.parametrize("operation", ["list", "stop", "stop by id"])
+@pytest.mark.parametrize("operation", ["list", "get", "stop", "stop by id"])
 def test_a_job_has_every_field_that_is_always_shown_and_what_was_given(
     admin: Client, operation: str, *, full: bool
 ) -> None:
@@ -245,6 +246,8 @@ def test_a_list_with_metadata_answers_as_documented(admin: Client, query: str) -
 # What goes wrong in the way of each operation, while one job runs.
 REFUSALS: dict[str, tuple[str, str, Any, int]] = {
     "list": ("list", "?page=0", None, 400),
+    "get": ("get", "?x", None, 400),
+    "get nothing": ("get", "", None, 404),
     "start": ("start", "", job(jobId=0), 400),
     "start again": ("start", "", job(), 422),
     "stop": ("stop", "", stop(jobState="running"), 400),
@@ -286,7 +289,8 @@ def test_who_may_not_ask_is_answered_as_documented(
 ) -> None:
     method, path, _ = SUCCESSES[operation]
     nobody = Client(app.test_client(), "none")
-    for asking, status in ((nobody, 401), (reader, 200 if operation == "list" else 403)):
+    answered = {"list": 200, "get": 404}.get(operation, 403)
+    for asking, status in ((nobody, 401), (reader, answered)):
         response = _send(asking, operation, None, id=1, ts=1)
         assert response.status_code == status
         assert_follows(response, _documented(method, path, status))

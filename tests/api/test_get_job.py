@@ -1,0 +1,80 @@
+"""GET /jobs/{id} shows one job with all that is known of it."""
+
+from dataclasses import replace
+
+import pytest
+from flask import Flask
+
+from ccapi.config import Config
+from ccapi.model.token import Role
+from ccapi.repository.database import Database
+from tests.api.test_document import EVERYTHING
+from tests.client import START, Client, assert_error
+from tests.conftest import client, serve
+
+
+def test_a_job_is_shown_as_the_list_shows_it_with_its_metadata(
+    admin: Client, reader: Client
+) -> None:
+    id_ = admin.start(**EVERYTHING)
+    admin.stop(stopTime=START + 60)
+    admin.start(jobId=7)
+    shown = reader.send("GET", f"/{id_}").get_json()
+    assert shown == reader.read(id_)
+    assert shown["metaData"] == EVERYTHING["metaData"]
+    assert (shown["jobState"], shown["duration"]) == ("completed", 60)
+
+
+@pytest.mark.parametrize("id_", [0, 1, 2**63 - 1])
+def test_an_unknown_job_is_404_and_named(reader: Client, id_: int) -> None:
+    assert_error(reader.send("GET", f"/{id_}"), 404, f"no job has the database id {id_}")
+
+
+@pytest.mark.parametrize("id_", [2**63, 10**39, 10**60])
+def test_a_number_beyond_64_bits_is_400(reader: Client, id_: int) -> None:
+    assert_error(reader.send("GET", f"/{id_}"), 400, "id: must be an integer of 64 bits")
+
+
+@pytest.mark.parametrize("path", ["/abc", "/-1", "/1.5", "/%31x", "/²"])
+def test_what_is_no_number_is_no_address(reader: Client, path: str) -> None:
+    assert_error(reader.send("GET", path), 404, "there is nothing at")
+
+
+def test_it_takes_no_query(reader: Client) -> None:
+    assert_error(reader.send("GET", "/1?fields=jobId"), 400, "takes no query parameters")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_a_job_is_not_changed_here(admin: Client, method: str) -> None:
+    response = admin.send(method, f"/{admin.start()}", {})
+    assert_error(response, 405)
+    assert "GET" in response.headers["Allow"]
+
+
+def test_without_a_token_it_is_401(app: Flask) -> None:
+    assert_error(app.test_client().get("/api/jobs/1"), 401)
+
+
+def test_who_has_the_job_already_gets_304_until_it_changes(admin: Client) -> None:
+    id_ = admin.start()
+    admin.stop(stopTime=START + 60)
+    etag = admin.send("GET", f"/{id_}").headers["ETag"]
+    known = {"If-None-Match": etag}
+    assert admin.send("GET", f"/{id_}", headers=known).status_code == 304
+    admin.send("POST", f"/tag_job/{id_}", [{"type": "a", "name": "b"}])
+    response = admin.send("GET", f"/{id_}", headers=known)
+    assert (response.status_code, response.get_json()["tags"][0]["name"]) == (200, "b")
+
+
+def test_readers_share_the_answer_of_a_job_but_not_that_of_another(
+    config: Config, database: Database, admin: Client
+) -> None:
+    shared = serve(replace(config, jobs=replace(config.jobs, list_cache_seconds=30)), database)
+    reader = client(shared, database, Role.READER)
+    first, second = admin.start(jobId=1), admin.start(jobId=2)
+    for id_ in (first, second, first):
+        assert reader.send("GET", f"/{id_}").get_json()["id"] == id_
+    assert reader.send("GET", "/").get_json()["items"] == 2
+    admin.send("DELETE", f"/delete_job/{first}")
+    assert reader.send("GET", f"/{first}").status_code == 200
+    assert admin.send("GET", f"/{first}").status_code == 404
