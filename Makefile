@@ -65,7 +65,7 @@ faults: $(STAMP)
 test-deploy: $(STAMP)
 	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/deploy $(ARGS)
 
-# The data stays in var/bench, on whose disk PostgreSQL writes: 1 to 2 KB a job.
+# The data stays in var/bench, on whose disk PostgreSQL writes: about 1 KB a job.
 bench: $(STAMP)
 	$(BIN)/python -m bench --jobs $(JOBS) $(ARGS)
 

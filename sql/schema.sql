@@ -24,9 +24,9 @@ CREATE TABLE jobs (
     user_name         text      NOT NULL CHECK (user_name <> ''),
     project           text      NOT NULL,
     partition         text,
-    -- json, not jsonb: stored and returned byte for byte, parsed by nobody on the way.
     resources         json      NOT NULL,
-    meta_data         json,
+    meta_data         bytea,
+    -- json, not jsonb: stored and returned byte for byte, parsed by nobody on the way.
     statistics        json,
 
     CONSTRAINT jobs_stop_time_of_final_state
@@ -43,6 +43,8 @@ COMMENT ON COLUMN jobs.start_time IS 'Epoch seconds.';
 COMMENT ON COLUMN jobs.stop_time  IS 'Epoch seconds; NULL while the job runs.';
 COMMENT ON COLUMN jobs.monitoring_status
     IS '0 disabled, 1 running or archiving, 2 archiving failed, 3 archived.';
+COMMENT ON COLUMN jobs.resources  IS 'Nodes used alike are one object; threads are ranges, "0-71".';
+COMMENT ON COLUMN jobs.meta_data  IS 'A JSON object, or one deflated; ccapi/repository/packing.py.';
 
 -- The order of every list, with and without a cluster.
 CREATE INDEX jobs_by_start_time         ON jobs (start_time, id);
@@ -74,16 +76,26 @@ CREATE INDEX jobs_by_stop_time          ON jobs USING brin (stop_time)
 
 CREATE FUNCTION job_hosts(resources json) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    AS $$ SELECT array_agg(host ->> 'hostname') FROM json_array_elements($1) AS host $$;
+    AS $$
+    SELECT array_agg(host)
+    FROM json_array_elements($1) AS node,
+         json_array_elements_text(
+             CASE json_typeof(node -> 'hostname')
+                 WHEN 'array' THEN node -> 'hostname'
+                 ELSE json_build_array(node -> 'hostname')
+             END
+         ) AS host
+    $$;
 
 -- Written at once, not later in a heap: a start must not pay for a thousand others.
 CREATE INDEX jobs_by_host               ON jobs USING gin (job_hosts(resources))
     WITH (fastupdate = off);
 
--- Resources and statistics are in every list: pressed, but in the row. The metadata, which
--- few ask for, is beside the table, and is not copied when a job is stopped and archived.
+-- In a row of more than 2 KB resources and statistics, which are in every list, are pressed, but
+-- in the row. The metadata, which few ask for and which is deflated already, is beside the table.
 ALTER TABLE jobs
     ALTER resources  SET STORAGE MAIN,
+    ALTER meta_data  SET STORAGE EXTERNAL,
     ALTER statistics SET STORAGE MAIN;
 ALTER TABLE jobs SET (
     toast_tuple_target = 128,
@@ -92,12 +104,11 @@ ALTER TABLE jobs SET (
     autovacuum_analyze_scale_factor = 0.01
 );
 
--- lz4 presses job scripts that PostgreSQL's own method gives up on; not every server has it.
+-- lz4 presses what PostgreSQL's own method gives up on, and is faster; not every server has it.
 DO $$
 BEGIN
     EXECUTE 'ALTER TABLE jobs
         ALTER resources  SET COMPRESSION lz4,
-        ALTER meta_data  SET COMPRESSION lz4,
         ALTER statistics SET COMPRESSION lz4';
 EXCEPTION
     WHEN syntax_error OR feature_not_supported THEN

@@ -8,7 +8,7 @@ import orjson
 from psycopg.rows import scalar_row
 
 from ccapi.model.job import Job, JobKey, JobState, NewJob, Tag
-from ccapi.repository import queries
+from ccapi.repository import packing, queries
 from ccapi.repository.database import Connection
 
 _SQL = queries.load("bulk")
@@ -49,7 +49,8 @@ def adopt(conn: Connection, jobs: Sequence[Job]) -> set[JobKey]:
 
     They share the caller's transaction, and its memory, as with `load`.
     """
-    rows = conn.execute(_SQL["adopt_jobs"], {"jobs": orjson.dumps(jobs).decode()}).fetchall()
+    packed = orjson.dumps(list(map(packing.packed, jobs))).decode()
+    rows = conn.execute(_SQL["adopt_jobs"], {"jobs": packed}).fetchall()
     ids = {JobKey(*key): id_ for id_, *key in rows}
     tags = {JobKey(job.cluster, job.job_id, job.start_time): _tags(job) for job in jobs}
     _load_tags(conn, [(id_, tags[key]) for key, id_ in ids.items()])
@@ -95,14 +96,10 @@ def _row(id_: int, recorded: RecordedJob) -> tuple[object, ...]:
         job.smt,
         job.walltime,
         job.monitoring_status,
-        _json(job.resources),
-        _json(job.meta_data),
-        _json(job.statistics),
+        packing.resources(job.resources),
+        packing.meta_data(job.meta_data),
+        packing.statistics(job.statistics),
     )
-
-
-def _json(value: object) -> str | None:
-    return orjson.dumps(value).decode() if value else None
 
 
 def _tags(job: Job) -> list[Tag]:

@@ -1,9 +1,11 @@
 """Corrections of jobs' ends, and their traces: sql/queries/corrections.sql."""
 
+from collections.abc import Mapping
+
 from psycopg.rows import class_row
 
 from ccapi.model.correction import Correction
-from ccapi.repository import queries
+from ccapi.repository import packing, queries
 from ccapi.repository.database import Connection
 
 _SQL = queries.load("corrections")
@@ -28,6 +30,7 @@ def of_job(conn: Connection, id_: int) -> list[Correction]:
         return cursor.execute(_SQL["list_corrections"], {"id": id_}).fetchall()
 
 
-def replace_meta_data(conn: Connection, id_: int, meta_data: str | None) -> None:
-    """Give a job, held by the caller, other metadata: JSON text, None for none."""
-    conn.execute(_SQL["replace_meta_data"], {"id": id_, "meta_data": meta_data})
+def replace_meta_data(conn: Connection, id_: int, meta_data: Mapping[str, str]) -> None:
+    """Give a job, held by the caller, other metadata."""
+    parameters = {"id": id_, "meta_data": packing.meta_data(meta_data)}
+    conn.execute(_SQL["replace_meta_data"], parameters)

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import orjson
 import psycopg
 from psycopg.rows import class_row, scalar_row
 
@@ -21,7 +20,7 @@ from ccapi.model.job import (
     Place,
     Range,
 )
-from ccapi.repository import queries
+from ccapi.repository import packing, queries
 from ccapi.repository.database import Connection
 
 _SQL = queries.load("jobs")
@@ -114,17 +113,13 @@ def _insert_parameters(job: NewJob, duplicate_window: int) -> dict[str, object]:
         "smt": job.smt,
         "walltime": job.walltime,
         "monitoring_status": job.monitoring_status,
-        "resources": _json(job.resources),
-        "meta_data": _json(job.meta_data),
-        "statistics": _json(job.statistics),
+        "resources": packing.resources(job.resources),
+        "meta_data": packing.meta_data(job.meta_data),
+        "statistics": packing.statistics(job.statistics),
         "tag_types": [tag.type for tag in job.tags],
         "tag_names": [tag.name for tag in job.tags],
         "window": duplicate_window,
     }
-
-
-def _json(value: object) -> str | None:
-    return orjson.dumps(value).decode() if value else None
 
 
 def match(conn: Connection, selection: JobSelection, limit: int) -> list[Match]:
@@ -148,7 +143,7 @@ def stop(conn: Connection, id_: int, job_state: str, stop_time: int) -> bool:
 
 def get(conn: Connection, id_: int) -> Job | None:
     """Read one job."""
-    with conn.cursor(row_factory=class_row(Job)) as cursor:
+    with conn.cursor(row_factory=packing.job_row) as cursor:
         return cursor.execute(_SQL["get_job"], {"id": id_}).fetchone()
 
 
@@ -170,7 +165,7 @@ def mark_archiving_failed(conn: Connection, id_: int) -> None:
 def list_page(conn: Connection, wanted: JobFilter, page: Page, parts: Parts) -> list[Job]:
     """Read a page of the jobs that match, latest start first."""
     parameters = {**filter_parameters(conn, wanted), **list_parameters(page, parts)}
-    with _in_time(), conn.cursor(row_factory=class_row(Job)) as cursor:
+    with _in_time(), conn.cursor(row_factory=packing.job_row) as cursor:
         return cursor.execute(_SQL["list_jobs"], parameters, prepare=False).fetchall()
 
 
@@ -287,7 +282,7 @@ def _place(job: Job) -> Place:
 
 def list_archivable(conn: Connection, after_id: int, limit: int) -> list[Job]:
     """Read stopped jobs that want archiving, archived or not, in order of id."""
-    with conn.cursor(row_factory=class_row(Job)) as cursor:
+    with conn.cursor(row_factory=packing.job_row) as cursor:
         parameters = {"after_id": after_id, "limit": limit}
         return cursor.execute(_SQL["list_archivable"], parameters).fetchall()
 

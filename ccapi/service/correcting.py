@@ -51,8 +51,7 @@ def edit_meta_data(registry: Registry, id_: int, edits: Mapping[str, str | None]
         job = jobs.get(conn, id_)
         former = orjson.loads((job and job.meta_data) or "{}")
         merged = {key: value for key, value in {**former, **edits}.items() if value is not None}
-        text = orjson.dumps(merged).decode() if merged else None
-        corrections.replace_meta_data(conn, id_, text)
+        corrections.replace_meta_data(conn, id_, merged)
 
     return amending.amend(registry, id_, change)
 

@@ -47,7 +47,7 @@ INSERT INTO jobs (
 SELECT
     job_id, cluster, start_time, stop_time, job_state::job_state, user_name, project,
     sub_cluster, partition, array_job_id, num_nodes, num_hwthreads, num_acc, exclusive, smt,
-    walltime, monitoring_status, resources::json, meta_data::json, statistics::json
+    walltime, monitoring_status, resources::json, decode(meta_data, 'base64'), statistics::json
 FROM json_to_recordset(:jobs::json) AS given (
     job_id bigint, cluster text, start_time bigint, stop_time bigint, job_state text,
     user_name text, project text, sub_cluster text, partition text, array_job_id bigint,

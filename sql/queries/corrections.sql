@@ -37,5 +37,5 @@ ORDER BY id;
 -- name: replace_meta_data!
 -- To be preceded by lock_job and a look at what there is, in the same transaction.
 UPDATE jobs
-SET meta_data = :meta_data::json
+SET meta_data = :meta_data::bytea
 WHERE id = :id;

@@ -16,7 +16,7 @@ created AS (
         :job_id::bigint, :cluster::text, :start_time::bigint, :user_name, :project, :sub_cluster,
         :partition::text, :array_job_id::bigint, :num_nodes::integer, :num_hwthreads::bigint,
         :num_acc::bigint, :exclusive::smallint, :smt::bigint, :walltime::bigint,
-        :monitoring_status::smallint, :resources::json, :meta_data::json, :statistics::json
+        :monitoring_status::smallint, :resources::json, :meta_data::bytea, :statistics::json
     WHERE (SELECT id FROM duplicate) IS NULL
     RETURNING id
 ),
@@ -79,7 +79,7 @@ WHERE id = :id
 -- Read one job with everything.
 SELECT
     d.*,
-    (SELECT j.meta_data::text FROM jobs AS j WHERE j.id = d.id) AS meta_data
+    (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id) AS meta_data
 FROM job_details AS d
 WHERE d.id = :id;
 
@@ -166,7 +166,7 @@ SELECT
     CASE WHEN :with_statistics THEN d.statistics END AS statistics,
     CASE WHEN :with_tags THEN d.tags ELSE '[]' END AS tags,
     CASE WHEN :with_metadata
-         THEN (SELECT j.meta_data::text FROM jobs AS j WHERE j.id = d.id)
+         THEN (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)
     END AS meta_data
 FROM page
 JOIN job_details AS d ON d.id = page.id
@@ -216,7 +216,7 @@ WHERE t.type = :type
 -- Read stopped jobs that want archiving, in order of id.
 SELECT
     d.*,
-    (SELECT j.meta_data::text FROM jobs AS j WHERE j.id = d.id) AS meta_data
+    (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id) AS meta_data
 FROM job_details AS d
 WHERE d.id IN (
     SELECT id
