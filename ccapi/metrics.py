@@ -86,7 +86,8 @@ def exposition(facts: Iterable[Metric]) -> bytes:
     """Write what all workers counted, and further facts, as Prometheus reads it."""
     directory = multiprocess.directory()
     registry = CollectorRegistry()
-    registry.register(_Facts(facts))
+    # Asked for before the lock is held: a label may need it, too.
+    registry.register(_Facts(list(facts)))
     if directory is None:
         return bytes(generate_latest(REGISTRY) + generate_latest(registry))
     MultiProcessCollector(registry, str(directory))

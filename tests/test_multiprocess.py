@@ -15,6 +15,7 @@ from ccapi.config import Config
 from ccapi.model.token import Role
 from ccapi.repository.database import Database
 from ccapi.service import tokens
+from tests.client import Client
 from tests.processes import Service, gunicorn
 
 BASE = Path("/dev/shm")
@@ -100,9 +101,11 @@ def ask(service: Service, times: int) -> None:
 
 
 def test_gunicorns_workers_answer_with_one_count_that_survives_them(
-    config: Config, database: Database, tmp_path: Path
+    config: Config, database: Database, admin: Client, tmp_path: Path
 ) -> None:
     token = tokens.create(database, "prometheus", Role.READER)
+    # The workers hear of this job's cluster only while they are asked for figures.
+    admin.start(cluster="unheard-of")
     settings = {
         "CCAPI_DATABASE_URL": config.database.url,
         "CCAPI_ARCHIVE_ROOT": str(config.archive.root),
@@ -110,6 +113,8 @@ def test_gunicorns_workers_answer_with_one_count_that_survives_them(
     with gunicorn(settings, tmp_path, workers=2) as service:
         ask(service, 20)
         assert {listed(scrape(service, token)) for _ in range(6)} == {20}
+        running = 'ccapi_jobs{cluster="unheard-of",state="running"} 1.0'
+        assert running in scrape(service, token)
         killed = service.workers()
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
