@@ -16,8 +16,8 @@ JOBS   ?= 1000000
 BEFORE ?= var/bench/before.json
 AFTER  ?= var/bench/bench.json
 
-.PHONY: help demo test model fuzz test-metrics test-postgresql test-slurm test-deploy faults bench \
-    bench-compare lint format wheel lock audit clean
+.PHONY: help demo test model fuzz test-metrics test-postgresql test-slurm test-deploy \
+    test-replica faults bench bench-compare lint format wheel lock audit clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -56,6 +56,10 @@ test-postgresql: $(STAMP)
 # It needs root; without, it says so and succeeds, unless SLURM_REQUIRED=1 is set.
 test-slurm: $(STAMP)
 	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/slurm $(ARGS)
+
+# make test-replica       a real streaming standby that answers readers, and takes over
+test-replica: $(STAMP)
+	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/replica $(ARGS)
 
 # Archive disks are mounted as root only; without it these rows are skipped.
 faults: $(STAMP)

@@ -23,6 +23,7 @@ from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
 from ccapi.repository import migrations
 from ccapi.repository.database import Database, Limits
 from ccapi.service.registry import Registry
+from ccapi.service.standby import Standby
 
 _log = logging.getLogger(__name__)
 # gunicorn's word for "the application cannot be loaded": it ends instead of trying again.
@@ -81,6 +82,11 @@ def build_registry(config: Config) -> Registry:
         archive_root=config.archive.root,
         clusters=config.clusters,
         duplicate_window=config.jobs.duplicate_window,
+        standby=(
+            Standby(Database(settings.read_url, limits), settings.read_max_lag)
+            if settings.read_url
+            else None
+        ),
     )
 
 

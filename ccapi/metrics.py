@@ -52,6 +52,11 @@ USE_SECONDS = Histogram(
 DATABASE_FAILURES = Counter(
     "ccapi_database_failures", "Times that PostgreSQL could not be asked, or did not answer."
 )
+READS = Counter(
+    "ccapi_reads",
+    "Questions of readers, by the database that answered; counted where there is a replica.",
+    ["database"],
+)
 CONNECTIONS_IN_USE = Gauge(
     "ccapi_database_connections_in_use",
     "Connections to PostgreSQL that requests hold now.",

@@ -10,11 +10,12 @@ from flask import Response, g, request
 from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import Schema
 
+from ccapi import metrics
 from ccapi.api import accounting, sharing, state
 from ccapi.api.authentication import requires
 from ccapi.api.request_body import RequestParser
 from ccapi.api.schemas import ErrorResponse
-from ccapi.errors import InvalidInput
+from ccapi.errors import DatabaseUnavailable, InvalidInput
 from ccapi.model.job import LARGEST_INTEGER
 from ccapi.model.token import Role
 
@@ -112,11 +113,28 @@ def _shared(view: View) -> View:
         if g.role is not Role.READER:
             return sharing.respond(ask())
         answers = state.sharing().answers
-        return sharing.respond(
-            answers.get((request.path, request.query_string), ask, sharing.weigh)
-        )
+        question = (request.path, request.query_string)
+        return sharing.respond(answers.get(question, partial(_read, ask), sharing.weigh))
 
     return shared
+
+
+def _read(ask: Callable[[], sharing.Answer | Response]) -> sharing.Answer | Response:
+    """Ask the replica, if there is one and it can answer, else the primary."""
+    standby = state.registry().standby
+    if standby is None:
+        return ask()
+    if standby.is_usable():
+        try:
+            with state.reading_from(standby.database):
+                answered = ask()
+        except DatabaseUnavailable as error:
+            standby.give_up(str(error))
+        else:
+            metrics.READS.labels("replica").inc()
+            return answered
+    metrics.READS.labels("primary").inc()
+    return ask()
 
 
 def _checked_address(

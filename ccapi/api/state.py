@@ -1,10 +1,14 @@
 """What the views get from the app that serves them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import cast
 
-from flask import Flask, current_app
+from flask import Flask, current_app, g
 
 from ccapi.api.sharing import Sharing
+from ccapi.repository.database import Database
 from ccapi.service.registry import Registry
 
 _KEY = "ccapi"
@@ -19,7 +23,19 @@ def attach(app: Flask, registry: Registry, sharing: Sharing) -> None:
 
 def registry(app: Flask | None = None) -> Registry:
     """Return the registry that an app serves, the current one without any."""
+    if app is None and "registry" in g:
+        return cast("Registry", g.registry)
     return cast("Registry", (app or current_app).extensions[_KEY])
+
+
+@contextmanager
+def reading_from(database: Database) -> Iterator[None]:
+    """Let the current request's view find the registry on another database, to read it there."""
+    g.registry = replace(registry(), database=database)
+    try:
+        yield
+    finally:
+        del g.registry
 
 
 def sharing() -> Sharing:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 
 from ccapi.config.rules import masked
-from ccapi.config.sections import SECTIONS, Config
+from ccapi.config.sections import SECTIONS, URLS, Config
 
 
 def describe(config: Config) -> str:
@@ -25,11 +25,12 @@ def describe(config: Config) -> str:
 
 def _described(config: Config, section: str) -> Iterator[str]:
     """Write the keys of a section; a url that came from a file is a comment."""
-    for name, value in vars(getattr(config, section)).items():
+    values = vars(getattr(config, section))
+    for name, value in values.items():
         if value is not None:
             key = f"{section}.{name}"
-            text = masked(value) if key == "database.url" else value
+            text = masked(value) if key in URLS else value
             if not isinstance(text, int | float):
                 text = json.dumps(str(text), ensure_ascii=False)
-            hidden = "# " if key == "database.url" and config.database.url_file else ""
+            hidden = "# " if key in URLS and values[f"{name}_file"] else ""
             yield f"{hidden}{name} = {text}  # {config.sources.get(key, 'default')}"

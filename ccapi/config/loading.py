@@ -12,7 +12,7 @@ from marshmallow import ValidationError
 
 from ccapi.config.rules import LINE, masked
 from ccapi.config.schema import KEYS, SETTINGS, flat, hint, quoted
-from ccapi.config.sections import SECTIONS, Config
+from ccapi.config.sections import SECTIONS, URLS, Config
 from ccapi.errors import StartupError
 from ccapi.model.cluster import Clusters
 
@@ -51,9 +51,10 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
     if problems:
         raise StartupError("\n".join(problems))
     values, sources = _in_force(layers)
-    if values["database.url_file"]:
-        origin = path if sources["database.url_file"] == "file" else None
-        values["database.url"] = _read_url(values["database.url_file"], origin)
+    for key in URLS:
+        if values[f"{key}_file"]:
+            origin = path if sources[f"{key}_file"] == "file" else None
+            values[key] = _read_url(key, values[f"{key}_file"], origin)
     sections = {
         name: section(**{f.name: values[f"{name}.{f.name}"] for f in fields_of(section)})
         for name, section in SECTIONS.items()
@@ -69,12 +70,13 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
 def _secret_files(
     path: Path | None, values: Mapping[str, Any], sources: Mapping[str, str]
 ) -> Iterator[Path]:
-    """Name the file that the database's password was read from, if it was from one."""
-    if masked(values["database.url"]) != values["database.url"]:
-        if values["database.url_file"]:
-            yield values["database.url_file"]
-        elif path and sources["database.url"] == "file":
-            yield path
+    """Name the files that a database's password was read from."""
+    for key in URLS:
+        if values[key] and masked(values[key]) != values[key]:
+            if values[f"{key}_file"]:
+                yield values[f"{key}_file"]
+            elif path and sources[key] == "file":
+                yield path
 
 
 def _settings_file(environ: Mapping[str, str]) -> Path | None:
@@ -112,10 +114,12 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
 
 def _checked(data: Mapping[str, Any], path: Path | None, problems: list[str]) -> dict[str, Any]:
     """Check what a source says, and flatten it; paths in a file start at its directory."""
-    database = data.get("database")
-    if isinstance(database, dict) and database.keys() >= {"url", "url_file"}:
-        where = _where(path, "database.url_file")
-        problems.append(f"{where}: expected either url or url_file, got both")
+    for key in URLS:
+        section, _, name = key.partition(".")
+        table = data.get(section)
+        if isinstance(table, dict) and table.keys() >= {name, f"{name}_file"}:
+            where = _where(path, f"{key}_file")
+            problems.append(f"{where}: expected either {name} or {name}_file, got both")
     try:
         tables = SETTINGS().load(data, partial=tuple(KEYS))  # these have defaults
     except ValidationError as error:
@@ -135,24 +139,25 @@ def _where(path: Path | None, key: str) -> str:
 
 
 def _in_force(layers: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the last value and source of each key; url and url_file override each other."""
+    """Return the last value and source of each key; a URL and its file override each other."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for source, layer in layers.items():
-        if "database.url" in layer or "database.url_file" in layer:
-            values |= {"database.url": None, "database.url_file": None}
-            sources |= {"database.url": source, "database.url_file": source}
+        for key in URLS:
+            if key in layer or f"{key}_file" in layer:
+                values |= {key: None, f"{key}_file": None}
+                sources |= {key: source, f"{key}_file": source}
         values |= {k: v.absolute() if isinstance(v, Path) else v for k, v in layer.items()}
         sources |= dict.fromkeys(layer, source)
     return values, sources
 
 
-def _read_url(url_file: Path, path: Path | None) -> str:
-    """Read the database's URL from the file that a setting names; no error shows its content."""
+def _read_url(key: str, url_file: Path, path: Path | None) -> str:
+    """Read a database's URL from the file that a setting names; no error shows its content."""
     problem = "expected a line of text in UTF-8"
     try:
         if LINE.accepts(url := url_file.read_text("utf-8").strip()):
             return url
     except (OSError, UnicodeDecodeError) as error:
         problem = getattr(error, "strerror", problem)
-    raise StartupError(f"{_where(path, 'database.url_file')}: {url_file}: {problem}")
+    raise StartupError(f"{_where(path, f'{key}_file')}: {url_file}: {problem}")

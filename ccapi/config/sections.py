@@ -19,10 +19,13 @@ class Server:
 
 @dataclass(frozen=True)
 class Database:
-    """How to reach PostgreSQL; timeouts are seconds. `url` holds what `url_file` says, too."""
+    """How to reach PostgreSQL; times are seconds. `url` holds what `url_file` says, too."""
 
     url: Annotated[str, LINE] = field(default="postgresql:///ccapi", repr=False)
     url_file: Annotated[Path | None, PATH] = None
+    read_url: Annotated[str | None, LINE] = field(default=None, repr=False)
+    read_url_file: Annotated[Path | None, PATH] = None
+    read_max_lag: Annotated[float, SECONDS] = 10.0
     pool_size: Annotated[int, whole(1)] = 4
     connect_timeout: Annotated[float, SECONDS] = 3.0
     pool_timeout: Annotated[float, SECONDS] = 3.0
@@ -79,5 +82,7 @@ class Config:
     secret_files: tuple[Path, ...] = field(default=(), compare=False, repr=False)
 
 
+# Settings of which each may be read from a file, and may hold a password.
+URLS = ("database.url", "database.read_url")
 # All fields but the last three.
 SECTIONS: dict[str, Any] = {f.name: f.type for f in fields_of(Config)[:-3]}

@@ -1,5 +1,6 @@
 """The way to PostgreSQL: a pool per process, transactions, and what its failures mean."""
 
+import math
 import os
 import select
 import threading
@@ -63,6 +64,12 @@ def translated_errors() -> Iterator[None]:
 def is_read_only(conn: Connection) -> bool:
     """Tell whether the server takes no writes, as a standby does not."""
     return conn.execute(_SQL["is_read_only"]).fetchone() == (True,)
+
+
+def seconds_late(conn: Connection) -> float:
+    """Return how old a standby's last commit is; 0 when it has all, infinity when it has none."""
+    row = conn.execute(_SQL["seconds_late"]).fetchone()
+    return math.inf if row is None or row[0] is None else float(row[0])
 
 
 @contextmanager
@@ -157,6 +164,7 @@ class Database:
         with self._lock:
             if self._pool is not None and self._pool_owner == os.getpid():
                 self._pool.close()
+                metrics.CONNECTIONS_MOST.dec(self._limits.pool_size)
             self._pool = None
 
     @contextmanager
@@ -196,7 +204,7 @@ class Database:
                 open=True,
             )
             self._pool_owner = os.getpid()
-            metrics.CONNECTIONS_MOST.set(self._limits.pool_size)
+            metrics.CONNECTIONS_MOST.inc(self._limits.pool_size)
 
     def _connect_options(self) -> dict[str, Any]:
         return {

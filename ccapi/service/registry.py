@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ccapi.model.cluster import Clusters
 from ccapi.repository.database import Database
+from ccapi.service.standby import Standby
 
 
 @dataclass(frozen=True)
@@ -12,10 +13,11 @@ class Registry:
     """The job registry: a database, an archive, and the site's rules.
 
     A run counts as registered already when another of the same cluster and job id
-    starts within `duplicate_window` seconds of it.
+    starts within `duplicate_window` seconds of it. Readers may be answered from `standby`.
     """
 
     database: Database
     archive_root: Path
     clusters: Clusters
     duplicate_window: int
+    standby: Standby | None = None

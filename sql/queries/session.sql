@@ -9,3 +9,15 @@ SELECT
 -- name: is_read_only
 -- Tell a standby, or a server that was told to take no writes.
 SELECT current_setting('transaction_read_only') = 'on';
+
+-- name: seconds_late
+-- Tell how long ago the last commit was that a standby has; 0 when it has all that it was sent
+-- and more would come. NULL when it has none since its start.
+SELECT CASE
+    WHEN NOT pg_is_in_recovery()
+        THEN 0
+    WHEN pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn()
+         AND EXISTS (SELECT FROM pg_stat_wal_receiver)
+        THEN 0
+    ELSE GREATEST(EXTRACT(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 0.001)
+END;

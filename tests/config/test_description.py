@@ -49,14 +49,19 @@ def test_the_example_holds_the_defaults() -> None:
     Path("config.toml").write_bytes(EXAMPLE.read_bytes())
     example = load(environ={})
     assert example == defaults
-    assert {key for key, source in example.sources.items() if source == "default"} == {"clusters"}
+    optional = {"clusters", "database.read_url", "database.read_url_file"}
+    assert {key for key, source in example.sources.items() if source == "default"} == optional
 
 
 def test_the_commented_parts_of_the_example_are_valid(settings: Settings) -> None:
     text = re.sub(r"^#(?=[\[a-z])", "", EXAMPLE.read_text(), flags=re.MULTILINE)
-    without_url = re.sub(r"^url = .*$", "", text, flags=re.MULTILINE)
+    without_urls = re.sub(r"^(read_)?url = .*$", "", text, flags=re.MULTILINE)
     Path("url").write_text("postgresql:///ccapi")
-    config = load(settings(without_url.replace("/etc/ccapi/database-url", "../url")), {})
+    Path("read-url").write_text("postgresql:///replica")
+    config = load(settings(without_urls.replace("/etc/ccapi/database-", "../")), {})
+    assert (config.database.url, config.database.read_url) == (
+        "postgresql:///ccapi", "postgresql:///replica"
+    )  # fmt: skip
     assert config.clusters.names == ("fritz", "woody")
     assert config.clusters.sub_cluster("fritz", ["f0188"]) == "main"
 

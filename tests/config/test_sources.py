@@ -132,11 +132,22 @@ def test_an_unusable_url_file_is_reported(
     assert problems(path) == [f"{where}: {reason}"]
 
 
-def test_no_representation_shows_the_password(settings: Settings) -> None:
-    config = load(settings("[database]\nurl = 'postgresql://ccapi:geheim@db/ccapi'"), {})
+@pytest.mark.parametrize("name", ["url", "read_url"])
+def test_no_representation_shows_the_password(settings: Settings, name: str) -> None:
+    config = load(settings(f"[database]\n{name} = 'postgresql://ccapi:geheim@db/ccapi'"), {})
     assert "geheim" not in repr(config)
     assert "geheim" not in describe(config)
-    assert 'url = "postgresql://ccapi:********@db/ccapi"  # file' in describe(config)
+    assert f'\n{name} = "postgresql://ccapi:********@db/ccapi"  # file' in describe(config)
+    assert config.secret_files == (Path("settings/site.toml"),)
+
+
+def test_the_replicas_url_may_be_in_a_file_of_its_own(settings: Settings) -> None:
+    path = settings("[database]\nread_url_file = 'url'")
+    Path("settings/url").write_text("postgresql://u:geheim@replica/ccapi\n")
+    config = load(path, {})
+    assert config.database.read_url == "postgresql://u:geheim@replica/ccapi"
+    assert config.secret_files == (Path("settings/url").absolute(),)
+    assert "geheim" not in describe(config)
 
 
 @pytest.mark.parametrize(

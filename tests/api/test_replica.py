@@ -1,0 +1,74 @@
+"""Readers are answered from the replica while it can answer; tests/replica has a real one."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from flask import Flask
+
+from ccapi.embedded import PrivatePostgres
+from ccapi.model.token import Role
+from ccapi.repository import migrations
+from ccapi.repository.database import Database, Limits
+from ccapi.service.standby import Standby
+from tests.client import Client
+from tests.conftest import client
+
+GONE = "postgresql:///ccapi?host=/nonexistent"
+SHORT = Limits(pool_size=1, pool_timeout=0.1, lock_timeout=0.1)
+
+
+@pytest.fixture(scope="module")
+def replica(postgres: PrivatePostgres) -> Iterator[Database]:
+    """Stand in for a replica by a database without jobs, so that it shows who reads where."""
+    with Database(postgres.url).session() as conn:
+        conn.execute("CREATE DATABASE replica")
+    database = Database(postgres.database_url("replica"), SHORT)
+    migrations.migrate(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def clients(app: Flask, database: Database) -> dict[Role, Client]:
+    """Have a client of each role, and one job."""
+    made = {role: client(app, database, role) for role in Role}
+    made[Role.WRITER].start()
+    return made
+
+
+def attach(app: Flask, database: Database) -> None:
+    """Give the app a replica."""
+    registry = app.extensions["ccapi"]
+    app.extensions["ccapi"] = replace(registry, standby=Standby(database, max_lag=10))
+
+
+def seen(clients: dict[Role, Client]) -> dict[Role, int]:
+    return {role: len(client.list()) for role, client in clients.items()}
+
+
+def test_only_readers_are_answered_from_the_replica(
+    app: Flask, clients: dict[Role, Client], replica: Database
+) -> None:
+    attach(app, replica)
+    assert seen(clients) == {Role.READER: 0, Role.WRITER: 1, Role.ADMIN: 1}
+
+
+def test_while_the_replica_does_not_answer_the_primary_does_and_one_line_says_why(
+    app: Flask, clients: dict[Role, Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    attach(app, Database(GONE, SHORT))
+    for _ in range(3):
+        assert seen(clients) == dict.fromkeys(Role, 1)
+    [line] = [record for record in caplog.records if record.name == "ccapi.service.standby"]
+    assert line.getMessage().startswith("readers are answered from the primary: the replica: ")
+
+
+def test_a_list_that_fails_on_the_replica_is_read_from_the_primary(
+    app: Flask, clients: dict[Role, Client], replica: Database
+) -> None:
+    attach(app, replica)
+    with replica.session() as conn, conn.transaction():
+        conn.execute("LOCK TABLE jobs")
+        assert seen(clients) == dict.fromkeys(Role, 1)
+    assert seen(clients) == dict.fromkeys(Role, 1)

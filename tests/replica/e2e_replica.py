@@ -1,0 +1,167 @@
+"""A real streaming standby answers readers, and takes over when the primary dies."""
+
+import itertools
+import json
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from ccapi.model.token import Role
+from ccapi.repository import migrations
+from ccapi.repository.database import Database
+from ccapi.service import tokens
+from tests.client import job, stop
+from tests.processes import Service, gunicorn
+from tests.replica.pair import Pair, pair, wait_until
+
+_MAX_LAG = 2
+_THREADS = 8
+
+
+class Site(NamedTuple):
+    """A service on a pair of servers, with a token of each role."""
+
+    service: Service
+    servers: Pair
+    tokens: dict[Role, str]
+    log: Path
+
+    def send(self, role: Role, path: str, body: Any = None) -> tuple[int, Any]:
+        """Send a request and return status and body; a connection that breaks is status 0."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"X-Auth-Token": self.tokens[role]}
+        request = urllib.request.Request(f"{self.service.url}{path}", data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+        except OSError:
+            return 0, None
+
+    def jobs(self, role: Role) -> int:
+        """Return how many jobs a list has."""
+        status, answer = self.send(role, "/")
+        assert status == 200, answer
+        return len(answer["jobs"])
+
+    def reads(self, database: str) -> float:
+        """Return how many questions of readers a database has answered."""
+        url = self.service.url.removesuffix("/api/jobs") + "/metrics"
+        request = urllib.request.Request(url, headers={"X-Auth-Token": self.tokens[Role.READER]})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read().decode()
+        found = re.search(rf'^ccapi_reads_total{{database="{database}"}} (.*)$', text, re.M)
+        return float(found[1]) if found else 0
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with pair() as servers:
+        database = Database(servers.primary.url)
+        migrations.migrate(database)
+        made = {role: tokens.create(database, role.value, role) for role in Role}
+        database.close()
+        settings = {
+            "CCAPI_DATABASE_URL": servers.url,
+            "CCAPI_DATABASE_READ_URL": servers.standby.url,
+            "CCAPI_DATABASE_READ_MAX_LAG": str(_MAX_LAG),
+            "CCAPI_JOBS_LIST_CACHE_SECONDS": "0",
+            "CCAPI_ARCHIVE_ROOT": str(tmp_path / "job-archive"),
+        }
+        with gunicorn(settings, tmp_path, workers=2) as service:
+            yield Site(service, servers, made, tmp_path / "gunicorn.log")
+
+
+def start(site: Site, job_id: int) -> None:
+    assert site.send(Role.WRITER, "/start_job/", job(jobId=job_id))[0] == 201
+
+
+def test_readers_are_answered_by_the_standby_until_it_is_late_or_dead(site: Site) -> None:
+    standby = site.servers.standby
+    start(site, 1)
+    site.servers.await_replay()
+    assert site.jobs(Role.READER) == 1
+    standby.run("SELECT pg_wal_replay_pause()")
+    start(site, 2)
+    assert [site.jobs(role) for role in (Role.WRITER, Role.ADMIN, Role.READER)] == [2, 2, 1]
+    assert site.reads("replica") == 2
+    wait_until(lambda: site.jobs(Role.READER) == 2, "readers are answered late", _MAX_LAG + 3)
+    assert "more than 2 seconds late" in site.log.read_text("utf-8")
+    standby.run("SELECT pg_wal_replay_resume()")
+    before = site.reads("replica")
+    wait_until(lambda: site.jobs(Role.READER) == 2 and site.reads("replica") > before, "no return")
+    standby.process.kill()
+    standby.process.wait()
+    for _ in range(20):
+        assert site.jobs(Role.READER) == 2
+    start(site, 3)
+    assert site.jobs(Role.READER) == 3
+
+
+def live(site: Site, numbers: Iterator[int], end: threading.Event, answers: Counter[int]) -> None:
+    """Start and stop jobs, each until it is answered for good; keep what was promised."""
+    while not end.is_set():
+        number = next(numbers)
+        for path, body, good in (
+            ("/start_job/", job(jobId=number), 201),
+            ("/stop_job/", stop(jobId=number), 200),
+        ):
+            status = 0
+            while status != good and not end.is_set():
+                status, answer = site.send(Role.WRITER, path, body)
+                answers[status] += 1
+                if status == 422:  # It was done, and the answer was lost.
+                    assert "already" in answer["error"]
+                    break
+                time.sleep(0 if status == good else 0.1)
+            if status == good:
+                PROMISED[good].add(number)
+
+
+PROMISED: dict[int, set[int]] = {201: set(), 200: set()}
+
+
+def test_a_promoted_standby_has_every_job_that_was_answered(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.servers.be_synchronous()
+    numbers, end, answers = itertools.count(1), threading.Event(), Counter[int]()
+    threads = [
+        threading.Thread(target=live, args=(site, numbers, end, answers)) for _ in range(_THREADS)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(PROMISED[200]) > 300, "the load does not get going", 60)
+    site.servers.primary.process.kill()
+    site.servers.primary.process.wait()
+    killed, promised = time.monotonic(), len(PROMISED[201])
+    time.sleep(1)
+    site.servers.standby.run("SELECT pg_promote()")
+    promoted = time.monotonic()
+    wait_until(lambda: len(PROMISED[201]) > promised + 20, "the service does not go on", 30)
+    seconds = time.monotonic() - promoted
+    wait_until(lambda: len(PROMISED[200]) > 900, "the load does not go on", 60)
+    end.set()
+    for thread in threads:
+        thread.join()
+    found = Database(site.servers.standby.url)
+    with found.session() as conn:
+        there = dict(conn.execute("SELECT job_id, job_state::text FROM jobs").fetchall())
+    assert PROMISED[201] - there.keys() == set()
+    assert {number for number in PROMISED[200] if there[number] != "completed"} == set()
+    assert set(answers) <= {0, 200, 201, 422, 503}
+    with capsys.disabled():
+        print(
+            f"\nprimary killed under load, standby promoted after {promoted - killed:.1f} s: "
+            f"starts go on after {seconds:.1f} s; {len(PROMISED[201])} starts and "
+            f"{len(PROMISED[200])} stops answered, lost 0; answers {dict(answers)}"
+        )

@@ -1,0 +1,143 @@
+"""A primary and a streaming standby, as two servers on this machine."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from ccapi.embedded import find_installations
+from ccapi.embedded.account import Account, server_account
+from ccapi.embedded.installations import Installation
+from tests.processes import free_port
+
+_STANDBY = "standby"
+_HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server on a port; anyone on this machine may connect."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Return the address of the service's database."""
+        return f"postgresql://ccapi@{_HOST}:{self.port}/ccapi"
+
+    def run(self, statement: str, database: str = "ccapi") -> object:
+        """Execute one statement and return its first value, if it has one."""
+        url = f"postgresql://ccapi@{_HOST}:{self.port}/{database}"
+        with psycopg.connect(url, autocommit=True) as conn:
+            cursor = conn.execute(statement)
+            row = cursor.fetchone() if cursor.description else None
+        return row[0] if row else None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A primary and its standby."""
+
+    primary: Server
+    standby: Server
+
+    @property
+    def url(self) -> str:
+        """Return an address that leads to whichever of the two takes writes."""
+        hosts = f"{_HOST}:{self.primary.port},{_HOST}:{self.standby.port}"
+        return f"postgresql://ccapi@{hosts}/ccapi?target_session_attrs=read-write"
+
+    def be_synchronous(self) -> None:
+        """Let no commit be answered that the standby has not written down."""
+        self.primary.run(f"ALTER SYSTEM SET synchronous_standby_names = '{_STANDBY}'")
+        self.primary.run("SELECT pg_reload_conf()")
+        self.await_state("sync")
+
+    def await_state(self, state: str) -> None:
+        """Wait until the primary says this of its standby."""
+        question = "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'"
+        wait_until(lambda: self.primary.run(question) == state, f"the standby is not {state}")
+
+    def await_replay(self) -> None:
+        """Wait until the standby shows all that was committed by now."""
+        at = self.primary.run("SELECT pg_current_wal_lsn()")
+        reached = f"SELECT pg_last_wal_replay_lsn() >= '{at}'"
+        wait_until(lambda: self.standby.run(reached) is True, "the standby does not follow")
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@contextmanager
+def pair() -> Iterator[Pair]:
+    """Run both below a directory of their own; leave nothing behind."""
+    place = Path(tempfile.mkdtemp(prefix="ccapi-replica-", dir="/var/tmp"))
+    place.chmod(0o755)
+    account = server_account(place / "none")
+    programs = max(find_installations(), key=lambda one: one.major)
+    try:
+        with ExitStack() as running:
+            primary, standby = _directory(place / "primary", account), place / "standby"
+            options = ("--auth=trust", "--username=ccapi", "--encoding=UTF8", "-D", str(primary))
+            _run(account, programs.initdb, *options)
+            first = running.enter_context(_server(programs, account, primary))
+            first.run("CREATE DATABASE ccapi", "postgres")
+            source = f"host={_HOST} port={first.port} user=ccapi application_name={_STANDBY}"
+            _directory(standby, account)
+            basebackup = programs.bin_dir / "pg_basebackup"
+            _run(account, basebackup, "-d", source, "-D", str(standby), "-R", "-c", "fast")
+            second = running.enter_context(_server(programs, account, standby))
+            found = Pair(first, second)
+            found.await_state("async")
+            yield found
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _directory(path: Path, account: Account) -> Path:
+    path.mkdir(mode=0o700)
+    account.take(path)
+    return path
+
+
+def _run(account: Account, program: Path, *arguments: str) -> None:
+    command = account.command(program, *arguments)
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def _server(programs: Installation, account: Account, data: Path) -> Iterator[Server]:
+    port = free_port()
+    settings = {"listen_addresses": _HOST, "port": port, "unix_socket_directories": ""}
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    command = account.command(programs.postgres, "-D", str(data), *options)
+    log = os.open(data.with_suffix(".log"), os.O_CREAT | os.O_WRONLY, 0o600)
+    server = Server(subprocess.Popen(command, cwd="/", stdout=log, stderr=log), port)
+    os.close(log)
+    try:
+        wait_until(lambda: _answers(server), f"{data.name} does not start")
+        yield server
+    finally:
+        server.process.terminate()
+        server.process.wait(30)
+
+
+def _answers(server: Server) -> bool:
+    try:
+        return server.run("SELECT true", "postgres") is True
+    except psycopg.OperationalError:
+        return False
