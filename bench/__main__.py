@@ -44,6 +44,7 @@ def _benchmarks(steady_seconds: int) -> dict[str, Benchmark]:
         "burst": starts.burst,
         "first-pages": lists.first_pages,
         "deep-pages": lists.deep_pages,
+        "statistics": lists.statistics,
         "running": lists.everything_running,
         "stops": starts.stops,
         "bytes": space.bytes_per_job,

@@ -110,6 +110,23 @@ def ask(registry: Registry, query: str) -> Any:
     return content
 
 
+def statistics(running: Site) -> Iterator[Row]:
+    """Count the jobs of a day and of a month, 10 million a year, with a time line."""
+    registry = running.large
+    last = registry.number("SELECT max(start_time) FROM jobs WHERE cluster = 'fritz'")
+    for days, bar in ((1, 200), (30, 1000)):
+        query = f"stats/?range={last - days * 86_400}-{last}&group-by=user&timeline"
+        order = driver.Order(
+            socket=registry.socket,
+            request=get(f"/api/jobs/{query}", registry.admin),
+            count=_ROUNDS,
+        )
+        result = driver.run(order)
+        result.require(200)
+        what = f"statistics of {days} days by user, with a time line: p50"
+        yield Row(what=what, measured=1000 * result.p50, bar=bar, unit="ms")
+
+
 def everything_running(running: Site) -> Iterator[Row]:
     """List 20,000 running jobs with a worker that has answered small lists only."""
     registry = running.small

@@ -30,7 +30,7 @@ def bytes_per_job(running: Site) -> Iterator[Row]:
     """Measure jobs of 4 nodes, 72 hardware threads each, with a script of 1 KB."""
     database = site.migrated(running.postgres, "sizes")
     with database.session() as conn:
-        conn.execute("TRUNCATE jobs, job_tags")
+        conn.execute("TRUNCATE jobs CASCADE")
         bulk.load(conn, [_specified(number) for number in range(_JOBS)])
         conn.execute("VACUUM (ANALYZE) jobs")
     size = site.number(database, _SIZE)

@@ -15,6 +15,7 @@ from ccapi.api import (
     jobs,
     reconciliation,
     state,
+    statistics,
 )
 from ccapi.api.sharing import Sharing
 from ccapi.archive import writer
@@ -62,7 +63,7 @@ def create_app(config: Config | None = None) -> Flask:
     if config.metrics.access != "off":
         exposition.create(app, open_to_all=config.metrics.access == "open")
     documented = document.create(app)
-    for part in (jobs, reconciliation, corrections):
+    for part in (jobs, statistics, reconciliation, corrections):
         documented.register_blueprint(part.blueprint)
     return app
 

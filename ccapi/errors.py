@@ -72,8 +72,8 @@ class TooSlow(DatabaseUnavailable):
     """What was asked takes PostgreSQL longer than a statement may."""
 
     advice = (
-        "these jobs take the database too long to find; ask for fewer, best by start-time, "
-        "or without total"
+        "these jobs take the database too long to find; ask for fewer, best by start-time or "
+        "a shorter range, or without total"
     )
 
 

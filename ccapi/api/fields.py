@@ -6,6 +6,7 @@ store (NUL characters, integers beyond 64 bits) ends here.
 
 import re
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from marshmallow import ValidationError, fields
@@ -222,14 +223,18 @@ class QueryFields(fields.String):
         return names
 
 
-class QueryStates(fields.String):
-    """A job state that may be given several times."""
+class QueryWords(fields.String):
+    """One of some words; it may be given several times."""
 
     is_multiple = True
 
+    def __init__(self, allowed: type[StrEnum], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._allowed = allowed
+
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
-        if not all(item in set(JobState) for item in value):
-            raise ValidationError(f"must be {' or '.join(JobState)}; it may be repeated")
+        if not all(item in set(self._allowed) for item in value):
+            raise ValidationError(f"must be {' or '.join(self._allowed)}; it may be repeated")
         return list(value)
 
 

@@ -88,7 +88,7 @@ def _wanted(query: dict[str, Any]) -> _Wanted:
         raise InvalidInput.of("page", "must not come with cursor, which tells the page, too")
     cursor = cursor or Cursor(None, number)
     return _Wanted(
-        _filter(query),
+        wanted_jobs(query),
         jobs.Page(offset, items, cursor.place),
         cursor,
         _fields(query),
@@ -104,7 +104,8 @@ def _fields(query: dict[str, Any]) -> tuple[str, ...]:
     return (*chosen, _METADATA) if wants_metadata else chosen
 
 
-def _filter(query: dict[str, Any]) -> JobFilter:
+def wanted_jobs(query: dict[str, Any]) -> JobFilter:
+    """Return the filters of a checked query; what else it asks for is passed over."""
     given = {name: query[name] for name in _FILTERS & query.keys()}
     return JobFilter(**given, states=query.get("state"), now=now())
 

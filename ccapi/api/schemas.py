@@ -19,9 +19,9 @@ from ccapi.api.fields import (
     QueryFields,
     QueryInteger,
     QueryRange,
-    QueryStates,
     QueryTag,
     QueryText,
+    QueryWords,
     State,
     Text,
     TextList,
@@ -321,12 +321,13 @@ class GetJobsApiResponse(ContractSchema):
 class ListQuery(ContractSchema):
     """Which jobs a list shows, and how much of each."""
 
-    state = QueryStates(
+    state = QueryWords(
+        JobState,
         metadata=_doc(
             "Only jobs in this state; may be repeated, and preempted and out_of_memory "
             "are taken, too",
             enum=["running", "completed", "failed", "cancelled", "stopped", "timeout"],
-        )
+        ),
     )
     cluster = Pattern(NAME_PATTERN, NAME_RULE, metadata=_doc("Only jobs of this cluster"))
     start_time = QueryRange(

@@ -165,7 +165,7 @@ def mark_archiving_failed(conn: Connection, id_: int) -> None:
 def list_page(conn: Connection, wanted: JobFilter, page: Page, parts: Parts) -> list[Job]:
     """Read a page of the jobs that match, latest start first."""
     parameters = {**filter_parameters(conn, wanted), **list_parameters(page, parts)}
-    with _in_time(), conn.cursor(row_factory=packing.job_row) as cursor:
+    with in_time(), conn.cursor(row_factory=packing.job_row) as cursor:
         return cursor.execute(_SQL["list_jobs"], parameters, prepare=False).fetchall()
 
 
@@ -182,19 +182,19 @@ def list_parameters(page: Page, parts: Parts) -> dict[str, object]:
 
 def count(conn: Connection, wanted: JobFilter) -> int:
     """Count all jobs that match; raises TooSlow."""
-    with _in_time():
+    with in_time():
         parameters = filter_parameters(conn, wanted)
         [number] = conn.execute(_SQL["count_jobs"], parameters, prepare=False).fetchone() or [0]
     return int(number)
 
 
 @contextmanager
-def _in_time() -> Iterator[None]:
+def in_time() -> Iterator[None]:
     """Tell a question that is too large from a database that does not answer."""
     try:
         yield
     except psycopg.errors.QueryCanceled as error:
-        raise TooSlow(f"a list takes the database too long: {error}") from error
+        raise TooSlow(f"it takes the database too long: {error}") from error
 
 
 def filter_parameters(conn: Connection, wanted: JobFilter) -> dict[str, object]:

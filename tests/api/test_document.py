@@ -173,6 +173,7 @@ def _documented(method: str, path: str, status: int) -> dict[str, Any]:
 SUCCESSES: dict[str, tuple[str, str, Any]] = {
     "list": ("GET", "/jobs/", None),
     "get": ("GET", "/jobs/{id}", None),
+    "stats": ("GET", "/jobs/stats/", None),
     "start": ("POST", "/jobs/start_job/", {**EVERYTHING, "jobId": 5}),
     "stop": ("POST", "/jobs/stop_job/", stop()),
     "stop by id": ("POST", "/jobs/stop_job/{id}", stop()),
@@ -248,6 +249,7 @@ REFUSALS: dict[str, tuple[str, str, Any, int]] = {
     "list": ("list", "?page=0", None, 400),
     "get": ("get", "?x", None, 400),
     "get nothing": ("get", "", None, 404),
+    "stats": ("stats", "?group-by=host", None, 400),
     "start": ("start", "", job(jobId=0), 400),
     "start again": ("start", "", job(), 422),
     "stop": ("stop", "", stop(jobState="running"), 400),
@@ -289,7 +291,7 @@ def test_who_may_not_ask_is_answered_as_documented(
 ) -> None:
     method, path, _ = SUCCESSES[operation]
     nobody = Client(app.test_client(), "none")
-    answered = {"list": 200, "get": 404}.get(operation, 403)
+    answered = {"list": 200, "stats": 200, "get": 404}.get(operation, 403)
     for asking, status in ((nobody, 401), (reader, answered)):
         response = _send(asking, operation, None, id=1, ts=1)
         assert response.status_code == status

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from ccapi.model.job import FINAL_STATES, JobFilter, Tag
-from ccapi.repository import jobs, queries
+from ccapi.model.job import FINAL_STATES, JobFilter, Range, Tag
+from ccapi.model.statistics import GroupBy, Points, Question
+from ccapi.repository import jobs, queries, statistics
 from ccapi.repository.database import Database
 from tests.client import START
 
@@ -91,7 +92,13 @@ def plan(
         **jobs.list_parameters(jobs.Page(0, LIMIT), jobs.Parts()),
         **wanted,
     }
-    explain = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) " + queries.load("jobs")["list_jobs"]
+    return explained(database, "jobs", "list_jobs", parameters)
+
+
+def explained(
+    database: Database, file: str, name: str, parameters: dict[str, Any]
+) -> dict[str, Any]:
+    explain = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) " + queries.load(file)[name]
     with database.statement() as conn:
         row = conn.execute(explain.encode(), parameters, prepare=False).fetchone()
     assert row is not None
@@ -244,6 +251,58 @@ def test_a_deep_page_is_found_in_an_index_alone(large: Database) -> None:
         assert scan["Node Type"] == "Index Only Scan"
         assert rows(scan) == 20_000 + LIMIT, found
         assert scan["Heap Fetches"] == 0
+
+
+# Jobs of up to 25 hours that ran within a range started within it or 25 hours before.
+_DAY = 86_400
+_MARGIN = 25 * 3600
+RANGES = {
+    "an hour, long ago": (START + 5 * _DAY, START + 5 * _DAY + 3600),
+    "a day, long ago": (START + 5 * _DAY, START + 6 * _DAY),
+    "a day, lately": (LAST - _DAY, LAST),
+    "a week": (LAST - 9 * _DAY, LAST - 2 * _DAY),
+}
+
+
+def statistics_plan(database: Database, begin: int, end: int, **filters: Any) -> dict[str, Any]:
+    """Count jobs by everything, with a time line, and return the plan."""
+    asked = Question(
+        jobs=JobFilter(**filters, now=LAST),
+        time=Range(begin, end),
+        group_by=frozenset(GroupBy),
+        most_jobs_first=False,
+        limit=100,
+        with_timeline=True,
+    )
+    points = Points(begin, 600, (end - begin) // 600)
+    with database.statement() as conn:
+        parameters = statistics._parameters(conn, asked, points)
+    return explained(database, "statistics", "job_statistics", parameters)
+
+
+@pytest.mark.parametrize("time", RANGES.values(), ids=RANGES)
+def test_statistics_read_what_ran_in_the_range_in_indexes(
+    large: Database, time: tuple[int, int]
+) -> None:
+    begin, end = time
+    found = statistics_plan(large, begin, end)
+    assert "Seq Scan" not in {node["Node Type"] for node in nodes(found)}
+    scanned = {node["Index Name"]: node for node in nodes(found) if "Index Name" in node}
+    assert scanned.keys() == {"jobs_by_start_time", "jobs_long", "jobs_running"}
+    assert rows(scanned["jobs_by_start_time"]) <= (end - begin + _MARGIN) // 30 + 1
+    assert rows(scanned["jobs_long"]) == 0
+    assert rows(scanned["jobs_running"]) <= RUNNING
+
+
+def test_statistics_of_one_user_read_little(large: Database) -> None:
+    found = statistics_plan(large, LAST - 9 * _DAY, LAST - 2 * _DAY, user_name="abcd7")
+    assert_reads_little(found, RUNNING + JOBS // 500)
+
+
+def test_statistics_take_every_filter_of_the_list() -> None:
+    texts = queries.load("jobs")["list_jobs"], queries.load("statistics")["job_statistics"]
+    for name in jobs._filter_parameters(JobFilter()):
+        assert all(f"%({name})s" in text for text in texts), name
 
 
 def test_a_walk_through_the_table_would_be_noticed(large: Database) -> None:
