@@ -29,6 +29,13 @@ _FILTERS = (
     "start-time={week}&state=failed",
     "start-time={week}&cluster=alex&state=completed",
     "with-metadata=true",
+    "user=nobody",
+    "project=none&state=failed",
+    "partition=none",
+    "host=none&cluster=fritz",
+    "num-nodes=1000-2000",
+    "stop-time={week}",
+    "start-time={week}&fields=jobId,user,numNodes&format=csv",
 )
 _WEEK_SECONDS = 604_800
 _PAGES = 10_000

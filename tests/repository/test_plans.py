@@ -24,7 +24,7 @@ MOST_FILTERED = 80 * LIMIT
 # Entries of an index that a bitmap takes in the time of one row.
 _ENTRIES = 10
 _FILL = """
-            INSERT INTO jobs (job_id, start_time, stop_time, job_state, num_nodes, exclusive,
+INSERT INTO jobs (job_id, start_time, stop_time, job_state, num_nodes, exclusive,
                   monitoring_status, cluster, sub_cluster, partition, array_job_id,
                   user_name, project, resources)
 SELECT n, %(start)s + 30 * n,
@@ -65,10 +65,7 @@ def large(_migrated: Database) -> Iterator[Database]:
     the first half of others who are gone. A host, a partition and large jobs are of the past.
     """
     with _migrated.session() as conn:
-        conn.execute(
-            _FILL,
-            {"start": START, "jobs": JOBS, "finished": JOBS - RUNNING},
-        )
+        conn.execute(_FILL, {"start": START, "jobs": JOBS, "finished": JOBS - RUNNING})
         conn.execute("INSERT INTO tags (type, name) VALUES ('a', 'rare'), ('a', 'common')")
         conn.execute(_TAG)
         conn.execute("REINDEX TABLE jobs")

@@ -172,6 +172,8 @@ def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index
         ("jobs", "match_jobs", {"job_id": 7, "cluster": None, "start_time": None, "limit": 11}),
         ("jobs", "match_jobs", {"job_id": 7, "cluster": "alex", "start_time": 5, "limit": 11}),
         ("jobs", "get_match", {"id": 7}),
+        ("jobs", "find_tag", {"type": "Debug", "name": "test 1", "many": 1000}),
+        ("jobs", "count_jobs", jobs._filter_parameters(JobFilter(user_name="abcd007h"))),
         ("jobs", "get_job", {"id": 7}),
         ("jobs", "stop_job", {"id": 7, "job_state": "completed", "stop_time": 2 * START}),
         ("jobs", "lock_job", {"id": 7}),
