@@ -18,6 +18,7 @@ from ccapi.api import (
     statistics,
 )
 from ccapi.api.sharing import Sharing
+from ccapi.api.shortcut import Shortcut
 from ccapi.archive import writer
 from ccapi.config import Config, load
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
@@ -58,7 +59,9 @@ def create_app(config: Config | None = None) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     accounting.follow(app)
-    state.attach(app, registry, Sharing(config.jobs.list_cache_seconds))
+    shared = Sharing(config.jobs.list_cache_seconds)
+    state.attach(app, registry, shared)
+    app.wsgi_app = Shortcut(app.wsgi_app, shared)  # type: ignore[method-assign] # as Flask says
     health.create(app)
     if config.metrics.access != "off":
         exposition.create(app, open_to_all=config.metrics.access == "open")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, g, request
+from werkzeug.datastructures import Headers
 
 from ccapi import logs, metrics
 
@@ -46,12 +47,28 @@ def endpoint() -> str:
     return _TWINS.sub("", found.rpartition(".")[2]) if found else "unknown"
 
 
+def asked() -> dict[str, Any]:
+    """Return what the log and the metrics tell of the current question, whatever its answer."""
+    facts = {"method": _method(), "endpoint": endpoint(), "job": g.get("job")}
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def begin(headers: Headers) -> str:
+    """Take over the proxy's name for a request, if it is one, or make one; return it."""
+    given = headers.get("X-Request-Id", "")
+    name = given if _WELL_FORMED.fullmatch(given) else secrets.token_hex(16)
+    logs.request_id.set(name)
+    return name
+
+
+def end() -> None:
+    """Let later lines of the log be of no request."""
+    logs.request_id.set(None)
+
+
 def _begin() -> None:
-    """Take over the proxy's name for the request, if it is one, or make one."""
     g.begun = time.perf_counter()
-    given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _WELL_FORMED.fullmatch(given) else secrets.token_hex(16)
-    logs.request_id.set(g.request_id)
+    g.request_id = begin(request.headers)
 
 
 def _end(response: Response) -> Response:
@@ -60,15 +77,15 @@ def _end(response: Response) -> Response:
     g.is_streamed = response.is_streamed
     facts, begun = _facts(response.status_code), g.begun
     if response.is_streamed:
-        response.call_on_close(lambda: _record(facts, begun))
+        response.call_on_close(lambda: record(facts, begun))
     else:
-        _record(facts, begun)
+        record(facts, begun)
     return response
 
 
 def _facts(status: int) -> dict[str, Any]:
     facts = {
-        "method": request.method if request.method in _METHODS else "other",
+        "method": _method(),
         "endpoint": endpoint(),
         "status": status,
         "token": g.get("token_name"),
@@ -78,7 +95,12 @@ def _facts(status: int) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _record(facts: Mapping[str, Any], begun: float) -> None:
+def _method() -> str:
+    return request.method if request.method in _METHODS else "other"
+
+
+def record(facts: Mapping[str, Any], begun: float) -> None:
+    """Log and count a request that began at a time of time.perf_counter()."""
     seconds = time.perf_counter() - begun
     metrics.REQUESTS.labels(facts["endpoint"], facts["status"]).inc()
     metrics.REQUEST_SECONDS.labels(facts["endpoint"]).observe(seconds)
@@ -92,4 +114,4 @@ def _record(facts: Mapping[str, Any], begun: float) -> None:
 def _forget(_: BaseException | None) -> None:
     """Let later lines be of no request; those of a stream that breaks off are still to come."""
     if not g.get("is_streamed", False):
-        logs.request_id.set(None)
+        end()

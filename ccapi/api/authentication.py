@@ -6,6 +6,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from flask import g, request
+from werkzeug.datastructures import Headers
 
 from ccapi.api.state import registry, sharing
 from ccapi.errors import Forbidden, Unauthenticated
@@ -36,7 +37,7 @@ def requires(role: Role) -> Callable[[Callable[Parameters, Result]], Callable[Pa
 
 
 def _require(role: Role) -> None:
-    admit(_recognised(presented()), role)
+    admit(_recognised(presented(request.headers)), role)
 
 
 def _recognised(secret: str) -> ValidToken | None:
@@ -61,9 +62,8 @@ def admit(token: ValidToken | None, role: Role) -> None:
     g.token_name, g.role = token.name, token.role
 
 
-def presented() -> str:
-    """Return the secret that came with the request; raises Unauthenticated."""
-    headers = request.headers
+def presented(headers: Headers) -> str:
+    """Return the secret that came with a request; raises Unauthenticated."""
     secret = headers.get("X-Auth-Token")
     if secret is not None:
         return secret

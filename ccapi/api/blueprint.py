@@ -1,7 +1,7 @@
 """The blueprint of the contract's operations: how one is declared, and what it documents."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -112,11 +112,18 @@ def _shared(view: View) -> View:
         ask = partial(view, *args, **kwargs)
         if g.role is not Role.READER:
             return sharing.respond(ask())
-        answers = state.sharing().answers
-        question = (request.path, request.query_string)
-        return sharing.respond(answers.get(question, partial(_read, ask), sharing.weigh))
+        answers, question = state.sharing().answers, sharing.question(request.environ)
+        return sharing.respond(answers.get(question, partial(_noted, ask), sharing.weigh))
 
     return shared
+
+
+def _noted(ask: Callable[[], sharing.Answer | Response]) -> sharing.Answer | Response:
+    """Note with an answer what was asked, for ccapi/api/shortcut.py."""
+    answered = _read(ask)
+    if isinstance(answered, sharing.Answer):
+        return replace(answered, asked=accounting.asked())
+    return answered
 
 
 def _read(ask: Callable[[], sharing.Answer | Response]) -> sharing.Answer | Response:

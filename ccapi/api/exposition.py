@@ -5,7 +5,7 @@ import math
 import time
 from functools import partial
 
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Flask, Response, request
 
 from ccapi import metrics
 from ccapi.api import authentication
@@ -47,7 +47,7 @@ class _Guard:
 
     def require_token(self) -> None:
         """Let any valid token pass; raises Unauthenticated, DatabaseUnavailable."""
-        secret = authentication.presented()
+        secret = authentication.presented(request.headers)
         digest = hashlib.sha256(secret.encode()).digest()
         ask = partial(tokens.authenticate, registry().database, secret)
         try:

@@ -4,8 +4,8 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import orjson
 from flask import Response, request
@@ -87,12 +87,16 @@ class Shared(Generic[Value]):
 
 @dataclass(frozen=True)
 class Answer:
-    """The bytes of an answer, and the name by which a client tells that it has them."""
+    """The bytes of an answer, and the name by which a client tells that it has them.
+
+    `asked` is what accounting tells of the question.
+    """
 
     body: bytes
     etag: str
     content_type: str
     headers: Mapping[str, str]
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, content: object) -> "Answer":
@@ -105,6 +109,14 @@ class Answer:
         named = hashlib.blake2b(body, digest_size=16)
         named.update(orjson.dumps(headers))
         return cls(body, f'"{named.hexdigest()}"', content_type, headers)
+
+    def sent(self, if_none_match: str) -> tuple[int, bytes, dict[str, str]]:
+        """Return status, body and headers for a client that says which answers it has."""
+        headers = {"ETag": self.etag, **_HEADERS, **self.headers}
+        if self.etag in if_none_match or if_none_match.strip() == "*":
+            return 304, b"", headers
+        facts = {"Content-Type": self.content_type, "Content-Length": str(len(self.body))}
+        return 200, self.body, {**facts, **headers}
 
 
 class Sharing:
@@ -120,16 +132,18 @@ def weigh(answer: Answer | Response) -> int | None:
     return len(answer.body) + 1_000 if isinstance(answer, Answer) else None
 
 
+def question(environ: Mapping[str, Any]) -> Hashable:
+    """Return what two requests have in common that may share an answer."""
+    return environ["PATH_INFO"], environ.get("QUERY_STRING", "")
+
+
 def respond(answer: Answer | Response) -> Response:
     """Send an answer, unless the client has it already."""
     if isinstance(answer, Response):
         answer.headers.update(_HEADERS)
         return answer
-    asked = request.headers.get("If-None-Match", "")
-    if answer.etag in asked or asked.strip() == "*":
-        response = Response(status=304)
-        del response.headers["Content-Type"]
-    else:
-        response = Response(answer.body, content_type=answer.content_type)
-    response.headers.update({"ETag": answer.etag, **_HEADERS, **answer.headers})
+    status, body, headers = answer.sent(request.headers.get("If-None-Match", ""))
+    response = Response(body, status)
+    del response.headers["Content-Type"]
+    response.headers.update(headers)
     return response

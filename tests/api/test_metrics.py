@@ -113,7 +113,7 @@ def test_a_million_jobs_and_hostile_requests_make_no_series_more(
 def test_no_label_holds_a_job_a_user_or_a_token(admin: Client) -> None:
     admin.start(user="somebody")
     labels = {label for sample in parsed(read(admin)) for label in sample.labels}
-    ours = {"endpoint", "status", "reason", "cluster", "state", "version", "le"}
+    ours = {"endpoint", "status", "reason", "cluster", "state", "version", "le", "database"}
     of_python = {"generation", "implementation", "major", "minor", "patchlevel"}
     assert labels <= ours | of_python
     assert "somebody" not in read(admin).text

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from ccapi import logs, metrics
 from ccapi.api.sharing import LONGEST_TRUST, Shared
 from ccapi.config import Config
 from ccapi.model.token import Role
@@ -201,6 +202,52 @@ def test_a_revoked_writer_is_refused_at_once(writer: Client, database: Database)
 def test_a_reader_may_not_write_however_well_known(reader: Client) -> None:
     reader.send("GET", _LIST)
     assert_error(reader.send("POST", "/start_job/", {}), 403)
+
+
+@pytest.mark.parametrize("path", ["/{id}", _LIST, "/?format=csv", "/?fields=jobId"])
+@pytest.mark.parametrize("known", ["", "*"])
+def test_a_shared_answer_is_sent_logged_and_counted_as_the_first_one_is(
+    reader: Client, admin: Client, caplog: pytest.LogCaptureFixture, path: str, known: str
+) -> None:
+    path, headers = path.format(id=admin.start()), {"If-None-Match": known}
+    caplog.set_level("INFO", "ccapi.request")
+    caplog.clear()
+    answers = [reader.send("GET", path, headers=headers) for _ in range(3)]
+    assert {(answer.status, answer.data) for answer in answers} == {
+        (answers[0].status, answers[0].data)
+    }
+    shown = [dict(answer.headers) for answer in answers]
+    names = {each.pop("X-Request-Id") for each in shown}
+    assert (len(names), shown) == (3, shown[:1] * 3)
+    logged = [record.__dict__["facts"] for record in caplog.records]
+    assert [facts.pop("seconds") >= 0 for facts in logged] == [True] * 3
+    assert logged == logged[:1] * 3
+
+
+def test_a_shared_answer_takes_over_the_name_of_the_request(reader: Client) -> None:
+    for _ in range(2):
+        given = reader.send("GET", _LIST, headers={"X-Request-Id": "abcd-0123"})
+        assert given.headers["X-Request-Id"] == "abcd-0123"
+        assert logs.request_id.get() is None
+
+
+def test_a_shared_answer_is_counted(
+    reader: Client, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = metrics.REQUESTS.labels("list_jobs", 200)
+    before = counted._value.get()
+    with monkeypatch.context() as broken:
+        reader.send("GET", _LIST)
+        broken.setattr("flask.Flask.full_dispatch_request", None)
+        reader.send("GET", _LIST)
+    assert counted._value.get() - before == 2
+    assert admin.list() == []
+
+
+def test_only_the_head_is_asked_for_and_sent(reader: Client) -> None:
+    reader.send("GET", _LIST)
+    response = reader.send("HEAD", _LIST)
+    assert (response.status_code, response.data) == (200, b"")
 
 
 def make(value: str) -> Callable[[], str]:
