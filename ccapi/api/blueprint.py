@@ -15,7 +15,7 @@ from ccapi.api import accounting, sharing, state
 from ccapi.api.authentication import requires
 from ccapi.api.request_body import RequestParser
 from ccapi.api.schemas import ErrorResponse
-from ccapi.errors import DatabaseUnavailable, InvalidInput
+from ccapi.errors import DatabaseUnavailable, InvalidInput, TooSlow
 from ccapi.model.job import LARGEST_INTEGER
 from ccapi.model.token import Role
 
@@ -135,6 +135,8 @@ def _read(ask: Callable[[], sharing.Answer | Response]) -> sharing.Answer | Resp
         try:
             with state.reading_from(standby.database):
                 answered = ask()
+        except TooSlow:
+            raise  # It would be on the primary, too, and the replica is as good as before.
         except DatabaseUnavailable as error:
             standby.give_up(str(error))
         else:

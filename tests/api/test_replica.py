@@ -11,7 +11,7 @@ from ccapi.model.token import Role
 from ccapi.repository import migrations
 from ccapi.repository.database import Database, Limits
 from ccapi.service.standby import Standby
-from tests.client import Client
+from tests.client import Client, assert_error
 from tests.conftest import client
 
 GONE = "postgresql:///ccapi?host=/nonexistent"
@@ -72,3 +72,21 @@ def test_a_list_that_fails_on_the_replica_is_read_from_the_primary(
         conn.execute("LOCK TABLE jobs")
         assert seen(clients) == dict.fromkeys(Role, 1)
     assert seen(clients) == dict.fromkeys(Role, 1)
+
+
+def test_what_takes_too_long_is_not_asked_again_of_the_primary(
+    app: Flask,
+    clients: dict[Role, Client],
+    replica: Database,
+    postgres: PrivatePostgres,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hurried = Database(postgres.database_url("replica"), Limits(statement_timeout=0.2))
+    attach(app, hurried)
+    with replica.session() as conn, conn.transaction():
+        conn.execute("LOCK TABLE jobs")
+        for question in ("/stats/", "/"):
+            assert_error(clients[Role.READER].send("GET", question), 503, "too long")
+    assert seen(clients)[Role.READER] == 0
+    assert not [record for record in caplog.records if record.name == "ccapi.service.standby"]
+    hurried.close()
