@@ -57,6 +57,8 @@ READS = Counter(
     "Questions of readers, by the database that answered; counted where there is a replica.",
     ["database"],
 )
+for _database in ("primary", "replica"):
+    READS.labels(_database)
 CONNECTIONS_IN_USE = Gauge(
     "ccapi_database_connections_in_use",
     "Connections to PostgreSQL that requests hold now.",

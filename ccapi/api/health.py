@@ -20,8 +20,14 @@ def create(app: Flask) -> None:
 
     @blueprint.get("/readyz")
     def readyz() -> Response:
-        """Answer 200 when database, schema and archive are ready, else 503 with the reasons."""
+        """Answer 200 when database, schema and archive are ready, else 503 with the reasons.
+
+        A replica is told of where there is one; the primary can do without it.
+        """
         reasons = readiness.reasons()
-        return errors.body(503, "; ".join(reasons)) if reasons else answer({"status": "OK"})
+        if reasons:
+            return errors.body(503, "; ".join(reasons))
+        replica = readiness.replica()
+        return answer({"status": "OK"} | ({"replica": replica} if replica else {}))
 
     app.register_blueprint(blueprint)

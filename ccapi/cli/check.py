@@ -45,6 +45,9 @@ def _problems(config: Config) -> Iterator[_Problem]:
     registry = build_registry(config)
     yield from _failure(lambda: migrations.require_current(registry.database))
     yield from _failure(lambda: writer.prepare(registry.archive_root))
+    if registry.standby is not None and (problem := registry.standby.problem()):
+        text = f"ccapi: [database] read_url: {problem}; readers are answered from the primary"
+        yield _Problem(text, is_fatal=False)
 
 
 def _failure(step: Callable[[], None]) -> Iterator[_Problem]:

@@ -34,6 +34,16 @@ class Readiness:
         self._tell([detail for detail in details if detail])
         return [reason for reason in reasons if reason]
 
+    def replica(self) -> str | None:
+        """Say whether readers are answered from the replica; None where there is none.
+
+        Readiness does not depend on it. Takes 2 seconds at most.
+        """
+        standby = self._registry().standby
+        if standby is None:
+            return None
+        return "OK" if standby.is_usable() else "not used"
+
     def _tell(self, details: list[str]) -> None:
         if details != self._told:
             if details:

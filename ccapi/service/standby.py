@@ -5,6 +5,7 @@ import math
 import time
 
 from ccapi.errors import DatabaseUnavailable
+from ccapi.repository import migrations
 from ccapi.repository.database import Database, seconds_late
 from ccapi.service.watch import Watch
 
@@ -23,7 +24,7 @@ class Standby:
     def __init__(self, database: Database, max_lag: float) -> None:
         self.database = database
         self._max_lag = max_lag
-        self._watch = Watch(self._ask, fresh_seconds=_FRESH_SECONDS)
+        self._watch = Watch(self.problem, fresh_seconds=_FRESH_SECONDS)
         self._whole_at = -math.inf
         self._pause_ends = -math.inf
         self._is_told = False
@@ -33,12 +34,11 @@ class Standby:
         if time.monotonic() < self._pause_ends:
             return False
         try:
-            late = self._watch.answer(_PATIENCE_SECONDS)
-        except (DatabaseUnavailable, TimeoutError) as error:
-            self.give_up(str(error) or f"it does not answer within {_PATIENCE_SECONDS} seconds")
-            return False
-        if late > self._max_lag:
-            self.give_up(f"it is more than {self._max_lag:g} seconds late")
+            problem = self._watch.answer(_PATIENCE_SECONDS)
+        except TimeoutError:
+            problem = f"it does not answer within {_PATIENCE_SECONDS} seconds"
+        if problem:
+            self.give_up(problem)
             return False
         if self._is_told:
             _log.warning("readers are answered from the replica again")
@@ -52,14 +52,24 @@ class Standby:
             _log.warning("readers are answered from the primary: the replica: %s", reason)
             self._is_told = True
 
-    def _ask(self) -> float:
-        """Return how late it is (seconds).
+    def problem(self) -> str:
+        """Say why readers cannot be answered from the replica now; nothing when they can."""
+        try:
+            with self.database.statement() as conn:
+                late, lacking = seconds_late(conn), migrations.missing(conn)
+        except DatabaseUnavailable as error:
+            return str(error)
+        if self._late(late) > self._max_lag:
+            return f"it is more than {self._max_lag:g} seconds late"
+        # After an upgrade the schema arrives as late as everything else.
+        return f"it lacks {', '.join(lacking)}" if lacking else ""
+
+    def _late(self, late: float) -> float:
+        """Return how late it is (seconds), by how old its last commit is.
 
         After a quiet hour the last commit is old, and under load there is always something on
         its way: late is what is both.
         """
-        with self.database.statement() as conn:
-            late = seconds_late(conn)
         now = time.monotonic()
         if late == 0:
             self._whole_at = now

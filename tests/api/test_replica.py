@@ -64,6 +64,29 @@ def test_while_the_replica_does_not_answer_the_primary_does_and_one_line_says_wh
     assert line.getMessage().startswith("readers are answered from the primary: the replica: ")
 
 
+def test_a_replica_that_lacks_migrations_is_not_asked(
+    app: Flask, clients: dict[Role, Client], postgres: PrivatePostgres
+) -> None:
+    behind = Database(postgres.database_url("postgres"), SHORT)
+    attach(app, behind)
+    assert seen(clients) == dict.fromkeys(Role, 1)
+    behind.close()
+
+
+def test_readiness_tells_of_the_replica_and_does_not_depend_on_it(
+    app: Flask, replica: Database
+) -> None:
+    gone = Database(GONE, SHORT)
+    for database, said in ((replica, "OK"), (gone, "not used")):
+        attach(app, database)
+        response = app.test_client().get("/readyz")
+        assert (response.status_code, response.get_json()) == (
+            200,
+            {"status": "OK", "replica": said},
+        )
+    gone.close()
+
+
 def test_a_list_that_fails_on_the_replica_is_read_from_the_primary(
     app: Flask, clients: dict[Role, Client], replica: Database
 ) -> None:

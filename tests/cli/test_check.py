@@ -36,6 +36,22 @@ def test_pending_migrations_are_told(
     assert err.endswith("run `ccapi migrate` first\n")
 
 
+def test_a_replica_that_cannot_answer_is_told_and_keeps_from_no_start(
+    ccapi: Command, postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCAPI_DATABASE_POOL_TIMEOUT", "0.2")
+    away = "postgresql:///ccapi?host=/nonexistent"
+    for url, reason in ((away, "does not answer"), (postgres.database_url("postgres"), "it lacks")):
+        monkeypatch.setenv("CCAPI_DATABASE_READ_URL", url)
+        status, out, err = ccapi("check")
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert err.startswith("ccapi: [database] read_url: ")
+        assert reason in err
+        assert ccapi("check", "--start").status == 0
+    monkeypatch.setenv("CCAPI_DATABASE_READ_URL", postgres.url)
+    assert ccapi("check").status == 0
+
+
 def test_a_start_is_kept_from_by_migrations_and_not_by_a_database_that_is_down(
     ccapi: Command, postgres: PrivatePostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,13 +3,15 @@
 import itertools
 import json
 import re
+import signal
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import pytest
@@ -105,6 +107,37 @@ def test_readers_are_answered_by_the_standby_until_it_is_late_or_dead(site: Site
         assert site.jobs(Role.READER) == 2
     start(site, 3)
     assert site.jobs(Role.READER) == 3
+
+
+def test_a_standby_that_freezes_is_no_error_for_readers(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its connections stay open, and nothing comes."""
+    start(site, 1)
+    site.servers.await_replay()
+    assert site.jobs(Role.READER) == 1
+    site.servers.standby.signal(signal.SIGSTOP)
+    start(site, 2)
+    seconds: list[float] = []
+    wait_until(lambda: timed(lambda: site.jobs(Role.READER), seconds) == 2, "nobody answers")
+    end = time.monotonic() + 7  # beyond the first pause
+    while time.monotonic() < end:
+        assert timed(lambda: site.jobs(Role.READER), seconds) == 2
+    before = site.reads("replica")
+    site.servers.standby.signal(signal.SIGCONT)
+    wait_until(lambda: site.jobs(Role.READER) == 2 and site.reads("replica") > before, "no return")
+    with capsys.disabled():
+        print(
+            f"\nstandby frozen: {len(seconds)} lists of readers, no error, "
+            f"slowest {max(seconds):.1f} s, median {median(seconds) * 1000:.0f} ms"
+        )
+
+
+def timed(ask: Callable[[], int], seconds: list[float]) -> int:
+    begun = time.monotonic()
+    answer = ask()
+    seconds.append(time.monotonic() - begun)
+    return answer
 
 
 def live(site: Site, numbers: Iterator[int], end: threading.Event, answers: Counter[int]) -> None:

@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,14 @@ class Server:
     def url(self) -> str:
         """Return the address of the service's database."""
         return f"postgresql://ccapi@{_HOST}:{self.port}/ccapi"
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to every process of it; the first stopped forks no more."""
+        self.process.send_signal(number)
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        for pid in children.read_text("ascii").split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), number)
 
     def run(self, statement: str, database: str = "ccapi") -> object:
         """Execute one statement and return its first value, if it has one."""
@@ -91,14 +100,14 @@ def pair() -> Iterator[Pair]:
     try:
         with ExitStack() as running:
             primary, standby = _directory(place / "primary", account), place / "standby"
-            options = ("--auth=trust", "--username=ccapi", "--encoding=UTF8", "-D", str(primary))
-            _run(account, programs.initdb, *options)
+            options = ("--auth=trust", "--username=ccapi", "--encoding=UTF8", "--no-sync")
+            _run(account, programs.initdb, *options, "-D", str(primary))
             first = running.enter_context(_server(programs, account, primary))
             first.run("CREATE DATABASE ccapi", "postgres")
             source = f"host={_HOST} port={first.port} user=ccapi application_name={_STANDBY}"
             _directory(standby, account)
             basebackup = programs.bin_dir / "pg_basebackup"
-            _run(account, basebackup, "-d", source, "-D", str(standby), "-R", "-c", "fast")
+            _run(account, basebackup, "-d", source, "-D", str(standby), "-RN", "-c", "fast")
             second = running.enter_context(_server(programs, account, standby))
             found = Pair(first, second)
             found.await_state("async")
