@@ -1,5 +1,6 @@
 """How the service starts, and what it says when it does not."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,15 @@ from ccapi.embedded import PrivatePostgres
 from ccapi.repository import migrations
 from tests.processes import clean_environment
 
-GUNICORN = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "--config", "python:ccapi.serving"]
 
 
-def serve(settings: dict[str, str], directory: Path) -> subprocess.CompletedProcess[str]:
+def serve(
+    settings: dict[str, str], directory: Path, bind: str = "127.0.0.1:0"
+) -> subprocess.CompletedProcess[str]:
     """Start gunicorn on settings with which it is to end by itself."""
     return subprocess.run(
-        [*GUNICORN, "ccapi.app:application()"],
+        [*GUNICORN, "--bind", bind, "ccapi.app:application()"],
         cwd=directory,
         env={**clean_environment(), **settings},
         capture_output=True,
@@ -46,6 +49,24 @@ def test_a_bad_setting_ends_gunicorn_with_one_line(tmp_path: Path) -> None:
     assert ended.returncode != 0
     assert "ccapi: environment: CCAPI_JOBS_DUPLICATE_WINDOW: expected an integer" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "bind"), [("127.0.0.1", "127.0.0.1:{}"), ("::1", "[::1]:{}")], ids=["IPv4", "IPv6"]
+)
+def test_a_busy_port_ends_gunicorn_at_once_with_one_line(
+    tmp_path: Path, host: str, bind: str
+) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as other:
+        port = other.getsockname()[1]
+        ended = serve({}, tmp_path, bind.format(port))
+    assert ended.returncode != 0
+    [line] = [line for line in ended.stderr.splitlines() if "[INFO]" not in line]
+    assert line == (
+        f"ccapi: cannot listen on {host}:{port}: Address already in use; "
+        "choose another address with --bind, or see with `ss -ltnp` who has it"
+    )
 
 
 def test_without_a_database_the_service_starts_and_waits_for_it(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -44,10 +45,15 @@ def _problems(config: Config) -> Iterator[_Problem]:
         yield _Problem(f"ccapi: {warning}", is_fatal=False)
     registry = build_registry(config)
     yield from _failure(lambda: migrations.require_current(registry.database))
-    yield from _failure(lambda: writer.prepare(registry.archive_root))
+    yield from _failure(lambda: _try_archive(registry.archive_root))
     if registry.standby is not None and (problem := registry.standby.problem()):
         text = f"ccapi: [database] read_url: {problem}; readers are answered from the primary"
         yield _Problem(text, is_fatal=False)
+
+
+def _try_archive(root: Path) -> None:
+    writer.prepare(root)
+    writer.require_writable(root)
 
 
 def _failure(step: Callable[[], None]) -> Iterator[_Problem]:

@@ -7,9 +7,14 @@ import click
 
 from ccapi.app import build_registry
 from ccapi.config import Config, describe, load
-from ccapi.errors import CcapiError, DatabaseUnavailable
+from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
 from ccapi.repository import migrations
 from ccapi.service.registry import Registry
+
+_HINTS = {
+    DatabaseUnavailable: "; see that PostgreSQL runs, and that [database] url leads to it",
+    ArchiveError: "; see that [archive] root leads to it, and that the service's user may write",
+}
 
 
 class Settings:
@@ -33,8 +38,8 @@ class Settings:
 
 def explained(error: CcapiError) -> str:
     """Say what went wrong in one line, and what to do."""
-    hint = "; see that PostgreSQL runs, and that [database] url leads to it"
-    return f"ccapi: {error}{hint if isinstance(error, DatabaseUnavailable) else ''}"
+    hints = (hint for kind, hint in _HINTS.items() if isinstance(error, kind))
+    return f"ccapi: {error}{next(hints, '')}"
 
 
 uses_settings = click.make_pass_decorator(Settings)

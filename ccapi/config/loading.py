@@ -16,6 +16,8 @@ from ccapi.config.sections import SECTIONS, URLS, Config
 from ccapi.errors import StartupError
 from ccapi.model.cluster import Clusters
 
+_HINT = "see that it is there, and that the service's user may read it"
+
 
 def _json(text: str) -> object:
     """Read a number or an array; other text is left for its rule to refuse."""
@@ -92,7 +94,7 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
         with path.open("rb") as file:
             return _checked(tomllib.load(file), path, problems)
     except OSError as error:
-        problems.append(f"{path}: cannot be read: {error.strerror}")
+        problems.append(f"{path}: cannot be read: {error.strerror}; {_HINT}")
     except (ValueError, RecursionError) as error:
         problems.append(f"{path}: not valid TOML: {error}")
     return {}
@@ -158,6 +160,8 @@ def _read_url(key: str, url_file: Path, path: Path | None) -> str:
     try:
         if LINE.accepts(url := url_file.read_text("utf-8").strip()):
             return url
-    except (OSError, UnicodeDecodeError) as error:
-        problem = getattr(error, "strerror", problem)
+    except OSError as error:
+        problem = f"{error.strerror}; {_HINT}"
+    except UnicodeDecodeError:
+        pass
     raise StartupError(f"{_where(path, f'{key}_file')}: {url_file}: {problem}")

@@ -127,7 +127,10 @@ def _scalar(conn: Connection, query: str) -> object:
 def _check_server(conn: Connection) -> None:
     number, version, encoding = conn.execute(_SQL["server_facts"]).fetchone() or (0, "", "")
     if number // 10_000 < OLDEST_SERVER:
-        raise StartupError(f"PostgreSQL {version} is too old: ccapi needs {OLDEST_SERVER} or newer")
+        raise StartupError(
+            f"PostgreSQL {version} is too old: ccapi needs {OLDEST_SERVER} or newer; upgrade it "
+            "(pg_upgrade), or let [database] url lead to another"
+        )
     if encoding != "UTF8":
         raise StartupError(
             f"the database's encoding is {encoding}: create it with "

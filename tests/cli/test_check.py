@@ -5,6 +5,7 @@ import pytest
 
 from ccapi.config import Config
 from ccapi.embedded import PrivatePostgres
+from ccapi.repository import migrations
 from tests.cli.conftest import Command
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -60,6 +61,36 @@ def test_a_start_is_kept_from_by_migrations_and_not_by_a_database_that_is_down(
     assert (status, err.count("\n")) == (0, 1)
     monkeypatch.setenv("CCAPI_DATABASE_URL", postgres.database_url("postgres"))
     assert ccapi("check", "--start").status == 1
+
+
+def test_an_old_postgresql_is_one_line_that_says_what_to_do(
+    ccapi: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "OLDEST_SERVER", 99)
+    for arguments in (["check"], ["check", "--start"], ["migrate"]):
+        status, out, err = ccapi(*arguments)
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert err.startswith("ccapi: PostgreSQL ")
+        assert "is too old: ccapi needs 99 or newer; upgrade it" in err
+
+
+def test_an_archive_that_cannot_be_made_is_one_line_that_says_what_to_do(
+    ccapi: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CCAPI_ARCHIVE_ROOT", str(tmp_path / "file" / "archive"))
+    status, out, err = ccapi("check")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "Not a directory; see that [archive] root leads to it" in err
+
+
+def test_settings_that_are_not_there_are_one_line(ccapi: Command, tmp_path: Path) -> None:
+    status, _, err = ccapi("--config", str(tmp_path / "none.toml"), "check")
+    assert (status, err.count("\n")) == (1, 1)
+    assert err == (
+        f"ccapi: {tmp_path / 'none.toml'}: cannot be read: No such file or directory; "
+        "see that it is there, and that the service's user may read it\n"
+    )
 
 
 def test_every_problem_is_told_at_once(

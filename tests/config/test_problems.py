@@ -132,10 +132,13 @@ def test_a_file_that_is_not_text_is_reported() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_reported() -> None:
-    assert problems(Path("no.toml")) == ["no.toml: cannot be read: No such file or directory"]
-    assert problems(environ={"CCAPI_CONFIG": "/"}) == ["/: cannot be read: Is a directory"]
+    hint = "see that it is there, and that the service's user may read it"
+    missing = f"cannot be read: No such file or directory; {hint}"
+    assert problems(Path("no.toml")) == [f"no.toml: {missing}"]
+    environ = {"CCAPI_CONFIG": "/"}
+    assert problems(environ=environ) == [f"/: cannot be read: Is a directory; {hint}"]
     Path("config.toml").symlink_to("gone.toml")
-    assert problems() == ["config.toml: cannot be read: No such file or directory"]
+    assert problems() == [f"config.toml: {missing}"]
 
 
 # Clusters

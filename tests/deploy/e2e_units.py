@@ -34,25 +34,13 @@ def test_a_reload_with_a_wrong_setting_is_refused_and_the_service_goes_on(
     machine: Machine,
 ) -> None:
     settings = "/etc/ccapi/config.toml"
+    machine.settle()
     machine.tell(f"cp -p {settings} /tmp/kept; echo '[jobs]\nduplicate_windo = 1' >> {settings}")
     try:
         assert machine.run("systemctl reload ccapi")[0] != 0
         said = machine.tell("journalctl --unit=ccapi --since=-1min --output=cat")
         assert "did you mean duplicate_window?" in said
-        ask = "curl -sS --fail --unix-socket /run/ccapi.sock http://x/healthz"
+        ask = "curl -sS --fail --max-time 20 --unix-socket /run/ccapi.sock http://x/healthz"
         assert machine.tell(ask) == '{"status":"OK"}'
     finally:
         machine.tell(f"cp -p /tmp/kept {settings}; systemctl reset-failed ccapi || true")
-
-
-def test_a_wrong_setting_ends_the_start_with_one_line_and_is_mended_without_a_restart(
-    machine: Machine,
-) -> None:
-    settings = "/etc/ccapi/config.toml"
-    machine.tell(f"cp -p {settings} /tmp/kept; echo '[jobs]\nduplicate_windo = 1' >> {settings}")
-    machine.run("systemctl restart ccapi")
-    machine.tell(f"sleep 3; cp -p /tmp/kept {settings}; sleep 6")
-    said = machine.tell("journalctl --unit=ccapi --since=-1min --output=cat")
-    assert "ccapi: " in said
-    assert "Traceback" not in said
-    assert machine.tell("systemctl is-active ccapi") == "active\n"

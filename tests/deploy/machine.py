@@ -87,6 +87,12 @@ class Machine:
         assert status == 0, f"{script}\n{output}"
         return output
 
+    def settle(self) -> None:
+        """Return when the service's workers have started, and idle: a start reads the settings."""
+        used = "systemctl show --value --property=CPUUsageNSec ccapi"
+        idle = f"until a=$({used}); sleep 1; [ $(($({used}) - a)) -lt 50000000 ]; do :; done"
+        self.tell(f"systemctl is-active ccapi; timeout 90 bash -c '{idle}'")
+
     def bring(self, source: Path, target: str) -> None:
         """Copy a file into the machine."""
         path = shlex.quote(target)
