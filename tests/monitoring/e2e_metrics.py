@@ -1,6 +1,7 @@
 """A real Prometheus takes rules and configuration, scrapes the service, and answers the panels."""
 
 import json
+import shutil
 import subprocess
 import time
 import urllib.parse
@@ -18,6 +19,9 @@ from ccapi.service import tokens
 from tests.monitoring import files
 from tests.processes import Service, free_port, gunicorn, wait_for
 
+pytestmark = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="needs Debian's package prometheus"
+)
 Ask = Callable[[str], list[dict[str, Any]]]
 
 
