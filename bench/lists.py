@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
+from psycopg.rows import dict_row
+
 from bench import driver
 from bench.service import get
 from bench.site import Registry, Site, served
@@ -29,7 +31,19 @@ _FILTERS = (
     "start-time={week}&state=failed",
     "start-time={week}&cluster=alex&state=completed",
     "with-metadata=true",
+    "user={user}",
+    "user={user}&state=failed",
+    "project={project}",
+    "project={project}&cluster=fritz",
+    "partition={partition}",
+    "sub-cluster={sub_cluster}",
+    "job-id={job_id}",
+    "host={host}",
+    "tag={tag}",
+    "duration=86400-90000",
     "user=nobody",
+    "array-job-id=1",
+    "tag=none:none",
     "project=none&state=failed",
     "partition=none",
     "host=none&cluster=fritz",
@@ -39,6 +53,15 @@ _FILTERS = (
 )
 _WEEK_SECONDS = 604_800
 _PAGES = 10_000
+_LAST = """
+SELECT start_time, user_name AS user, project, partition, sub_cluster, job_id,
+       (job_hosts(resources))[1] AS host,
+       (SELECT type || ':' || name FROM tags ORDER BY id LIMIT 1) AS tag
+FROM jobs
+WHERE cluster = 'fritz'
+ORDER BY start_time DESC
+LIMIT 1
+"""
 
 
 def first_pages(running: Site) -> Iterator[Row]:
@@ -47,7 +70,7 @@ def first_pages(running: Site) -> Iterator[Row]:
         waits: dict[str, list[float]] = {}
         for _ in range(_ROUNDS):
             for registry in (running.small, running.large):
-                query = pattern.format(week=_week(registry))
+                query = pattern.format(**_facts(registry))
                 waits.setdefault(registry.name, []).append(_wait(registry, f"?{query}"))
         small, large = waits.values()
         yield Row(
@@ -58,10 +81,13 @@ def first_pages(running: Site) -> Iterator[Row]:
         )
 
 
-def _week(registry: Registry) -> str:
-    """Return the last week in which jobs of the past started."""
-    last = registry.number("SELECT max(start_time) FROM jobs WHERE cluster = 'fritz'")
-    return f"{last - _WEEK_SECONDS}-{last}"
+def _facts(registry: Registry) -> dict[str, str]:
+    """Return what the filters ask for: of the last job of the past, and its week."""
+    with registry.database.session() as conn, conn.cursor(row_factory=dict_row) as cursor:
+        job = cursor.execute(_LAST).fetchone()
+    assert job is not None
+    week = f"{job['start_time'] - _WEEK_SECONDS}-{job['start_time']}"
+    return {"week": week, **{name: str(value) for name, value in job.items()}}
 
 
 def _wait(registry: Registry, query: str) -> float:

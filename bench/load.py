@@ -62,9 +62,8 @@ INSERT INTO jobs (
 SELECT
     67000000 - n, 'running', %(latest)s - 7 * n, 'abcd100h', 'abcd200', 'main', 'multinode', 4, 288,
     1, 1, 86400, 1, (
-        SELECT json_agg(json_build_object('hostname', 'f' || (1000 + (4 * n + node) %% 900),
-                                          'hwthreads', (SELECT json_agg(thread)
-                                                        FROM generate_series(0, 71) AS thread)))
+        SELECT json_build_array(json_build_object(
+            'hostname', json_agg('f' || (1000 + (4 * n + node) %% 900)), 'hwthreads', '0-71'))
         FROM generate_series(1, 4) AS node
     )
 FROM generate_series(1, %(missing)s) AS n

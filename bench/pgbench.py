@@ -5,11 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import orjson
-
 from bench.site import BODY, START_TIME, Registry
 from ccapi.embedded import PrivatePostgres
-from ccapi.repository import queries
+from ccapi.repository import packing, queries
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _RATE = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
@@ -79,8 +77,8 @@ def _values() -> dict[str, str]:
         "smt": str(BODY["smt"]),
         "walltime": str(BODY["walltime"]),
         "monitoring_status": str(BODY["monitoringStatus"]),
-        "resources": orjson.dumps(BODY["resources"]).decode(),
-        "meta_data": orjson.dumps(BODY["metaData"]).decode(),
+        "resources": packing.resources(BODY["resources"]),
+        "meta_data": "\\x" + (packing.meta_data(BODY["metaData"]) or b"").hex(),
         "tag_types": "{}",
         "tag_names": "{}",
     }

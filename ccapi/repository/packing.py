@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 from psycopg import Cursor
-from psycopg.rows import no_result
+from psycopg.rows import dict_row
 
 from ccapi.model.job import Job
 
@@ -143,12 +143,10 @@ def _numbers(ranges: str) -> list[int]:
 
 def job_row(cursor: Cursor[Any]) -> Callable[[Sequence[Any]], Job]:
     """Make a Job of each row that has its columns; a row factory of psycopg."""
-    if cursor.description is None:
-        return no_result
-    names = [column.name for column in cursor.description]
+    named = dict_row(cursor)
 
     def make(values: Sequence[Any]) -> Job:
-        row = dict(zip(names, values, strict=True))
+        row = named(values)
         row["resources"] = nodes(row["resources"])
         if row["meta_data"] is not None:
             row["meta_data"] = unpress(row["meta_data"])
