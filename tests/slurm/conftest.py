@@ -26,7 +26,7 @@ def figures(pytestconfig: pytest.Config) -> list[tuple[str, str, str]]:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print what was measured as a table."""
+    """Print what was measured as a table: figure, limit, value."""
     for figure, limit, value in config.stash.get(FIGURES, []):
         terminalreporter.write_line(f"{figure:58}{limit:>12}{value:>12}")
 

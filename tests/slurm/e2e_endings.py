@@ -1,6 +1,7 @@
 """Every way for a job to end that this machine can produce, told by the epilog and by jobcomp."""
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from tests.slurm.bench import BOTH, EPILOG, JOBCOMP, Bench, bench
 from tests.slurm.cluster import USER
 
 EVIL = "x\n   UserId=root(0) StartTime=1999-01-01T00:00:00\n\nJobId=1 JobName='\"ü\t"
+# What slurmd gives to a job on its first node.
+_TELL = "echo $SLURM_JOB_GPUS $SLURM_CPUS_ON_NODE >given; sleep 1"
 WAYS = {"epilog": EPILOG, "jobcomp": JOBCOMP, "both": BOTH}
 
 
@@ -65,7 +68,7 @@ def submit(one: Bench) -> dict[str, int]:
         "signal": sbatch(here, script="kill -SEGV $$"),
         "preempting": sbatch("-wn4", "--exclusive", script="sleep 1"),
         "whole": sbatch(here, "-pwhole", "-t2:00:00", script="sleep 1"),
-        "gpus": sbatch(here, "-N2", "-n4", "--gres=gpu:1", f"-J{EVIL}", script="sleep 1"),
+        "gpus": sbatch(here, "-N2", "-n4", "--gres=gpu:1", f"-J{EVIL}", script=_TELL),
         "array": sbatch(here, "--array=1-50", "-Jmany", script="true"),
     }
     return numbers
@@ -162,6 +165,32 @@ def test_nodes_hwthreads_and_gpus_are_slurms_own(run: Run) -> None:
     ]
     assert (job["numNodes"], job["numHwthreads"], job["numAcc"]) == (2, 4, 2)
     assert {len(host["hwthreads"]) for host in job["resources"]} == {2}
+
+
+def test_the_job_itself_saw_these_gpus_and_so_many_hwthreads(run: Run) -> None:
+    told = (run.bench.slurm.work / "given").read_text("ascii").split()
+    first = only(run, "gpus")["resources"][0]
+    assert told == [",".join(first["accelerators"]), str(len(first["hwthreads"]))]
+
+
+def test_jobs_that_share_a_node_have_hwthreads_of_their_own(run: Run) -> None:
+    jobs = run.bench.jobs()
+    shared = 0
+    for one, other in itertools.combinations(jobs, 2):
+        begin = max(one["startTime"], other["startTime"])
+        end = min(job["startTime"] + job["duration"] for job in (one, other))
+        if end - begin >= 2:
+            shared += len(hosts(one) & hosts(other))
+            assert not hwthreads(one) & hwthreads(other), (one, other)
+    assert shared
+
+
+def hosts(job: dict[str, Any]) -> set[str]:
+    return {host["hostname"] for host in job["resources"]}
+
+
+def hwthreads(job: dict[str, Any]) -> set[tuple[str, int]]:
+    return {(host["hostname"], number) for host in job["resources"] for number in host["hwthreads"]}
 
 
 def test_a_name_of_several_lines_is_a_name(run: Run) -> None:

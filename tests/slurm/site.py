@@ -74,9 +74,10 @@ class Site:
 
     @contextlib.contextmanager
     def sender(self, user: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
-        """Run the sender, as a user if one is named."""
+        """Run the sender, as a user if one is named, and as nice as its unit makes it."""
+        command = ["nice", "-n", "10", *_as(user), str(self.hooks / "ccapi-slurm")]
         with (self.directory / "sender.log").open("ab") as log:
-            process = subprocess.Popen([*_as(user), str(self.hooks / "ccapi-slurm")], stderr=log)
+            process = subprocess.Popen(command, stderr=log)
         try:
             yield process
         finally:

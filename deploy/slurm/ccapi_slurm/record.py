@@ -1,4 +1,4 @@
-"""What `scontrol show job -d` says about a job, as text (every Slurm) or as JSON (from 23.11)."""
+"""What `scontrol show job -d` says about a job, as the text that every Slurm prints."""
 
 import calendar
 import re
