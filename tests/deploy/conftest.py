@@ -89,3 +89,16 @@ def machine(wheels: Path) -> Iterator[Machine]:
         new_machine(wheels, running)
         follow(running, guide()["Install"])
         yield running
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly that nothing was proven where no machine could be run."""
+    if any(
+        "tests/deploy/e2e_" in report.nodeid for report in terminalreporter.getreports("skipped")
+    ):
+        terminalreporter.section("DEPLOYMENT NOT TESTED", red=True, bold=True)
+        terminalreporter.line(f"{missing()}.", red=True)
+        terminalreporter.line(
+            "`make test-deploy` needs root, namespaces, and Debian's systemd, nginx, iproute2 "
+            "and PostgreSQL 15 with its cluster; without them the guide is not proven here."
+        )

@@ -4,6 +4,8 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.deploy.conftest import NEXT_VERSION, follow, guide
 from tests.deploy.machine import Machine
 
@@ -12,7 +14,7 @@ RELOADS = 5
 
 
 def test_no_request_fails_during_five_reloads_and_an_upgrade_with_a_migration(
-    machine: Machine,
+    machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.bring(Path(__file__).with_name("traffic.py"), "/root/traffic.py")
     token = machine.tell("rm -f /tmp/end; ccapi token create load --role writer 2> /dev/null")
@@ -24,6 +26,10 @@ def test_no_request_fails_during_five_reloads_and_an_upgrade_with_a_migration(
     machine.tell("touch /tmp/end")
     said, _ = traffic.communicate(timeout=300)
     counts = json.loads(said)
+    with capsys.disabled():
+        print(
+            f"\n{RELOADS} reloads, one upgrade, {sum(counts.values())} requests by answer: {said}"
+        )
     assert set(counts) == {"200", "201"}, said
     assert sum(counts.values()) >= REQUESTS
     assert NEXT_VERSION in machine.tell("ccapi --version")
