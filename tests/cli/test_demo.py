@@ -39,6 +39,14 @@ MISLEADING = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _hang_up_is_heard() -> Iterator[None]:
+    """Let processes hear SIGHUP, which is ignored below a nohup, also by their children."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
+
+
 @dataclass
 class Demo:
     """`ccapi demo` on a free port, as a process of its own."""
