@@ -44,11 +44,11 @@ def runs(user: None, running: Service, _migrated: Database) -> Iterator[dict[str
 
 
 def submit(one: Bench) -> dict[str, int]:
-    """Submit the jobs; n3 and n4 are left to those that lose their node."""
+    """Submit the jobs; n3 and n4 are left to those that lose their node, n1 is shared by two."""
     sbatch, here = one.slurm.sbatch, "--exclude=n[3-4]"
     numbers = {
         "requeue": sbatch(here, script="sleep 5"),
-        "timeout": sbatch(here, "-t1", script="sleep 600"),
+        "timeout": sbatch("-wn1", "-t1", script="sleep 600"),
         "preempted": sbatch("-plow", "-wn4", "--exclusive", script="sleep 600"),
         "node down": sbatch("-wn3", "--no-requeue", script="sleep 600"),
         "cancelled": sbatch(here, script="sleep 600"),
@@ -63,7 +63,7 @@ def submit(one: Bench) -> dict[str, int]:
     scontrol("scancel", str(numbers["cancelled"]), str(numbers["pending"]))
     scontrol("scontrol", "update", "NodeName=n3", "State=DOWN", "Reason=test")
     numbers |= {
-        "ok": sbatch(here, script="sleep 2"),
+        "ok": sbatch("-wn1", script="sleep 4"),
         "exit 3": sbatch(here, script="exit 3"),
         "signal": sbatch(here, script="kill -SEGV $$"),
         "preempting": sbatch("-wn4", "--exclusive", script="sleep 1"),
