@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket as sockets
+import urllib.parse
 from collections.abc import Iterator
 from statistics import median
 from typing import Any
@@ -87,7 +88,8 @@ def _facts(registry: Registry) -> dict[str, str]:
         job = cursor.execute(_LAST).fetchone()
     assert job is not None
     week = f"{job['start_time'] - _WEEK_SECONDS}-{job['start_time']}"
-    return {"week": week, **{name: str(value) for name, value in job.items()}}
+    found = {"week": week, **{name: str(value) for name, value in job.items()}}
+    return {name: urllib.parse.quote(value) for name, value in found.items()}
 
 
 def _wait(registry: Registry, query: str) -> float:

@@ -1,5 +1,6 @@
 """What all of the contract's objects have in common, and how they are checked."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -42,9 +43,9 @@ class ContractSchema(Schema):
             return super().load(data, **given)
         try:
             taken = {
-                name: field.deserialize(data[key], key, data)
-                for key, name, field in self._ways
-                if key in data
+                name: take(data[key], key, data)
+                for key, name, take in self._takes
+                if data.get(key) is not None
             }
         except ValidationError:
             return super().load(data, **given)
@@ -58,6 +59,19 @@ class ContractSchema(Schema):
     def _ways(self) -> list[tuple[str, str, fields.Field[Any]]]:
         """Return each field with its name in JSON and its name here."""
         return [(field.data_key or name, name, field) for name, field in self.load_fields.items()]
+
+    @cached_property
+    def _takes(self) -> list[tuple[str, str, Callable[[Any, str, Any], Any]]]:
+        """Return how each field takes a value; `deserialize` adds nothing without validators."""
+        return [
+            (key, name, field.deserialize if field.validators else field._deserialize)
+            for key, name, field in self._ways
+        ]
+
+    @cached_property
+    def repeatable(self) -> set[str]:
+        """Return the names in JSON of what a query string may say several times."""
+        return {key for key, _, field in self._ways if getattr(field, "is_multiple", False)}
 
     @cached_property
     def _must(self) -> set[str]:

@@ -65,18 +65,19 @@ def _shared(job: Job, at: int) -> dict[str, Any]:
         "resources": Fragment(job.resources),
         "tags": Fragment(job.tags),
     }
-    shown.update((name, value) for name, value in _optional(job) if value is not None)
+    # Written out: this is done for each job of a list.
+    if job.partition is not None:
+        shown["partition"] = job.partition
+    if job.array_job_id is not None:
+        shown["arrayJobId"] = job.array_job_id
+    if job.num_hwthreads is not None:
+        shown["numHwthreads"] = job.num_hwthreads
+    if job.num_acc is not None:
+        shown["numAcc"] = job.num_acc
+    if job.smt is not None:
+        shown["smt"] = job.smt
+    if job.walltime is not None:
+        shown["walltime"] = job.walltime
     if job.meta_data is not None:
         shown["metaData"] = Fragment(job.meta_data)
     return shown
-
-
-def _optional(job: Job) -> tuple[tuple[str, Any], ...]:
-    return (
-        ("partition", job.partition),
-        ("arrayJobId", job.array_job_id),
-        ("numHwthreads", job.num_hwthreads),
-        ("numAcc", job.num_acc),
-        ("smt", job.smt),
-        ("walltime", job.walltime),
-    )

@@ -12,6 +12,7 @@ from marshmallow import RAISE, Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from ccapi.api.contract_schema import ContractSchema
 from ccapi.errors import BodyTooLarge, InvalidInput
 
 # Beyond 64 bits orjson reads an integer as a float; such a body is read again, exactly.
@@ -35,21 +36,23 @@ class RequestParser(FlaskParser):
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
         """Take the query string; only some parameters may be repeated."""
-        repeatable = {
-            field.data_key or name
-            for name, field in schema.fields.items()
-            if getattr(field, "is_multiple", False)
+        assert isinstance(schema, ContractSchema)
+        return {
+            name: values if name in schema.repeatable else _single(name, values)
+            for name, values in req.args.lists()
         }
-        for name, values in req.args.lists():
-            if len(values) > 1 and name not in repeatable:
-                raise InvalidInput.of(name, "must not be repeated")
-        return super().load_querystring(req, schema)
 
     def handle_error(self, error: ValidationError, *_: Any, **__: Any) -> NoReturn:
         """Say in one line what is wrong with which field."""
         by_location: dict[str, Any] = error.normalized_messages()
         sentences = chain.from_iterable(map(_sentences, by_location.values()))
         raise InvalidInput("; ".join(sentences)) from None
+
+
+def _single(name: str, values: list[str]) -> str:
+    if len(values) > 1:
+        raise InvalidInput.of(name, "must not be repeated")
+    return values[0]
 
 
 def _read(req: Request) -> bytes:

@@ -8,12 +8,13 @@ import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
 import orjson
+from orjson import Fragment
 from psycopg import Cursor
-from psycopg.rows import dict_row
 
 from ccapi.model.job import Job
 
@@ -133,23 +134,25 @@ def nodes(packed: str) -> str:
     return orjson.dumps(written).decode()
 
 
-def _numbers(ranges: str) -> list[int]:
+@lru_cache(maxsize=256)
+def _numbers(ranges: str) -> Fragment:
+    """Write ranges out as a JSON array; most jobs have one of a few."""
     numbers: list[int] = []
     for one in ranges.split(","):
         first, last = one.split("-")
         numbers += range(int(first), int(last) + 1)
-    return numbers
+    return Fragment(orjson.dumps(numbers))
 
 
 def job_row(cursor: Cursor[Any]) -> Callable[[Sequence[Any]], Job]:
     """Make a Job of each row that has its columns; a row factory of psycopg."""
-    named = dict_row(cursor)
+    names = [column.name for column in cursor.description or ()]
 
     def make(values: Sequence[Any]) -> Job:
-        row = named(values)
-        row["resources"] = nodes(row["resources"])
-        if row["meta_data"] is not None:
-            row["meta_data"] = unpress(row["meta_data"])
-        return Job(**row)
+        job = Job(**dict(zip(names, values, strict=True)))
+        job.resources = nodes(job.resources)
+        if isinstance(job.meta_data, bytes):
+            job.meta_data = unpress(job.meta_data)
+        return job
 
     return make
