@@ -46,6 +46,7 @@ class Bench:
                 "CCAPI_URL": self.service.url,
                 "CCAPI_CLUSTER": self.slurm.name,
                 "SLURM_CONF": self.slurm.conf,
+                "CCAPI_SLURM_STATE": self.slurm.directory / "state",
                 **settings,
             }
         )

@@ -36,6 +36,8 @@ def runs(user: None, running: Service, _migrated: Database) -> Iterator[dict[str
         found = {}
         for way, lines in WAYS.items():
             one = stack.enter_context(bench(way, running, _migrated, lines))
+            if way == "both":
+                one.configure(CCAPI_SLURM_STATE="")  # asks slurmctld for the jobs' scripts
             stack.enter_context(one.site.sender("slurm"))
             found[way] = Run(one, submit(one))
         for run in found.values():

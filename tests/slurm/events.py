@@ -75,6 +75,20 @@ def record(job_id: int, name: str = "rotor", start: int = START) -> str:
     return text.replace("@NAME@", name)
 
 
+def in_24_11(text: str) -> str:
+    """Return a record of 22.05 as 24.11 prints it: TRES by request and allocation."""
+    tres = "TRES=cpu=4,node=2,billing=4"
+    text = text.replace(f"   {tres}", f"   Req{tres}\n   Alloc{tres}")
+    return text.replace("   DerivedExitCode=0:0\n", "").replace("   Power=\n", "")
+
+
+def in_25_05(text: str) -> str:
+    """Return a record of 22.05 as 25.05 prints it: the command line, too, which users write."""
+    text = in_24_11(text).replace("Licenses=(null)", "Licenses=(null) LicensesAlloc=(null)")
+    line = "sbatch --comment=JobState=FAILED -t 9-0 StartTime=1999-01-01T00:00:00 job.sh"
+    return text.replace("   WorkDir=", f"   SubmitLine={line}\n   WorkDir=", 1)
+
+
 def write(
     site: Site,
     kind: str,

@@ -83,6 +83,33 @@ def test_a_long_script_is_cut(site: Site, commands: Path) -> None:
     assert len(event.parse((site.spool / "new" / file).read_bytes()).script) == 65536
 
 
+@pytest.mark.parametrize(
+    ("array", "kept", "script"),
+    [
+        ({"SLURM_ARRAY_JOB_ID": ""}, "hash.4/job.4", "#!/bin/sh\ntrue\n"),
+        ({"SLURM_ARRAY_JOB_ID": "13"}, "hash.3/job.13", "#!/bin/sh\ntrue\n"),
+        ({"SLURM_ARRAY_JOB_ID": ""}, "hash.4/job.14", ""),
+        ({}, "elsewhere", "asked\n"),
+    ],
+    ids=["a job", "a task of an array", "without a script", "no such directory"],
+)
+def test_a_script_is_taken_from_where_slurmctld_keeps_it(
+    site: Site, commands: Path, tmp_path: Path, array: dict[str, str], kept: str, script: str
+) -> None:
+    command(commands, "scontrol", '[ "$1" != write ] || echo asked')
+    place = tmp_path / "state" / kept
+    place.mkdir(parents=True)
+    (place / "script").write_bytes(b"#!/bin/sh\ntrue\n\0")
+    site.configure(
+        CCAPI_URL="http://127.0.0.1:1",
+        PATH=f"{commands}:/usr/bin:/bin",
+        CCAPI_SLURM_STATE=tmp_path / "state",
+    )
+    site.hook("prolog", {**PROLOG, **array})
+    [file] = site.names()
+    assert event.parse((site.spool / "new" / file).read_bytes()).script == script
+
+
 @pytest.mark.parametrize("hook", SCRIPTS)
 @pytest.mark.parametrize("fault", ["full", "no space", "missing", "not writable"])
 def test_an_event_that_cannot_be_kept_leaves_a_trace(

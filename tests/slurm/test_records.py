@@ -1,15 +1,22 @@
 """What Slurm prints is read for what it is, whatever users wrote into it."""
 
+from collections.abc import Callable
+
 import pytest
 from ccapi_slurm import hostlist, record
 from ccapi_slurm.record import Node
 
-from tests.slurm.events import START
+from tests.slurm.events import START, in_24_11, in_25_05
 from tests.slurm.events import record as text_of
 
 
-def test_a_record_tells_times_limit_nodes_hwthreads_and_gpus() -> None:
-    found = record.find(text_of(7), 7, "rotor")
+@pytest.mark.parametrize(
+    "printed", [str, in_24_11, in_25_05], ids=["Slurm 22.05", "Slurm 24.11", "Slurm 25.05"]
+)
+def test_a_record_tells_times_limit_nodes_hwthreads_and_gpus(
+    printed: Callable[[str], str],
+) -> None:
+    found = record.find(printed(text_of(7)), 7, "rotor")
     assert found is not None
     assert (found.state, found.start_time, found.walltime) == ("CONFIGURING", START, 86_700)
     assert found.nodes == [Node("n1", [0, 1], ["0"]), Node("n2", [0, 1], ["0"])]
