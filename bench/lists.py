@@ -56,7 +56,7 @@ _WEEK_SECONDS = 604_800
 _PAGES = 10_000
 _LAST = """
 SELECT start_time, user_name AS user, project, partition, sub_cluster, job_id,
-       (job_hosts(resources))[1] AS host,
+       split_part((job_hosts(resources, start_time))[1], ' ', 1) AS host,
        (SELECT type || ':' || name FROM tags ORDER BY id LIMIT 1) AS tag
 FROM jobs
 WHERE cluster = 'fritz'

@@ -74,10 +74,11 @@ CREATE INDEX jobs_by_num_nodes          ON jobs (num_nodes) WHERE num_nodes > 1;
 CREATE INDEX jobs_by_stop_time          ON jobs USING brin (stop_time)
     WITH (pages_per_range = 16, autosummarize = on);
 
-CREATE FUNCTION job_hosts(resources json) RETURNS text[]
+-- A job's hosts, each with the three days (2^18 s) of its start: "f0101 6293".
+CREATE FUNCTION job_hosts(resources json, start_time bigint) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
-    SELECT array_agg(host)
+    SELECT array_agg(host || ' ' || ($2 >> 18))
     FROM json_array_elements($1) AS node,
          json_array_elements_text(
              CASE json_typeof(node -> 'hostname')
@@ -88,7 +89,7 @@ CREATE FUNCTION job_hosts(resources json) RETURNS text[]
     $$;
 
 -- Written at once, not later in a heap: a start must not pay for a thousand others.
-CREATE INDEX jobs_by_host               ON jobs USING gin (job_hosts(resources))
+CREATE INDEX jobs_by_host               ON jobs USING gin (job_hosts(resources, start_time))
     WITH (fastupdate = off);
 
 -- Statistics ask which jobs ran within a range of time. Those of up to 25 hours started within

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.rows import class_row, scalar_row
@@ -27,6 +27,8 @@ _SQL = queries.load("jobs")
 # The jobs of a rare tag are looked up, 4 us each; a common one is met often on the way.
 _MANY_TAGGED = 10_000
 _NO_TAG = 0
+# A host's jobs are looked for in so many periods of three days, then in so many times more.
+_PERIODS, _MORE_PERIODS = 2, 8
 
 
 @dataclass(slots=True, kw_only=True)
@@ -163,10 +165,23 @@ def mark_archiving_failed(conn: Connection, id_: int) -> None:
 
 
 def list_page(conn: Connection, wanted: JobFilter, page: Page, parts: Parts) -> list[Job]:
-    """Read a page of the jobs that match, latest start first."""
-    parameters = {**filter_parameters(conn, wanted), **list_parameters(page, parts)}
-    with in_time(), conn.cursor(row_factory=packing.job_row) as cursor:
-        return cursor.execute(_SQL["list_jobs"], parameters, prepare=False).fetchall()
+    """Read a page of the jobs that match, latest start first.
+
+    Jobs of a host are looked for in the latest few days, then in more: so it is not to read
+    all that ever ran there.
+    """
+    listed = list_parameters(page, parts)
+    latest = page.after.start_time if page.after else LARGEST_INTEGER
+    periods: int | None = None if wanted.host is None else _PERIODS
+    while True:
+        chosen = filter_parameters(conn, wanted, latest, periods)
+        with in_time(), conn.cursor(row_factory=packing.job_row) as cursor:
+            found = cursor.execute(
+                _SQL["list_jobs"], {**chosen, **listed}, prepare=False
+            ).fetchall()
+        if periods is None or len(found) == page.limit or len(chosen["hosts"]) < periods:
+            return found
+        periods *= _MORE_PERIODS
 
 
 def list_parameters(page: Page, parts: Parts) -> dict[str, object]:
@@ -197,17 +212,31 @@ def in_time() -> Iterator[None]:
         raise TooSlow(f"it takes the database too long: {error}") from error
 
 
-def filter_parameters(conn: Connection, wanted: JobFilter) -> dict[str, object]:
-    """Return the parameters of a query that chooses jobs by a filter."""
+def filter_parameters(
+    conn: Connection,
+    wanted: JobFilter,
+    latest: int = LARGEST_INTEGER,
+    periods: int | None = None,
+) -> dict[str, Any]:
+    """Return the parameters of a query that chooses jobs by a filter.
+
+    A host's jobs started at `latest`, and in the last `periods` before.
+    """
     parameters = _filter_parameters(wanted)
     if wanted.tag is not None:
         given = {"type": wanted.tag.type, "name": wanted.tag.name, "many": _MANY_TAGGED}
         id_, is_common = conn.execute(_SQL["find_tag"], given).fetchone() or (_NO_TAG, False)
         parameters["common_tag" if is_common else "rare_tag"] = id_
+    if wanted.host is not None:
+        least, most = wanted.start_time or (0, LARGEST_INTEGER)
+        bounds = {"start_from": least, "start_to": min(most, latest), "most": periods}
+        with conn.cursor(row_factory=scalar_row) as cursor:
+            cursor.execute(_SQL["host_periods"], {"host": wanted.host, **bounds})
+            parameters["hosts"] = cursor.fetchall()
     return parameters
 
 
-def _filter_parameters(wanted: JobFilter) -> dict[str, object]:
+def _filter_parameters(wanted: JobFilter) -> dict[str, Any]:
     return {
         **_states(wanted.states),
         **_bounds("start", wanted.start_time),
@@ -221,7 +250,7 @@ def _filter_parameters(wanted: JobFilter) -> dict[str, object]:
         "project": wanted.project,
         "job_id": wanted.job_id,
         "array_job_id": wanted.array_job_id,
-        "host": wanted.host,
+        "hosts": None,
         "rare_tag": None,
         "common_tag": None,
         "now": wanted.now,

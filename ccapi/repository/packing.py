@@ -149,10 +149,10 @@ def job_row(cursor: Cursor[Any]) -> Callable[[Sequence[Any]], Job]:
     names = [column.name for column in cursor.description or ()]
 
     def make(values: Sequence[Any]) -> Job:
-        job = Job(**dict(zip(names, values, strict=True)))
-        job.resources = nodes(job.resources)
-        if isinstance(job.meta_data, bytes):
-            job.meta_data = unpress(job.meta_data)
-        return job
+        row = dict(zip(names, values, strict=True))
+        row["resources"] = nodes(row["resources"])
+        if row["meta_data"] is not None:
+            row["meta_data"] = unpress(row["meta_data"])
+        return Job(**row)
 
     return make

@@ -135,7 +135,7 @@ WITH page AS MATERIALIZED (
       AND (:partition::text IS NULL OR partition = :partition)
       AND (:job_id::bigint IS NULL OR job_id = :job_id)
       AND (:array_job_id::bigint IS NULL OR array_job_id = :array_job_id)
-      AND (:host::text IS NULL OR job_hosts(resources) @> ARRAY[:host::text])
+      AND (:hosts::text[] IS NULL OR job_hosts(resources, start_time) && :hosts::text[])
       AND (:rare_tag::bigint IS NULL
            OR id = ANY (ARRAY(SELECT job FROM job_tags WHERE tag = :rare_tag)))
       -- A look at each job; as an EXISTS it would be a table of all that have the tag.
@@ -188,7 +188,7 @@ WHERE (:state::job_state IS NULL OR job_state = :state::job_state)
   AND (:partition::text IS NULL OR partition = :partition)
   AND (:job_id::bigint IS NULL OR job_id = :job_id)
   AND (:array_job_id::bigint IS NULL OR array_job_id = :array_job_id)
-  AND (:host::text IS NULL OR job_hosts(resources) @> ARRAY[:host::text])
+  AND (:hosts::text[] IS NULL OR job_hosts(resources, start_time) && :hosts::text[])
   AND (:rare_tag::bigint IS NULL
        OR id = ANY (ARRAY(SELECT job FROM job_tags WHERE tag = :rare_tag)))
   -- A look at each job; as an EXISTS it would be a table of all that have the tag.
@@ -201,6 +201,21 @@ WHERE (:state::job_state IS NULL OR job_state = :state::job_state)
   AND (:duration_from::bigint IS NULL
        OR GREATEST(COALESCE(stop_time, :now) - start_time, 1)
           BETWEEN :duration_from AND :duration_to);
+
+-- name: host_periods
+-- Name a host in the latest :most periods (all: NULL) of 2^18 s in which any job started, as
+-- job_hosts() does. It leaps from one to the one before, over the years that have none.
+WITH RECURSIVE period AS (
+    SELECT (SELECT max(start_time) FROM jobs WHERE start_time <= :start_to) >> 18 AS number
+    UNION ALL
+    SELECT (SELECT max(start_time) FROM jobs WHERE start_time < number << 18) >> 18
+    FROM period
+    WHERE number >= :start_from::bigint >> 18
+)
+SELECT :host::text || ' ' || number
+FROM period
+WHERE number >= :start_from::bigint >> 18
+LIMIT :most::bigint;
 
 -- name: find_tag
 -- Find a tag, and whether more than so many jobs have it.

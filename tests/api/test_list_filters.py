@@ -118,3 +118,41 @@ def test_a_filter_that_makes_no_sense_is_refused(reader: Client, query: str, sai
 def test_what_is_no_unicode_is_refused(reader: Client) -> None:
     for query in ("user=%ff", "project=%ed%a0%80", "tag=a:%ff"):
         assert reader.send("GET", f"/?{query}").status_code in {200, 400}
+
+
+# Latest start first; of two that started at once, the later registered.
+OF_OLD_HOST = sorted(range(1, 61), key=lambda number: (number > 50, number // 2, -number))
+
+
+@pytest.fixture
+def old_host(admin: Client) -> Client:
+    """A host that is asked for years later: its jobs, 60 on 30 days, among those of another."""
+    for number in range(1, 61):
+        start = START - 86_400 * (400 * (number > 50) + number // 2)
+        admin.start(jobId=number, startTime=start, resources=[{"hostname": "old"}])
+    admin.start(jobId=100, startTime=START + 9 * 365 * 86_400, resources=[{"hostname": "new"}])
+    admin.start(jobId=101, startTime=1, resources=[{"hostname": "new"}])
+    return admin
+
+
+def test_a_hosts_jobs_are_found_page_by_page_however_old(old_host: Client) -> None:
+    pages = [old_host.list(f"host=old&items-per-page=7&page={page}") for page in range(1, 11)]
+    assert [job["jobId"] for page in pages for job in page] == OF_OLD_HOST
+    assert [len(page) for page in pages] == [7] * 8 + [4, 0]
+    assert [job["jobId"] for job in old_host.list("host=old&items-per-page=1000")] == OF_OLD_HOST
+
+
+def test_a_hosts_jobs_go_on_after_a_cursor_and_within_bounds(old_host: Client) -> None:
+    cursor, numbers = "", []
+    while True:
+        answer = old_host.send("GET", f"/?host=old&items-per-page=9&cursor={cursor}").get_json()
+        numbers += [job["jobId"] for job in answer["jobs"]]
+        cursor = answer["nextCursor"]
+        if not cursor:
+            break
+    assert numbers == OF_OLD_HOST
+    bounds = f"{START - 86_400 * 426}-{START - 86_400 * 20}"
+    within = old_host.send("GET", f"/?host=old&start-time={bounds}&total").get_json()
+    assert sorted(job["jobId"] for job in within["jobs"]) == [*range(40, 54)]
+    assert within["total"] == 14
+    assert old_host.list(f"host=new&start-time={bounds}") == []

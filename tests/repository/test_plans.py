@@ -79,11 +79,16 @@ def large(_migrated: Database) -> Iterator[Database]:
 
 
 def plan(
-    database: Database, states: list[str], *, tag: Tag | None = None, **wanted: Any
+    database: Database,
+    states: list[str],
+    *,
+    tag: Tag | None = None,
+    host: str | None = None,
+    **wanted: Any,
 ) -> dict[str, Any]:
     """Run the list and return its plan as PostgreSQL tells it."""
     with database.statement() as conn:
-        chosen = jobs.filter_parameters(conn, JobFilter(states=states, tag=tag))
+        chosen = jobs.filter_parameters(conn, JobFilter(states=states, tag=tag, host=host))
     parameters = {
         **chosen,
         **jobs.list_parameters(jobs.Page(0, LIMIT), jobs.Parts()),
@@ -214,6 +219,17 @@ def test_a_filter_reads_little_of_the_table(
     # Some have no job on the small cluster, nor may the planner know: it reads the fewer.
     most = JOBS // 10 if place == {"cluster": "alex"} else MOST_FILTERED
     assert_reads_little(plan(large, states, **place, **wanted), most)
+
+
+def test_a_hosts_latest_jobs_are_read_and_no_more(large: Database) -> None:
+    with large.statement() as conn:
+        chosen = jobs.filter_parameters(conn, JobFilter(host="f11"), periods=2)
+    parameters = {**chosen, **jobs.list_parameters(jobs.Page(0, LIMIT), jobs.Parts())}
+    found = explained(large, "jobs", "list_jobs", parameters)
+    # A job every 30 s, on one of 900 hosts; a period is of three days.
+    most = 2 * 2**18 // (30 * 900) + 1
+    assert_reads_little(found, most)
+    assert "jobs_by_host" in {node.get("Index Name") for node in nodes(found)}
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)

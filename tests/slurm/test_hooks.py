@@ -94,16 +94,17 @@ def test_a_long_script_is_cut(site: Site, commands: Path) -> None:
     ids=["a job", "a task of an array", "without a script", "no such directory"],
 )
 def test_a_script_is_taken_from_where_slurmctld_keeps_it(
-    site: Site, commands: Path, tmp_path: Path, array: dict[str, str], kept: str, script: str
+    site: Site, commands: Path, array: dict[str, str], kept: str, script: str
 ) -> None:
     command(commands, "scontrol", '[ "$1" != write ] || echo asked')
-    place = tmp_path / "state" / kept
+    state = commands.parent / "state"
+    place = state / kept
     place.mkdir(parents=True)
     (place / "script").write_bytes(b"#!/bin/sh\ntrue\n\0")
     site.configure(
         CCAPI_URL="http://127.0.0.1:1",
         PATH=f"{commands}:/usr/bin:/bin",
-        CCAPI_SLURM_STATE=tmp_path / "state",
+        CCAPI_SLURM_STATE=state,
     )
     site.hook("prolog", {**PROLOG, **array})
     [file] = site.names()
