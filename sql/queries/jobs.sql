@@ -135,7 +135,10 @@ WITH page AS MATERIALIZED (
       AND (:partition::text IS NULL OR partition = :partition)
       AND (:job_id::bigint IS NULL OR job_id = :job_id)
       AND (:array_job_id::bigint IS NULL OR array_job_id = :array_job_id)
-      AND (:hosts::text[] IS NULL OR job_hosts(resources, start_time) && :hosts::text[])
+      -- Apart, for the planner not to walk until it meets some.
+      AND (:hosts::text[] IS NULL
+           OR id = ANY (ARRAY(SELECT h.id FROM jobs AS h
+                              WHERE job_hosts(h.resources, h.start_time) && :hosts::text[])))
       AND (:rare_tag::bigint IS NULL
            OR id = ANY (ARRAY(SELECT job FROM job_tags WHERE tag = :rare_tag)))
       -- A look at each job; as an EXISTS it would be a table of all that have the tag.
@@ -188,7 +191,10 @@ WHERE (:state::job_state IS NULL OR job_state = :state::job_state)
   AND (:partition::text IS NULL OR partition = :partition)
   AND (:job_id::bigint IS NULL OR job_id = :job_id)
   AND (:array_job_id::bigint IS NULL OR array_job_id = :array_job_id)
-  AND (:hosts::text[] IS NULL OR job_hosts(resources, start_time) && :hosts::text[])
+  -- Apart, for the planner not to walk until it meets some.
+  AND (:hosts::text[] IS NULL
+       OR id = ANY (ARRAY(SELECT h.id FROM jobs AS h
+                          WHERE job_hosts(h.resources, h.start_time) && :hosts::text[])))
   AND (:rare_tag::bigint IS NULL
        OR id = ANY (ARRAY(SELECT job FROM job_tags WHERE tag = :rare_tag)))
   -- A look at each job; as an EXISTS it would be a table of all that have the tag.

@@ -53,7 +53,9 @@ counted AS (
       AND (:partition::text IS NULL OR partition = :partition)
       AND (:job_id::bigint IS NULL OR job_id = :job_id)
       AND (:array_job_id::bigint IS NULL OR array_job_id = :array_job_id)
-      AND (:hosts::text[] IS NULL OR job_hosts(resources, start_time) && :hosts::text[])
+      AND (:hosts::text[] IS NULL
+           OR id IN (SELECT h.id FROM jobs AS h
+                     WHERE job_hosts(h.resources, h.start_time) && :hosts::text[]))
       AND (:rare_tag::bigint IS NULL
            OR id IN (SELECT job FROM job_tags WHERE tag = :rare_tag))
       AND (:common_tag::bigint IS NULL

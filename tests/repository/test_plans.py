@@ -221,6 +221,18 @@ def test_a_filter_reads_little_of_the_table(
     assert_reads_little(plan(large, states, **place, **wanted), most)
 
 
+@pytest.mark.parametrize("company", COMPANY.values(), ids=COMPANY)
+@pytest.mark.parametrize("host", ["f11", "old", "f9999"])
+def test_a_host_is_found_by_its_index_however_long_it_is_looked_for(
+    large: Database, host: str, company: tuple[list[str], dict[str, Any]]
+) -> None:
+    """Where the planner expects some among very many names, it would rather walk until it met some."""
+    states, place = company
+    names = [f"{host} {number}" for number in range(6000, 7000)]
+    found = plan(large, states, **place, hosts=names)
+    assert "jobs_by_host" in {node.get("Index Name") for node in nodes(found)}, found
+
+
 def test_a_hosts_latest_jobs_are_read_and_no_more(large: Database) -> None:
     with large.statement() as conn:
         chosen = jobs.filter_parameters(conn, JobFilter(host="f11"), periods=2)
