@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from flask import Flask
 
@@ -32,6 +34,13 @@ _log = logging.getLogger(__name__)
 _APP_LOAD_ERROR = 4
 
 
+class _Service(Flask):
+    """Flask that does not look, in each request, which views and hooks are asynchronous: none is."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def application() -> Flask:
     """Build the service for a WSGI server; what keeps it from starting is one line."""
     try:
@@ -54,7 +63,7 @@ def create_app(config: Config | None = None) -> Flask:
         _log.warning(warning)
     registry = build_registry(config)
     _prepare(registry)
-    app = Flask(__name__)
+    app = _Service(__name__)
     app.config["MAX_BODY_BYTES"] = config.server.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False

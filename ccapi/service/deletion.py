@@ -9,7 +9,7 @@ from ccapi.service import selection
 from ccapi.service.registry import Registry
 
 # Small enough that what it writes is on the disk before the commits of others wait for it.
-_BATCH = 500
+_BATCH = 1_000
 
 
 def delete(registry: Registry, wanted: JobSelection) -> int:

@@ -226,7 +226,7 @@ def test_a_filter_reads_little_of_the_table(
 def test_a_host_is_found_by_its_index_however_long_it_is_looked_for(
     large: Database, host: str, company: tuple[list[str], dict[str, Any]]
 ) -> None:
-    """Where the planner expects some among very many names, it would rather walk until it met some."""
+    """Where the planner expects some among many names, it would walk until it met some."""
     states, place = company
     names = [f"{host} {number}" for number in range(6000, 7000)]
     found = plan(large, states, **place, hosts=names)
