@@ -35,7 +35,7 @@ _APP_LOAD_ERROR = 4
 
 
 class _Service(Flask):
-    """Flask that does not look, in each request, which views and hooks are asynchronous: none is."""
+    """Flask that does not look, in each request, for asynchronous views and hooks: none is."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func
