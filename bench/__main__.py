@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench import cpu, lists, site, space, starts, table
+from bench import cpu, lists, nginx, site, space, starts, table
 from bench.site import Site
 from bench.table import Row
 
@@ -42,6 +42,7 @@ def _benchmarks(steady_seconds: int) -> dict[str, Benchmark]:
         "throughput": starts.throughput,
         "steady": partial(starts.steady, seconds=steady_seconds),
         "burst": starts.burst,
+        "nginx": nginx.rows,
         "first-pages": lists.first_pages,
         "deep-pages": lists.deep_pages,
         "statistics": lists.statistics,
