@@ -4,6 +4,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -218,4 +219,15 @@ def ordinary_user() -> Iterator[None]:
     try:
         yield
     finally:
-        command(["userdel", USER])
+        _end_all_of(USER)
+        # By force, as a process that has ended counts for one until it is waited for.
+        command(["userdel", "--force", USER])
+
+
+def _end_all_of(user: str) -> None:
+    """Kill what jobs have left behind when their slurmd ended before them."""
+    uid = pwd.getpwnam(user).pw_uid
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            if process.stat().st_uid == uid:
+                os.kill(int(process.name), signal.SIGKILL)
