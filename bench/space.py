@@ -138,7 +138,7 @@ def deletion(running: Site) -> Iterator[Row]:
     span = "SELECT min(start_time) + (max(start_time) - min(start_time)) * %s / 10 FROM jobs"
     where = " WHERE cluster IN ('fritz', 'alex', 'woody')"
     until = registry.number(span % round(10 * _SHARE_DELETED) + where)
-    jobs = registry.number(f"SELECT count(*) FROM jobs WHERE start_time < {until}")  # noqa: S608
+    jobs = registry.number(f"SELECT count(*) FROM jobs WHERE start_time < {until}")  # noqa: S608 - a number
     quiet = driver.run(_starts(registry, _QUIET_SECONDS))
     quiet.require(201)
     deleting = driver.start(

