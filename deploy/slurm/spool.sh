@@ -2,8 +2,9 @@
 # SLURM_CONF. Nothing here may take long, and nothing that fails here may reach slurmctld.
 #
 # An event is the words "ccapi-slurm 1", the kind, the time, the environment as the kernel has it,
-# an empty word, `scontrol show job`, the job script, and "end", each ended by a NUL. A job's name
-# may hold anything but a NUL, so nothing that a user writes can pass for another part.
+# an empty word, `scontrol show job`, the job script, and "end", each ended by a NUL; before "end"
+# there may be empty words. A job's name may hold anything but a NUL, so nothing that a user writes
+# can pass for another part.
 # shellcheck shell=sh disable=SC2154 # here: the hook sets it
 
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -40,11 +41,12 @@ job_record() {
     if [ "${SLURM_ARRAY_JOB_ID:-}" = "$1" ]; then
         set -- "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
     fi
-    timeout 2 scontrol show job -d "$1" | head -c 1048576
+    timeout 2 scontrol show job -d "$1"
 }
 
 # job_script ID: a batch job's script, out of the file that slurmctld keeps while the job is known:
-# that costs a third of asking. It ends with a NUL there, and the tasks of an array share one.
+# that costs a third of asking. It ends with a NUL there, which the sender passes over; the tasks
+# of an array share one.
 job_script() {
     [ "$CCAPI_JOB_SCRIPT_BYTES" -gt 0 ] || return 0
     whose=${SLURM_ARRAY_JOB_ID:-$1}
@@ -52,7 +54,7 @@ job_script() {
     if [ -z "$CCAPI_SLURM_STATE" ] || [ ! -x "$kept" ]; then
         timeout 1 scontrol write batch_script "$1" - | head -c "$CCAPI_JOB_SCRIPT_BYTES"
     elif [ -r "$kept/job.$whose/script" ]; then
-        head -c "$CCAPI_JOB_SCRIPT_BYTES" "$kept/job.$whose/script" | tr -d '\0'
+        head -c "$CCAPI_JOB_SCRIPT_BYTES" "$kept/job.$whose/script"
     fi
 }
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import statistics
 import time
 from collections.abc import Iterator
 
@@ -17,7 +18,7 @@ from tests.slurm.events import PROLOG
 
 Figures = list[tuple[str, str, str]]
 _RUNS = 200
-_TRIVIAL, _ROUNDS = 200, 3
+_TRIVIAL, _ROUNDS = 200, 7
 _LEAST_RATIO = 0.6
 _NOTHING = "hooks that do nothing"
 
@@ -84,11 +85,12 @@ def clusters(user: None, running: Service, database: Database) -> Iterator[dict[
 def test_throughput_is_at_least_0_6_of_slurms_without_hooks(
     clusters: dict[str, Bench], figures: Figures
 ) -> None:
-    """The best of some rounds counts, in turns, for the machine may be busy with other things.
+    """The rounds go in turns, and their median counts: slurmctld's timers make luck of one.
 
-    Slurm, the sender, the registry and its database share the machine. With hooks that do nothing
-    a slurmctld of 22.05 leaves half of two processors idle and has 24 jobs a second, with none 29
-    to 49. Where such hooks leave no room for the bar, ours are held to 0.6 of what they reach.
+    Slurm, the sender, the registry and its database share the machine. A slurmctld does not look
+    for the next job when an EpilogSlurmctld ends, but at its next sched_interval, here a second:
+    even one that does nothing holds 16 slots to some 16 jobs a second once all are submitted. So
+    the epilog is held to what such hooks reach, and the way that the README installs to the bar.
     """
     rates: dict[str, list[float]] = {name: [] for name in clusters}
     for number in range(1, _ROUNDS + 1):
@@ -96,16 +98,12 @@ def test_throughput_is_at_least_0_6_of_slurms_without_hooks(
             rates[name].append(jobs_per_second(made))
             if name in {"epilog", "jobcomp"}:
                 made.wait_for_jobs(number * _TRIVIAL)
-    best = {name: max(found) for name, found in rates.items()}
-    bare, nothing = best["no hooks"], best[_NOTHING]
-    for name, rate in best.items():
-        figures.append((f"200 trivial jobs, {name}", "", f"{rate:.1f} /s"))
+    median = {name: statistics.median(found) for name, found in rates.items()}
+    bare, nothing = median["no hooks"], median[_NOTHING]
+    for name, rate in median.items():
+        span = f"{rate:.1f} ({min(rates[name]):.1f}-{max(rates[name]):.1f}) /s"
+        figures.append((f"200 trivial jobs, {name}", "", span))
         if name != "no hooks":
             figures.append(("  of Slurm without hooks", ">= 0.6", f"{rate / bare:.2f}"))
-    ours = min(best["epilog"], best["jobcomp"])
-    assert ours / nothing >= _LEAST_RATIO
-    if ours / bare < _LEAST_RATIO:
-        pytest.xfail(
-            f"{ours / bare:.2f} of a Slurm without hooks; with hooks that do nothing it is "
-            f"{nothing / bare:.2f}"
-        )
+    assert median["jobcomp"] / bare >= _LEAST_RATIO
+    assert median["epilog"] / nothing >= _LEAST_RATIO

@@ -83,6 +83,32 @@ def test_a_long_script_is_cut(site: Site, commands: Path) -> None:
     assert len(event.parse((site.spool / "new" / file).read_bytes()).script) == 65536
 
 
+_HEAD = b"ccapi-slurm 1\0prolog\0001.5\0SLURM_JOB_ID=4\0\0record\0"
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0", b"\0\0"])
+def test_a_script_may_end_with_nuls(padding: bytes) -> None:
+    found = event.parse(_HEAD + b"script\0" + padding + b"end\0")
+    assert (found.time, found.record, found.script) == (1.5, "record", "script")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _HEAD,
+        _HEAD + b"script\0",
+        _HEAD + b"end\0",
+        _HEAD + b"script\0more\0end\0",
+        _HEAD + b"script\0\0more\0end\0",
+        _HEAD.replace(b"prolog", b"other") + b"script\0end\0",
+        b"ccapi-slurm 1\0prolog\0001.5\0SLURM_JOB_ID=4\0end\0",
+    ],
+)
+def test_what_is_no_whole_event_is_refused(data: bytes) -> None:
+    with pytest.raises(event.BrokenEvent):
+        event.parse(data)
+
+
 @pytest.mark.parametrize(
     ("array", "kept", "script"),
     [

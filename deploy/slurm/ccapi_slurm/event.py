@@ -51,11 +51,13 @@ def parse(data: bytes) -> Event:
     if words[0] != "ccapi-slurm 1" or words[-2:] != ["end", ""]:
         raise BrokenEvent("not a whole event")
     try:
-        kind, time, *environment, empty, record, script, _, _ = words[1:]
+        middle = words.index("")
+        kind, time, *environment = words[1:middle]
+        record, script, *padding = words[middle + 1 : -2]
         event = Event(kind, float(time), _variables(environment), record, script)
     except ValueError as error:
         raise BrokenEvent(f"not an event: {error}") from error
-    if empty or kind not in {PROLOG, EPILOG, JOBCOMP} or not event.job_id:
+    if any(padding) or kind not in {PROLOG, EPILOG, JOBCOMP} or not event.job_id:
         raise BrokenEvent("not an event: no kind or no job id")
     return event
 
