@@ -43,16 +43,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(url: str, seconds: float = 30) -> None:
-    """Return when something answers at a URL."""
+def wait_for(url: str, seconds: float = 30, *, ready: bool = False) -> None:
+    """Return when something answers at a URL; with `ready`, when it answers without an error."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             with urllib.request.urlopen(url, timeout=seconds):
                 return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
+        except OSError as error:
+            if isinstance(error, urllib.error.HTTPError) and not ready:
+                return
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)

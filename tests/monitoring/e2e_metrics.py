@@ -73,7 +73,7 @@ def ask(directory: Path) -> Iterator[Ask]:
             stderr=log,
         )
     try:
-        wait_for(f"{url}/-/ready")
+        wait_for(f"{url}/-/ready", ready=True)
         yield lambda expression: query(url, expression)
     finally:
         process.terminate()
