@@ -81,6 +81,13 @@ class Batch(NamedTuple):
     end: Place | None
 
 
+class Deleted(NamedTuple):
+    """How many jobs a batch deleted, and the latest start among them; None when there is none."""
+
+    number: int
+    latest_start: int | None
+
+
 def insert(conn: Connection, job: NewJob, duplicate_window: int) -> int:
     """Register a running job with its tags and return its database id.
 
@@ -340,8 +347,9 @@ def delete(conn: Connection, id_: int) -> bool:
     return conn.execute(_SQL["delete_job"], {"id": id_}).rowcount == 1
 
 
-def delete_before(conn: Connection, start_time: int, limit: int) -> int:
-    """Delete at most `limit` jobs that started before a time and return how many."""
+def delete_before(conn: Connection, before: int, limit: int, since: int = 0) -> Deleted:
+    """Delete at most `limit` jobs that started before a time, the oldest since another."""
     conn.execute(_SQL["lock_deletion"])
-    parameters = {"start_time": start_time, "limit": limit}
-    return conn.execute(_SQL["delete_jobs_before"], parameters).rowcount
+    parameters = {"since": since, "before": before, "limit": limit}
+    row = conn.execute(_SQL["delete_jobs_before"], parameters).fetchone()
+    return Deleted(*(row or (0, None)))

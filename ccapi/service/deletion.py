@@ -37,13 +37,15 @@ def delete_before(registry: Registry, start_time: int) -> int:
     Works in batches of a transaction each, so that starts and stops are not kept
     waiting; what was deleted stays so when a later batch fails.
     """
-    deleted = 0
+    deleted, since = 0, 0
     while True:
         begun = time.monotonic()
         with registry.database.transaction() as conn:
-            batch = jobs.delete_before(conn, start_time, _BATCH)
-        if batch == 0:
+            batch = jobs.delete_before(conn, start_time, _BATCH, since)
+        deleted += batch.number
+        if batch.latest_start is None and since == 0:
             return deleted
-        deleted += batch
+        # At the end once more from the beginning: older ones may have come meanwhile.
+        since = batch.latest_start or 0
         # Half of the disk and of a processor is for others.
         time.sleep(time.monotonic() - begun)

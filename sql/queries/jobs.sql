@@ -269,14 +269,23 @@ WHERE id = :id;
 -- the second would find none left and take that for the end.
 SELECT pg_advisory_xact_lock(hashtextextended('ccapi delete_jobs_before', 0));
 
--- name: delete_jobs_before!
--- Delete one batch of the jobs that started before a time.
+-- name: delete_jobs_before
+-- Delete one batch of the jobs that started before a time, oldest first, and tell how many, and
+-- the latest start among them: from there the next batch goes on, over no rows that are dead.
 -- To be preceded by lock_deletion in the same transaction.
-DELETE FROM jobs
-WHERE id IN (
+WITH old AS MATERIALIZED (
     SELECT id
     FROM jobs
-    WHERE start_time < :start_time
+    WHERE start_time >= :since
+      AND start_time < :before
     ORDER BY start_time, id
     LIMIT :limit
-);
+),
+deleted AS (
+    DELETE FROM jobs AS j
+    USING old
+    WHERE j.id = old.id
+    RETURNING j.start_time
+)
+SELECT count(*), max(start_time)
+FROM deleted;

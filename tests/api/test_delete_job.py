@@ -221,7 +221,7 @@ def test_starts_and_stops_go_on_while_jobs_are_deleted(admin: Client, database: 
     start_many(admin, 5)
     running = admin.start(jobId=90, startTime=START + 90)
     with database.session() as conn, conn.transaction():
-        assert jobs.delete_before(conn, START + 50, 1000) == 5
+        assert jobs.delete_before(conn, START + 50, 1000).number == 5
         begun = time.monotonic()
         started = admin.start(jobId=91, startTime=START + 91)
         again = admin.start(jobId=3, startTime=START + 9000)
@@ -267,7 +267,7 @@ def test_a_deletion_ends_only_when_nothing_is_left_though_another_is_under_way(
 
     request = threading.Thread(target=delete)
     with database.session() as conn, conn.transaction():
-        assert jobs.delete_before(conn, START + 100, 3) == 3
+        assert jobs.delete_before(conn, START + 100, 3).number == 3
         request.start()
         time.sleep(0.3)
     request.join()

@@ -182,7 +182,7 @@ def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index
         ("jobs", "list_unarchived", {"after_id": 0, "limit": 500}),
         ("jobs", "list_archivable", {"after_id": 5, "limit": 5}),
         ("jobs", "delete_job", {"id": 7}),
-        ("jobs", "delete_jobs_before", {"start_time": START + 6000, "limit": 5}),
+        ("jobs", "delete_jobs_before", {"since": 0, "before": START + 6000, "limit": 5}),
         ("reconciliation", "missing_runs", {**SNAPSHOT, "job_ids": [7], "start_times": [START]}),
         ("reconciliation", "stale_runs", SNAPSHOT),
         (
