@@ -82,7 +82,7 @@ class Batch(NamedTuple):
 
 
 class Deleted(NamedTuple):
-    """How many jobs a batch deleted, and the latest start among them; None when there is none."""
+    """How many jobs a batch deleted, and the latest start it looked at; None at the end."""
 
     number: int
     latest_start: int | None

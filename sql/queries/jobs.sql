@@ -271,10 +271,11 @@ SELECT pg_advisory_xact_lock(hashtextextended('ccapi delete_jobs_before', 0));
 
 -- name: delete_jobs_before
 -- Delete one batch of the jobs that started before a time, oldest first, and tell how many, and
--- the latest start among them: from there the next batch goes on, over no rows that are dead.
+-- the latest start looked at: from there the next batch goes on, over no rows that are dead. Those
+-- that were deleted meanwhile do not count, but are not the end.
 -- To be preceded by lock_deletion in the same transaction.
 WITH old AS MATERIALIZED (
-    SELECT id
+    SELECT id, start_time
     FROM jobs
     WHERE start_time >= :since
       AND start_time < :before
@@ -285,7 +286,9 @@ deleted AS (
     DELETE FROM jobs AS j
     USING old
     WHERE j.id = old.id
-    RETURNING j.start_time
+    RETURNING j.id
 )
-SELECT count(*), max(start_time)
-FROM deleted;
+SELECT
+    (SELECT count(*) FROM deleted) AS deleted,
+    max(start_time)                AS latest_start
+FROM old;

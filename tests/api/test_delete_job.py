@@ -272,3 +272,18 @@ def test_a_deletion_ends_only_when_nothing_is_left_though_another_is_under_way(
         time.sleep(0.3)
     request.join()
     assert left == [0]
+
+
+def test_a_deletion_goes_on_behind_jobs_that_another_way_of_deleting_took(
+    registry: Registry, admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ccapi jobs prune` and delete_job do not queue up behind it: a whole batch may be gone."""
+    monkeypatch.setattr(deletion, "_BATCH", 3)
+    started = start_many(admin, 5)
+    request = threading.Thread(target=deletion.delete_before, args=(registry, START + 100))
+    with database.session() as conn, conn.transaction():
+        conn.execute("DELETE FROM jobs WHERE id = ANY (%s)", [started[:3]])
+        request.start()
+        time.sleep(0.3)
+    request.join()
+    assert count(database, "jobs") == 0
