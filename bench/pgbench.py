@@ -63,6 +63,7 @@ def _translated(statement: str, values: dict[str, str]) -> str:
 def _values() -> dict[str, str]:
     return {
         "digest": "\\x" + "00" * 32,
+        "trust": "1",
         "cluster": "pgbench",
         "start_time": str(START_TIME),
         "window": "60",

@@ -37,6 +37,8 @@ def configure(level: str, style: str) -> None:
             if type(handler) is logging.StreamHandler:
                 handler.setFormatter(formatter)
     logging.getLogger("ccapi").setLevel(level)
+    # What no line shows need not be found out for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def masked(text: str) -> str:

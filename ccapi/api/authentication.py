@@ -41,14 +41,17 @@ def _require(role: Role) -> None:
 
 
 def _recognised(secret: str) -> ValidToken | None:
-    """Find the token that a request presents; a reader's is not looked up each time."""
+    """Find the token that a request presents; a look at the database serves for a second.
+
+    Who revokes a token waits until that is over.
+    """
     known = sharing().tokens
     key = tokens.digest(secret)
     if (token := known.find(key)) is not None:
         return token
     begun = time.monotonic()
     token = tokens.authenticate(registry().database, secret)
-    if token is not None and token.role is Role.READER:
+    if token is not None and token.is_lasting:
         known.keep(key, token, begun)
     return token
 

@@ -51,6 +51,8 @@ class ContractSchema(Schema):
             return super().load(data, **given)
         if len(taken) < len(data) or not data.keys() >= self._must:
             return super().load(data, **given)
+        if not self._hooks[POST_LOAD]:
+            return taken
         return self._invoke_load_processors(
             POST_LOAD, taken, many=False, original_data=data, partial=None, unknown=RAISE
         )

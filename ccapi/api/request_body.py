@@ -15,7 +15,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from ccapi.api.contract_schema import ContractSchema
 from ccapi.errors import BodyTooLarge, InvalidInput
 
-# Beyond 64 bits orjson reads an integer as a float; such a body is read again, exactly.
+# Beyond 64 bits orjson reads an integer as a float, which only statistics take; such a body is
+# read again, exactly.
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _ENOUGH_DIGITS = 40
 
@@ -76,7 +77,8 @@ def _parse(body: bytes) -> Any:
         raise InvalidInput("the body is empty: send a JSON document")
     try:
         data = orjson.loads(body)
-        return _parse_exactly(body) if _LONG_INTEGER.search(body) else data
+        has_statistics = type(data) is dict and "statistics" in data
+        return _parse_exactly(body) if has_statistics and _LONG_INTEGER.search(body) else data
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the body is not valid JSON: {error}") from None
 

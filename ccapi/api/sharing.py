@@ -10,14 +10,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import orjson
 from flask import Response, request
 
-from ccapi.model.token import ValidToken
+from ccapi.model.token import TRUST_SECONDS, ValidToken
 
 Value = TypeVar("Value")
-# How long after its revocation a token may still be taken for valid, at most (seconds).
-LONGEST_TRUST = 1.0
 _MOST_TOKENS = 1_000
 _MOST_ANSWER_BYTES = 16 * 2**20
 _LOCKS = 64
+_NOT_MODIFIED = 304
 # Answers differ by token, and each is as of a moment: to be kept by the client alone, and to
 # be asked for again.
 _HEADERS = {"Cache-Control": "private, no-cache", "Vary": "X-Auth-Token, Authorization"}
@@ -114,17 +113,17 @@ class Answer:
         """Return status, body and headers for a client that says which answers it has."""
         headers = {"ETag": self.etag, **_HEADERS, **self.headers}
         if self.etag in if_none_match or if_none_match.strip() == "*":
-            return 304, b"", headers
+            return _NOT_MODIFIED, b"", headers
         facts = {"Content-Type": self.content_type, "Content-Length": str(len(self.body))}
         return 200, self.body, {**facts, **headers}
 
 
 class Sharing:
-    """What an app's requests share for `seconds`: answers, and that a reader's token is valid."""
+    """What an app's requests share: answers for `seconds`, and which tokens are valid."""
 
     def __init__(self, seconds: float) -> None:
         self.answers: Shared[Answer | Response] = Shared(seconds, _MOST_ANSWER_BYTES)
-        self.tokens: Shared[ValidToken] = Shared(min(seconds, LONGEST_TRUST), _MOST_TOKENS)
+        self.tokens: Shared[ValidToken] = Shared(TRUST_SECONDS, _MOST_TOKENS)
 
 
 def weigh(answer: Answer | Response) -> int | None:
@@ -143,7 +142,7 @@ def respond(answer: Answer | Response) -> Response:
         answer.headers.update(_HEADERS)
         return answer
     status, body, headers = answer.sent(request.headers.get("If-None-Match", ""))
-    response = Response(body, status)
-    del response.headers["Content-Type"]
-    response.headers.update(headers)
+    response = Response(body, status, headers)
+    if status == _NOT_MODIFIED:
+        del response.headers["Content-Type"]  # which Flask adds
     return response

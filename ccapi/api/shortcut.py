@@ -9,7 +9,7 @@ from werkzeug.datastructures import EnvironHeaders
 from ccapi.api import accounting, authentication
 from ccapi.api.sharing import Answer, Sharing, question
 from ccapi.errors import Unauthenticated
-from ccapi.model.token import ValidToken
+from ccapi.model.token import Role, ValidToken
 from ccapi.service import tokens
 
 if TYPE_CHECKING:
@@ -58,4 +58,5 @@ class Shortcut:
             secret = authentication.presented(headers)
         except Unauthenticated:
             return None, None
-        return self._shared.tokens.find(tokens.digest(secret), arrived), answer
+        token = self._shared.tokens.find(tokens.digest(secret), arrived)
+        return (token if token is not None and token.role is Role.READER else None), answer

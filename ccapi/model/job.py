@@ -100,7 +100,7 @@ class NewJob:
         return [resource["hostname"] for resource in self.resources]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Job:
     """A job as the registry or the archive keeps it; times are epoch seconds.
 
@@ -128,9 +128,9 @@ class Job:
     job_state: str
     monitoring_status: int
     resources: str
-    meta_data: str | None
     statistics: str | None
     tags: str
+    meta_data: str | None
 
     @property
     def is_running(self) -> bool:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+# How long a token that was found valid is taken for valid without another look (seconds).
+TRUST_SECONDS = 1.0
+
 
 class Role(StrEnum):
     """What a token's holder may do; each role includes the ones before it."""
@@ -14,18 +17,21 @@ class Role(StrEnum):
 
     def includes(self, other: "Role") -> bool:
         """Tell whether this role may do what `other` may."""
-        ranking = list(Role)
-        return ranking.index(self) >= ranking.index(other)
+        return _RANKING[self] >= _RANKING[other]
+
+
+_RANKING = {role: rank for rank, role in enumerate(Role)}
 
 
 @dataclass(slots=True, kw_only=True)
 class ValidToken:
-    """A token that was presented and is valid now."""
+    """A token that was presented and is valid now; a lasting one stays so for TRUST_SECONDS."""
 
     id: int
     name: str
     role: Role
     use_is_news: bool
+    is_lasting: bool
 
 
 @dataclass(slots=True, kw_only=True)

@@ -130,7 +130,7 @@ def nodes(packed: str) -> str:
         if type(group["hostname"]) is str:
             written.append(group)
         else:
-            written.extend({**group, "hostname": host} for host in group["hostname"])
+            written += [{**group, "hostname": host} for host in group["hostname"]]
     return orjson.dumps(written).decode()
 
 
@@ -145,14 +145,12 @@ def _numbers(ranges: str) -> Fragment:
 
 
 def job_row(cursor: Cursor[Any]) -> Callable[[Sequence[Any]], Job]:
-    """Make a Job of each row that has its columns; a row factory of psycopg."""
-    names = [column.name for column in cursor.description or ()]
+    """Make a Job of each row whose columns are its fields, in their order; for psycopg."""
+    del cursor
+    return _job
 
-    def make(values: Sequence[Any]) -> Job:
-        row = dict(zip(names, values, strict=True))
-        row["resources"] = nodes(row["resources"])
-        if row["meta_data"] is not None:
-            row["meta_data"] = unpress(row["meta_data"])
-        return Job(**row)
 
-    return make
+def _job(values: Sequence[Any]) -> Job:
+    *row, resources, statistics, tags, meta_data = values
+    row += nodes(resources), statistics, tags, None if meta_data is None else unpress(meta_data)
+    return Job(*row)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from psycopg.rows import class_row
 
-from ccapi.model.token import Role, Token, ValidToken
+from ccapi.model.token import TRUST_SECONDS, Role, Token, ValidToken
 from ccapi.repository import queries
 from ccapi.repository.database import Connection
 
@@ -13,11 +13,14 @@ _SQL = queries.load("tokens")
 
 def find(conn: Connection, digest: bytes) -> ValidToken | None:
     """Look a presented secret up by its SHA-256, if it is valid now."""
-    row = conn.execute(_SQL["find_token"], {"digest": digest}).fetchone()
+    parameters = {"digest": digest, "trust": TRUST_SECONDS}
+    row = conn.execute(_SQL["find_token"], parameters).fetchone()
     if row is None:
         return None
-    id_, name, role, use_is_news = row
-    return ValidToken(id=id_, name=name, role=Role(role), use_is_news=use_is_news)
+    id_, name, role, use_is_news, is_lasting = row
+    return ValidToken(
+        id=id_, name=name, role=Role(role), use_is_news=use_is_news, is_lasting=is_lasting
+    )
 
 
 def record_use(conn: Connection, id_: int) -> None:

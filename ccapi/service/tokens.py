@@ -4,10 +4,11 @@ import hashlib
 import logging
 import re
 import secrets
+import time
 from datetime import timedelta
 
 from ccapi.errors import CcapiError, DatabaseUnavailable
-from ccapi.model.token import Role, Token, ValidToken
+from ccapi.model.token import TRUST_SECONDS, Role, Token, ValidToken
 from ccapi.repository import tokens
 from ccapi.repository.database import Connection, Database
 
@@ -45,7 +46,7 @@ def rotate(
 ) -> str:
     """Make a second token for a name; the first stays valid for `keep` at most.
 
-    Two are valid at a time at most: an older second one ends now. Raises TokenError.
+    Two are valid at a time at most: an older second one is revoked. Raises TokenError.
     """
     with database.transaction() as conn:
         tokens.lock(conn, name)
@@ -54,17 +55,29 @@ def rotate(
         tokens.expire(conn, id_, keep)
         for older_id, _ in older:
             tokens.revoke(conn, older_id)
-        return _issue(conn, name, role, lifetime)
+        secret = _issue(conn, name, role, lifetime)
+    if older:
+        _outlast_trust()
+    return secret
 
 
 def revoke(database: Database, name: str) -> int:
-    """End all valid tokens of a name now and return how many; raises TokenError."""
+    """End all valid tokens of a name and return how many, once none is taken any more.
+
+    Raises TokenError.
+    """
     with database.transaction() as conn:
         tokens.lock(conn, name)
         valid = _require_valid(conn, name)
         for id_, _ in valid:
             tokens.revoke(conn, id_)
+    _outlast_trust()
     return len(valid)
+
+
+def _outlast_trust() -> None:
+    """Wait until every worker looks again at what it took for valid before now."""
+    time.sleep(TRUST_SECONDS)
 
 
 def list_all(database: Database) -> list[Token]:

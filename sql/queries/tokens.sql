@@ -1,8 +1,10 @@
 -- name: find_token
--- Look a presented secret up by its digest, if it is valid now.
+-- Look a presented secret up by its digest, if it is valid now; is_lasting tells whether it will
+-- still be in :trust seconds, if nobody revokes it.
 SELECT
     id, name, role::text,
-    COALESCE(last_used_time < now() - interval '1 minute', true) AS use_is_news
+    COALESCE(last_used_time < now() - interval '1 minute', true) AS use_is_news,
+    COALESCE(expires_time > now() + make_interval(secs => :trust), true) AS is_lasting
 FROM tokens
 WHERE digest = :digest
   AND revoked_time IS NULL

@@ -50,7 +50,9 @@ UNREADABLE = {
     "gzip": gzip.compress(b'{"jobId": 1}'),
     "deep arrays": b"[" * _TOO_DEEP + b"]" * _TOO_DEEP,
     "deep objects": b'{"a":' * _TOO_DEEP + b"1" + b"}" * _TOO_DEEP,
-    "deep arrays beside a long integer": b"[1111111111111111111," * 1000 + b"1" + b"]" * 1000,
+    "deep arrays beside a long integer": (
+        b'{"statistics":' + b"[1111111111111111111," * 1000 + b"1" + b"]" * 1000 + b"}"
+    ),
 }
 
 

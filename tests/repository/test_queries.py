@@ -204,7 +204,7 @@ def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index
         ("corrections", "replace_meta_data", {"id": 7, "meta_data": None}),
         ("overdue", "overdue_jobs", {"now": 2 * START, "grace": 600, "cluster": None}),
         ("overdue", "count_overdue", {"now": 2 * START, "grace": 600}),
-        ("tokens", "find_token", {"digest": b"x"}),
+        ("tokens", "find_token", {"digest": b"x", "trust": 1}),
         ("tokens", "valid_tokens", {"name": "token 7"}),
         ("tokens", "record_use", {"id": 7}),
         ("tokens", "expire_token", {"id": 7, "lifetime": "1 day"}),
