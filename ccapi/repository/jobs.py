@@ -349,7 +349,6 @@ def delete(conn: Connection, id_: int) -> bool:
 
 def delete_before(conn: Connection, before: int, limit: int, since: int = 0) -> Deleted:
     """Delete at most `limit` jobs that started before a time, the oldest since another."""
-    conn.execute(_SQL["lock_deletion"])
     parameters = {"since": since, "before": before, "limit": limit}
     row = conn.execute(_SQL["delete_jobs_before"], parameters).fetchone()
     return Deleted(*(row or (0, None)))

@@ -1,15 +1,10 @@
 """Jobs leave the database; the archive is never touched."""
 
-import time
-
 from ccapi.errors import NoMatchingJob
 from ccapi.model.job import JobSelection
 from ccapi.repository import jobs
-from ccapi.service import selection
+from ccapi.service import pace, selection
 from ccapi.service.registry import Registry
-
-# Small enough that what it writes is on the disk before the commits of others wait for it.
-_BATCH = 1_000
 
 
 def delete(registry: Registry, wanted: JobSelection) -> int:
@@ -34,18 +29,15 @@ def delete_by_id(registry: Registry, id_: int) -> None:
 def delete_before(registry: Registry, start_time: int) -> int:
     """Delete every job that started before a time, whatever its state; return how many.
 
-    Works in batches of a transaction each, so that starts and stops are not kept
+    Works in batches of a statement each, so that starts and stops are not kept
     waiting; what was deleted stays so when a later batch fails.
     """
     deleted, since = 0, 0
     while True:
-        begun = time.monotonic()
-        with registry.database.transaction() as conn:
-            batch = jobs.delete_before(conn, start_time, _BATCH, since)
+        with pace.batch(), registry.database.statement() as conn:
+            batch = jobs.delete_before(conn, start_time, pace.BATCH, since)
         deleted += batch.number
         if batch.latest_start is None and since == 0:
             return deleted
         # At the end once more from the beginning: older ones may have come meanwhile.
         since = batch.latest_start or 0
-        # Half of the disk and of a processor is for others.
-        time.sleep(time.monotonic() - begun)

@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from ccapi.model.job import Place
 from ccapi.repository import pruning
 from ccapi.repository.pruning import OldJobs
+from ccapi.service import pace
 from ccapi.service.registry import Registry
-
-# Small enough that a batch's locks are held for well under a second.
-_BATCH = 5_000
 
 
 def count(registry: Registry, before: int) -> OldJobs:
@@ -21,12 +19,12 @@ def prune(registry: Registry, before: int, *, unarchived_too: bool = False) -> I
     """Delete finished jobs that started before a time; yield how many after each batch.
 
     Only archived ones, unless told otherwise; running ones never. Each batch is a
-    transaction, so that others do not wait and an end in the middle keeps what was done.
+    statement, so that others do not wait and an end in the middle keeps what was done.
     """
     place = Place(0, 0)
     while True:
-        with registry.database.transaction() as conn:
-            batch = pruning.prune(conn, before, place, _BATCH, unarchived_too=unarchived_too)
+        with pace.batch(), registry.database.statement() as conn:
+            batch = pruning.prune(conn, before, place, pace.BATCH, unarchived_too=unarchived_too)
         if batch is None:
             return
         yield batch.deleted

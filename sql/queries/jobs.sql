@@ -264,20 +264,19 @@ JOIN jobs AS j
 DELETE FROM jobs
 WHERE id = :id;
 
--- name: lock_deletion
--- Make batches queue up until the end of the transaction: of two that choose the same rows,
--- the second would find none left and take that for the end.
-SELECT pg_advisory_xact_lock(hashtextextended('ccapi delete_jobs_before', 0));
-
 -- name: delete_jobs_before
 -- Delete one batch of the jobs that started before a time, oldest first, and tell how many, and
 -- the latest start looked at: from there the next batch goes on, over no rows that are dead. Those
--- that were deleted meanwhile do not count, but are not the end.
--- To be preceded by lock_deletion in the same transaction.
-WITH old AS MATERIALIZED (
+-- that were deleted meanwhile do not count, but are not the end. Batches of several deletions take
+-- turns, so as not to wait for each other's rows in circles.
+WITH turn AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(hashtextextended('ccapi delete_jobs_before', 0))
+),
+old AS MATERIALIZED (
     SELECT id, start_time
     FROM jobs
-    WHERE start_time >= :since
+    WHERE EXISTS (SELECT FROM turn)
+      AND start_time >= :since
       AND start_time < :before
     ORDER BY start_time, id
     LIMIT :limit

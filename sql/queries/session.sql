@@ -1,11 +1,13 @@
 -- name: set_session_limits
 -- Bound what one statement and one lock may take (milliseconds). The queries are too short for
--- just-in-time compilation to pay, and for parallel workers: to start them takes 4 ms.
+-- just-in-time compilation to pay, and for parallel workers: to start them takes 4 ms. Who makes
+-- room in the buffers has the system write at once, not a gigabyte later while commits wait for it.
 SELECT
     set_config('statement_timeout', :statement_timeout, false),
     set_config('lock_timeout', :lock_timeout, false),
     set_config('jit', 'off', false),
-    set_config('max_parallel_workers_per_gather', '0', false);
+    set_config('max_parallel_workers_per_gather', '0', false),
+    set_config('backend_flush_after', '256kB', false);
 
 -- name: is_read_only
 -- Tell a standby, or a server that was told to take no writes.

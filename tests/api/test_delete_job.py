@@ -9,7 +9,7 @@ import pytest
 
 from ccapi.repository import jobs
 from ccapi.repository.database import Database
-from ccapi.service import deletion
+from ccapi.service import deletion, pace
 from ccapi.service.registry import Registry
 from tests.client import START, Client, assert_error, at_once, count
 
@@ -195,7 +195,7 @@ def test_many_jobs_are_deleted_in_batches(
     admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second batch has to wait for a row; by then the first one is gone for everybody."""
-    monkeypatch.setattr(deletion, "_BATCH", 3)
+    monkeypatch.setattr(pace, "BATCH", 3)
     started = start_many(admin, 8)
     messages: list[str] = []
     with database.session() as conn, conn.transaction():
@@ -213,8 +213,22 @@ def test_many_jobs_are_deleted_in_batches(
     assert ids(admin) == set()
 
 
-def test_a_batch_is_not_larger_than_five_thousand() -> None:
-    assert 0 < deletion._BATCH <= 5_000
+def test_after_each_batch_half_as_long_a_time_is_left_to_others(
+    admin: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = jobs.delete_before
+
+    def slowly(*args: Any) -> jobs.Deleted:
+        time.sleep(0.1)
+        return real(*args)
+
+    monkeypatch.setattr(jobs, "delete_before", slowly)
+    monkeypatch.setattr(pace, "BATCH", 3)
+    start_many(admin, 6)
+    begun = time.monotonic()
+    assert deletion.delete_before(registry, START + 100) == 6
+    # Two batches that delete, one that finds no more, and one from the beginning.
+    assert time.monotonic() - begun >= 4 * 0.15
 
 
 def test_starts_and_stops_go_on_while_jobs_are_deleted(admin: Client, database: Database) -> None:
@@ -246,7 +260,7 @@ def test_what_starts_meanwhile_is_not_waited_for(admin: Client, database: Databa
 def test_concurrent_deletions_count_each_job_once(
     admin: Client, registry: Registry, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletion, "_BATCH", 10)
+    monkeypatch.setattr(pace, "BATCH", 10)
     start_many(admin, 60)
     counted = at_once([partial(deletion.delete_before, registry, START + 100)] * 3)
     assert sum(counted) == 60
@@ -257,7 +271,7 @@ def test_a_deletion_ends_only_when_nothing_is_left_though_another_is_under_way(
     registry: Registry, admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one holds the rows of the first batch until it has chosen them, too."""
-    monkeypatch.setattr(deletion, "_BATCH", 3)
+    monkeypatch.setattr(pace, "BATCH", 3)
     start_many(admin, 5)
     left: list[int] = []
 
@@ -278,7 +292,7 @@ def test_a_deletion_goes_on_behind_jobs_that_another_way_of_deleting_took(
     registry: Registry, admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`ccapi jobs prune` and delete_job do not queue up behind it: a whole batch may be gone."""
-    monkeypatch.setattr(deletion, "_BATCH", 3)
+    monkeypatch.setattr(pace, "BATCH", 3)
     started = start_many(admin, 5)
     request = threading.Thread(target=deletion.delete_before, args=(registry, START + 100))
     with database.session() as conn, conn.transaction():

@@ -11,7 +11,7 @@ import pytest
 from ccapi.cli.times import utc
 from ccapi.config import Config
 from ccapi.repository.database import Database
-from ccapi.service import pruning
+from ccapi.service import pace
 from tests.cli.conftest import Command
 from tests.client import START, Client, count
 
@@ -150,7 +150,7 @@ def test_it_works_in_batches_while_starts_go_on(
     ccapi: Command, writer: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The third batch has to wait for a row; by then the first two are gone for everybody."""
-    monkeypatch.setattr(pruning, "_BATCH", 40)
+    monkeypatch.setattr(pace, "BATCH", 40)
     fill(database, 200)
     outcome: list[str] = []
     with database.session() as conn, conn.transaction():
