@@ -54,7 +54,7 @@ def rotate(settings: Settings, name: str, expires: timedelta | None, keep: timed
 @click.argument("name")
 @uses_settings
 def revoke(settings: Settings, name: str) -> None:
-    """End all tokens of NAME now."""
+    """End all tokens of NAME, and return once no worker takes one any more."""
     ended = tokens.revoke(settings.registry.database, name)
     click.echo(f"revoked {ended} {'token' if ended == 1 else 'tokens'} of {name}")
 
