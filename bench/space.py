@@ -157,15 +157,7 @@ def deletion(running: Site) -> Iterator[Row]:
     registry.execute("CHECKPOINT")
     quiet = driver.run(_starts(registry, _QUIET_SECONDS))
     quiet.require(201)
-    with _computing():
-        crowded = driver.run(_starts(registry, _QUIET_SECONDS))
-    crowded.require(201)
-    yield Row(
-        what="50 starts/s beside a process that only computes: p99 / before",
-        measured=crowded.p99 / quiet.p99,
-        bar=None,
-        details=f"3 ms of each 4.5 ms; p99 {1e3 * quiet.p99:.1f} -> {1e3 * crowded.p99:.1f} ms",
-    )
+    yield _beside_computing(registry, quiet)
     deleting = driver.start(
         driver.Order(
             socket=registry.socket,
@@ -187,6 +179,18 @@ def deletion(running: Site) -> Iterator[Row]:
         bar=2.0,
         details=f"{jobs:,} jobs in {done.waits[0]:.0f} s; p99 {1e3 * quiet.p99:.1f} -> "
         f"{1e3 * late:.1f} ms of {len(waits)} starts, statuses {statuses}",
+    )
+
+
+def _beside_computing(registry: Registry, quiet: driver.Result) -> Row:
+    with _computing():
+        crowded = driver.run(_starts(registry, _QUIET_SECONDS))
+    crowded.require(201)
+    return Row(
+        what="50 starts/s beside a process that only computes: p99 / before",
+        measured=crowded.p99 / quiet.p99,
+        bar=None,
+        details=f"3 ms of each 4.5 ms; p99 {1e3 * quiet.p99:.1f} -> {1e3 * crowded.p99:.1f} ms",
     )
 
 

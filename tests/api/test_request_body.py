@@ -19,6 +19,7 @@ from tests.conftest import client, serve
 
 _LIMIT = 2000
 _TOO_DEEP = 100_000
+_DEEP_LONG_INTEGERS = b"[1111111111111111111," * 1000 + b"1" + b"]" * 1000
 
 TAKE_A_BODY = (
     ("POST", "/start_job/"),
@@ -50,9 +51,7 @@ UNREADABLE = {
     "gzip": gzip.compress(b'{"jobId": 1}'),
     "deep arrays": b"[" * _TOO_DEEP + b"]" * _TOO_DEEP,
     "deep objects": b'{"a":' * _TOO_DEEP + b"1" + b"}" * _TOO_DEEP,
-    "deep arrays beside a long integer": (
-        b'{"statistics":' + b"[1111111111111111111," * 1000 + b"1" + b"]" * 1000 + b"}"
-    ),
+    "deep arrays of long integers": b'{"statistics":' + _DEEP_LONG_INTEGERS + b"}",
 }
 
 
