@@ -68,26 +68,28 @@ def answering(status: int) -> Condition:
 
 @contextlib.contextmanager
 def _mounted(bench: Bench, options: str) -> Iterator[None]:
-    """Put file systems of 64 KiB over the folders that hooks write into."""
-    bench.configure(CCAPI_SPOOL_RESERVE_MIB=0)
-    for folder in ("new", "tmp"):
-        command = ["mount", "-t", "tmpfs", "-o", f"size=64k,mode=0777,{options}", "none"]
-        done = subprocess.run([*command, str(bench.site.spool / folder)], check=False)
-        if done.returncode:
-            pytest.skip("this machine lets nobody mount a file system")
+    """Put a file system of 64 KiB over the folder that hooks write into."""
+    bench.configure()
+    place = str(bench.site.spool / "new")
+    command = ["mount", "-t", "tmpfs", "-o", f"size=64k,mode=0777,{options}", "none"]
+    if subprocess.run([*command, place], check=False).returncode:
+        pytest.skip("this machine lets nobody mount a file system")
     try:
         yield
     finally:
-        for folder in ("new", "tmp"):
-            subprocess.run(["umount", str(bench.site.spool / folder)], check=True)
+        subprocess.run(["umount", place], check=True)
 
 
 @contextlib.contextmanager
 def spool_full(bench: Bench) -> Iterator[None]:
     """Leave no byte for an event."""
-    with _mounted(bench, "rw"):
+    ballast = bench.site.spool / "new" / "ballast"
+    # Unbuffered, as what is left in a buffer would be written once more when the file is closed.
+    with _mounted(bench, "rw"), ballast.open("wb", buffering=0) as file:
+        ballast.unlink()
         with contextlib.suppress(OSError):
-            (bench.site.spool / "tmp" / "ballast").write_bytes(b"x" * 10**6)
+            while file.write(b"x" * 4096):
+                pass
         yield
 
 

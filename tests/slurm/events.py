@@ -1,5 +1,6 @@
 """Events as hooks write them, from what real Slurms were seen to tell."""
 
+import os
 import time
 from pathlib import Path
 
@@ -98,11 +99,12 @@ def write(
 ) -> str:
     """Put an event into a spool, and return its name."""
     variables = "".join(f"{name}={value}\0" for name, value in environment.items())
-    event = f"ccapi-slurm 1\0{kind}\0{when:.9f}\0{variables}\0{texts[0]}\0{texts[1]}\0end\0"
+    event = f"ccapi-slurm 2\0{kind}\0{variables}\0{texts[0]}\0{texts[1]}\0end\0"
     job = environment.get("SLURM_JOB_ID") or environment["JOBID"]
-    name = f"{when:.9f}-{job}-{kind}"
-    (site.spool / "new" / name).write_bytes(event.encode("utf-8", "surrogateescape"))
-    return name
+    path = site.spool / "new" / f"{job}-{kind}-{when:.2f}"
+    path.write_bytes(event.encode("utf-8", "surrogateescape"))
+    os.utime(path, (when, when))
+    return path.name
 
 
 def start(site: Site, job_id: int, when: int = START, **environment: str) -> str:

@@ -1,12 +1,15 @@
 """The hooks as slurmctld runs them: without PATH, and whatever is wrong, with exit status 0."""
 
 import os
+import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from ccapi_slurm import event
+from ccapi_slurm.spool import Spool
 
 from tests.slurm.events import EPILOG, JOBCOMP, PROLOG, record
 from tests.slurm.site import HOOKS, Site
@@ -30,6 +33,14 @@ def command(place: Path, name: str, script: str) -> None:
     path.chmod(0o755)
 
 
+def read(site: Site) -> event.Event:
+    """Return the one event of a spool."""
+    [name] = site.names()
+    found = Spool(site.spool).read(name)
+    assert found is not None
+    return found
+
+
 def syslog(tmp_path: Path) -> str:
     path = tmp_path / "syslog"
     return path.read_text("utf-8") if path.exists() else ""
@@ -48,9 +59,12 @@ def test_a_prolog_writes_environment_record_and_script_byte_by_byte(
             esac""",
     )
     name = 'two\nlines "quoted" \\ \x01 ü \udcff'
+    before = time.time()
     site.hook("prolog", {**PROLOG, "SLURM_JOB_NAME": name})
     [file] = site.names()
-    found = event.parse((site.spool / "new" / file).read_bytes())
+    assert re.fullmatch(r"4-prolog-\d+\.\d\d", file)
+    found = read(site)
+    assert before - 0.1 <= found.time <= time.time()
     assert found.job_name == name.replace("\udcff", "\ufffd")
     assert (found.record, found.script) == (record(4), "#!/bin/sh\necho \ufffd\n")
     assert {name: found.environment[name] for name in PROLOG if name != "SLURM_JOB_NAME"} == {
@@ -79,16 +93,15 @@ def test_a_scontrol_that_hangs_holds_a_job_for_three_seconds_at_most(
 def test_a_long_script_is_cut(site: Site, commands: Path) -> None:
     command(commands, "scontrol", "head -c 9999999 /dev/zero | tr '\\0' x")
     site.hook("prolog", PROLOG)
-    [file] = site.names()
-    assert len(event.parse((site.spool / "new" / file).read_bytes()).script) == 65536
+    assert len(read(site).script) == 65536
 
 
-_HEAD = b"ccapi-slurm 1\0prolog\0001.5\0SLURM_JOB_ID=4\0\0record\0"
+_HEAD = b"ccapi-slurm 2\0prolog\0SLURM_JOB_ID=4\0\0record\0"
 
 
 @pytest.mark.parametrize("padding", [b"", b"\0", b"\0\0"])
 def test_a_script_may_end_with_nuls(padding: bytes) -> None:
-    found = event.parse(_HEAD + b"script\0" + padding + b"end\0")
+    found = event.parse(_HEAD + b"script\0" + padding + b"end\0", 1.5)
     assert (found.time, found.record, found.script) == (1.5, "record", "script")
 
 
@@ -101,12 +114,13 @@ def test_a_script_may_end_with_nuls(padding: bytes) -> None:
         _HEAD + b"script\0more\0end\0",
         _HEAD + b"script\0\0more\0end\0",
         _HEAD.replace(b"prolog", b"other") + b"script\0end\0",
-        b"ccapi-slurm 1\0prolog\0001.5\0SLURM_JOB_ID=4\0end\0",
+        _HEAD.replace(b" 2", b" 1") + b"script\0end\0",
+        b"ccapi-slurm 2\0prolog\0SLURM_JOB_ID=4\0end\0",
     ],
 )
 def test_what_is_no_whole_event_is_refused(data: bytes) -> None:
     with pytest.raises(event.BrokenEvent):
-        event.parse(data)
+        event.parse(data, 1.5)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +147,7 @@ def test_a_script_is_taken_from_where_slurmctld_keeps_it(
         CCAPI_SLURM_STATE=state,
     )
     site.hook("prolog", {**PROLOG, **array})
-    [file] = site.names()
-    assert event.parse((site.spool / "new" / file).read_bytes()).script == script
+    assert read(site).script == script
 
 
 @pytest.mark.parametrize("hook", SCRIPTS)
@@ -148,18 +161,29 @@ def test_an_event_that_cannot_be_kept_leaves_a_trace(
         PATH=f"{commands}:/usr/bin:/bin",
         **settings.get(fault, {}),
     )
+    if fault == "no space":
+        for number in range(100):
+            (site.spool / "new" / str(number)).touch()
     if fault == "missing":
         shutil.rmtree(site.spool)
     if fault == "not writable":
-        (site.spool / "tmp").rmdir()
+        (site.spool / "new").rmdir()
+        (site.spool / "new").touch()
     site.hook(hook, JOBCOMP if hook == "jobcomp" else EPILOG)
     assert f"job 4: {hook} not recorded" in syslog(tmp_path)
 
 
-@pytest.mark.parametrize("conf", ["CCAPI_SPOOL='/un", "exit 3", "nonsense", "set -e; false"])
-def test_a_mistake_in_the_settings_does_not_reach_slurmctld(site: Site, conf: str) -> None:
+@pytest.mark.parametrize(
+    "conf", ["CCAPI_SPOOL='/un", "exit 3", "nonsense", "set -e; false", "set -u", "set -u; $UNSET"]
+)
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_mistake_in_the_settings_does_not_reach_slurmctld(
+    site: Site, conf: str, shell: str
+) -> None:
     (site.hooks / "ccapi.conf").write_text(conf, "utf-8")
     for hook in SCRIPTS:
+        path = site.hooks / hook
+        path.write_text(path.read_text("ascii").replace("#!/bin/sh", f"#!/bin/{shell}"), "ascii")
         site.hook(hook, {**PROLOG, **JOBCOMP})
 
 

@@ -1,5 +1,6 @@
 """The sender with a real service: everything arrives, in order, once."""
 
+import os
 import random
 import time
 
@@ -177,12 +178,32 @@ def test_a_refused_event_is_a_dead_letter_until_it_is_retried(service: Service, 
     assert (site.names("dead"), len(jobs(service, site))) == ([], 2)
 
 
-def test_a_half_written_event_is_a_dead_letter(service: Service, site: Site) -> None:
+def test_an_event_that_its_hook_still_writes_is_waited_for_and_so_is_its_job(
+    service: Service, site: Site
+) -> None:
+    now = int(time.time())
+    path = site.spool / "new" / events.start(site, 4, now)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    events.end(site, 4, now + 1, START=str(now))
+    events.start(site, 5, now + 2)
+    assert (site.command("--once").returncode, len(site.names())) == (1, 2)
+    assert [job["jobId"] for job in jobs(service, site)] == [5]
+    path.write_bytes(whole)
+    send(site)
+    assert [job["jobId"] for job in jobs(service, site)] == [5, 4]
+    assert site.names("dead") == []
+
+
+def test_an_event_whose_hook_was_killed_is_a_dead_letter(service: Service, site: Site) -> None:
     name = events.start(site, 4)
     path = site.spool / "new" / name
     path.write_bytes(path.read_bytes()[:-10])
+    os.utime(path, (START, START))
+    events.end(site, 4)
     send(site)
     assert site.names("dead") == [name, f"{name}.answer"]
+    assert [job["jobState"] for job in jobs(service, site)] == ["completed"]
 
 
 def test_a_token_that_is_refused_loses_nothing(service: Service, site: Site) -> None:

@@ -7,7 +7,7 @@ PROLOG, EPILOG, JOBCOMP = "prolog", "epilog", "jobcomp"
 
 
 class BrokenEvent(Exception):
-    """The file is no whole event: a crash or a full disk cut it off, or no hook wrote it."""
+    """The file is no whole event: its hook was killed, or no hook wrote it."""
 
 
 class Event(NamedTuple):
@@ -45,16 +45,21 @@ class Event(NamedTuple):
         return self.number("SLURM_JOB_RESTART_COUNT")
 
 
-def parse(data: bytes) -> Event:
-    """Read an event; raises BrokenEvent. What is not UTF-8 becomes U+FFFD."""
+def is_whole(data: bytes) -> bool:
+    """Tell whether a hook has written all of an event."""
+    return data.endswith(b"\0end\0")
+
+
+def parse(data: bytes, time: float) -> Event:
+    """Read an event written at a time; raises BrokenEvent. What is not UTF-8 becomes U+FFFD."""
     words = data.decode("utf-8", "replace").split("\0")
-    if words[0] != "ccapi-slurm 1" or words[-2:] != ["end", ""]:
+    if words[0] != "ccapi-slurm 2" or not is_whole(data):
         raise BrokenEvent("not a whole event")
     try:
         middle = words.index("")
-        kind, time, *environment = words[1:middle]
+        kind, *environment = words[1:middle]
         record, script, *padding = words[middle + 1 : -2]
-        event = Event(kind, float(time), _variables(environment), record, script)
+        event = Event(kind, time, _variables(environment), record, script)
     except ValueError as error:
         raise BrokenEvent(f"not an event: {error}") from error
     if any(padding) or kind not in {PROLOG, EPILOG, JOBCOMP} or not event.job_id:

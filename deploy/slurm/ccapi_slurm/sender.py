@@ -5,10 +5,10 @@ import random
 import time
 from typing import Optional
 
-from ccapi_slurm import endings, event, status
+from ccapi_slurm import endings, status
 from ccapi_slurm.delivery import LOCKED_OUT, Answer, Registry, Verdict
 from ccapi_slurm.dispatch import NOTHING_TO_DO, OK, Dispatcher
-from ccapi_slurm.event import JOBCOMP, PROLOG, Event
+from ccapi_slurm.event import JOBCOMP, PROLOG, BrokenEvent, Event
 from ccapi_slurm.settings import Settings
 from ccapi_slurm.settling import Settler, told_by_jobcomp
 from ccapi_slurm.spool import Spool, job_of
@@ -106,11 +106,11 @@ class Sender:
     def _send(self, name: str, *, is_told: bool) -> bool:
         """Send one event; false when it stays, and its job waits."""
         try:
-            one = event.parse(self._spool.read(name))
-        except event.BrokenEvent as error:
+            one = self._spool.read(name)
+        except BrokenEvent as error:
             self._bury(name, str(error))
             return True
-        answer = self._dispatch(name, one, is_told=is_told)
+        answer = one and self._dispatch(name, one, is_told=is_told)
         return answer is not None and self._conclude(name, answer)
 
     def _dispatch(self, name: str, one: Event, *, is_told: bool) -> Optional[Answer]:

@@ -5,10 +5,10 @@ import time
 from collections.abc import Mapping
 from typing import Optional
 
-from ccapi_slurm import endings, event, slurm
+from ccapi_slurm import endings, slurm
 from ccapi_slurm.endings import STOPPED, Ending
-from ccapi_slurm.event import EPILOG, JOBCOMP, Event
-from ccapi_slurm.spool import Spool, job_of, kind_of, written_time
+from ccapi_slurm.event import EPILOG, JOBCOMP, BrokenEvent, Event
+from ccapi_slurm.spool import Spool, job_of, kind_of
 
 _log = logging.getLogger(__name__)
 
@@ -46,11 +46,14 @@ class Settler:
     def _settle(self, name: str) -> bool:
         """Ask about one event, and tell whether there is no more to be asked."""
         try:
-            ending = settle(event.parse(self._spool.read(name)), self._environment)
-        except event.BrokenEvent:
+            found = self._spool.read(name)
+        except BrokenEvent:
             return True
+        if found is None:
+            return False
+        ending = settle(found, self._environment)
         if ending is None:
-            age = time.time() - written_time(name)
+            age = time.time() - found.time
             self._next_look[name] = time.time() + min(max(_SOONEST, age / 4), _SELDOMEST)
             return False
         self._spool.keep_ending(name, ending)

@@ -1,7 +1,7 @@
 """The spool directory: events in their order, what runs, what the registry refused.
 
-new/    whole events, named TIME-JOBID-KIND by the hooks
-tmp/    events that hooks are writing
+new/    events, which the hooks name JOBID-KIND-UPTIME; they happened when they were written
+tmp/    what the sender is writing for jobs/ and ends/
 jobs/   one file for each job: the run of it that was reported last
 ends/   how jobs ended, for events in new/ and dead/ that do not say it; Slurm soon forgets
 dead/   events that the registry refused, and its answers beside them, NAME.answer
@@ -17,9 +17,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
+from ccapi_slurm import event
 from ccapi_slurm.endings import Ending
+from ccapi_slurm.event import Event
 
 _ABANDONED_SECONDS = 3600
+# No hook lives so long.
+_HOOK_SECONDS = 60
 _FOLDERS = ("new", "tmp", "jobs", "ends", "dead")
 
 
@@ -65,16 +69,27 @@ class Spool:
 
     def events(self) -> list[str]:
         """Name the events, oldest first."""
-        return sorted(_names(self.new), key=_order)
+        return _by_age(self.new)
 
     def dead_letters(self) -> list[str]:
         """Name the events that the registry refused, oldest first."""
-        names = [name for name in _names(self.dead) if not name.endswith(".answer")]
-        return sorted(names, key=_order)
+        return [name for name in _by_age(self.dead) if not name.endswith(".answer")]
 
-    def read(self, name: str) -> bytes:
-        """Return an event."""
-        return (self.new / name).read_bytes()
+    def read(self, name: str) -> Optional[Event]:
+        """Return an event; None while its hook writes it or has given up. Raises BrokenEvent."""
+        path = self.new / name
+        written = _written(path)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        if not event.is_whole(data) and time.time() - written < _HOOK_SECONDS:
+            return None
+        return event.parse(data, written)
+
+    def oldest_seconds(self) -> float:
+        """Return how long the oldest event has waited."""
+        return max((_age(self.new / name) for name in self.events()[:1]), default=0.0)
 
     def forget(self, name: str) -> None:
         """Drop an event that is dealt with."""
@@ -123,7 +138,7 @@ class Spool:
         draft.rename(path)
 
     def sweep(self) -> None:
-        """Remove what killed hooks left, and runs that ended long ago."""
+        """Remove what a killed sender left, and runs that ended long ago."""
         for name in _names(self.tmp):
             if _age(self.tmp / name) > _ABANDONED_SECONDS:
                 _remove(self.tmp / name)
@@ -133,26 +148,14 @@ class Spool:
                 _remove(self.jobs / name)
 
 
-def written_time(name: str) -> float:
-    """Return when the hook wrote an event; 0 for a file that no hook wrote."""
-    try:
-        return float(name.partition("-")[0])
-    except ValueError:
-        return 0.0
-
-
-def _order(name: str) -> tuple[float, str]:
-    return written_time(name), name
-
-
 def job_of(name: str) -> str:
     """Return the job that an event is about, as the file's name says."""
-    return name.partition("-")[2].partition("-")[0]
+    return name.partition("-")[0]
 
 
 def kind_of(name: str) -> str:
     """Return which hook wrote an event, as the file's name says."""
-    return name.rpartition("-")[2]
+    return name.partition("-")[2].partition("-")[0]
 
 
 def _names(folder: Path) -> list[str]:
@@ -162,12 +165,21 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
+def _by_age(folder: Path) -> list[str]:
+    """Name a folder's files, those first that were written first."""
+    return sorted(_names(folder), key=lambda name: (_written(folder / name), name))
+
+
 def _age(path: Path) -> float:
-    """Return the seconds since a file was written; 0 when it is gone."""
+    return time.time() - _written(path)
+
+
+def _written(path: Path) -> float:
+    """Return when a file was written, or the time when it is gone."""
     try:
-        return time.time() - path.stat().st_mtime
+        return path.stat().st_mtime
     except OSError:
-        return 0
+        return time.time()
 
 
 def _load(path: Path) -> list[Any]:

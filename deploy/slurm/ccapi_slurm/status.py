@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from ccapi_slurm.spool import Spool, written_time
+from ccapi_slurm.spool import Spool
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +46,5 @@ def write_metrics(spool: Spool, path: Optional[Path]) -> None:
 
 def _figures(spool: Spool) -> tuple[int, int, int]:
     """Count events, the seconds that the oldest has waited, and dead letters."""
-    events = spool.events()
-    oldest = max(0, int(time.time() - written_time(events[0]))) if events else 0
-    return len(events), oldest, len(spool.dead_letters())
+    waiting, oldest = len(spool.events()), max(0, int(spool.oldest_seconds()))
+    return waiting, oldest, len(spool.dead_letters())
