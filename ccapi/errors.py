@@ -62,6 +62,10 @@ class ArchiveError(CcapiError):
     """The job archive on disk could not be read or written."""
 
 
+class Unfinished(CcapiError):
+    """A part of the work is done and stays done; who asks again gets on with the rest."""
+
+
 class DatabaseUnavailable(CcapiError):
     """PostgreSQL is down, refuses, or does not answer in time; the log has the message."""
 

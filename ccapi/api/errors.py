@@ -23,6 +23,7 @@ _STATUS: dict[type[errors.CcapiError], int] = {
     errors.Unprocessable: 422,
     errors.ArchiveError: 500,
     errors.DatabaseUnavailable: 503,
+    errors.Unfinished: 503,
 }
 _HINTS = {
     404: "there is nothing at {path}; /api/openapi.json lists the paths",
@@ -55,6 +56,8 @@ def _answer_fact(error: errors.CcapiError) -> Response:
     if isinstance(error, errors.DatabaseUnavailable):
         _log.error("request %s: %s", g.request_id, error)
         return body(status, error.advice, [("Retry-After", _RETRY_AFTER_SECONDS)])
+    if status == 503:
+        return body(status, str(error), [("Retry-After", _RETRY_AFTER_SECONDS)])
     if status == 401:
         return body(status, str(error), [("WWW-Authenticate", 'Bearer realm="ccapi"')])
     return body(status, str(error))

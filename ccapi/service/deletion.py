@@ -1,10 +1,15 @@
 """Jobs leave the database; the archive is never touched."""
 
-from ccapi.errors import NoMatchingJob
+import time
+
+from ccapi.errors import NoMatchingJob, Unfinished
 from ccapi.model.job import JobSelection
 from ccapi.repository import jobs
 from ccapi.service import pace, selection
 from ccapi.service.registry import Registry
+
+# Less than what gunicorn, as deployed, gives a request before it kills the worker.
+_LONGEST_SECONDS = 100.0
 
 
 def delete(registry: Registry, wanted: JobSelection) -> int:
@@ -30,10 +35,11 @@ def delete_before(registry: Registry, start_time: int) -> int:
     """Delete every job that started before a time, whatever its state; return how many.
 
     Works in batches of a statement each, so that starts and stops are not kept
-    waiting; what was deleted stays so when a later batch fails.
+    waiting; what was deleted stays so when a later batch fails. Raises Unfinished.
     """
     deleted, since = 0, 0
-    while True:
+    deadline = time.monotonic() + _LONGEST_SECONDS
+    while time.monotonic() < deadline:
         with pace.batch(), registry.database.statement() as conn:
             batch = jobs.delete_before(conn, start_time, pace.BATCH, since)
         deleted += batch.number
@@ -41,3 +47,7 @@ def delete_before(registry: Registry, start_time: int) -> int:
             return deleted
         # At the end once more from the beginning: older ones may have come meanwhile.
         since = batch.latest_start or 0
+    raise Unfinished(
+        f"deleted {deleted} jobs that started before {start_time}, and there are more: "
+        "send the request again, or run `ccapi jobs prune`"
+    )

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 # So few jobs that to delete them takes some 3 ms: others who come meanwhile wait for a processor,
 # and for what is written to be on the disk, no longer than that.
 BATCH = 100
-_PAUSE = 0.5
+_PAUSE = 1.0
 
 
 @contextmanager
 def batch() -> Iterator[None]:
-    """Do a batch within the block, then leave disk and processors to others, half as long."""
+    """Do a batch within the block, then leave disk and processors to others as long as it took."""
     begun = time.monotonic()
     yield
     time.sleep((time.monotonic() - begun) * _PAUSE)

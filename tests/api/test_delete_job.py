@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from ccapi.cli.deploy import derived
+from ccapi.config.sections import Config
 from ccapi.repository import jobs
 from ccapi.repository.database import Database
 from ccapi.service import deletion, pace
@@ -213,9 +215,9 @@ def test_many_jobs_are_deleted_in_batches(
     assert ids(admin) == set()
 
 
-def test_after_each_batch_half_as_long_a_time_is_left_to_others(
-    admin: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def in_slow_batches_of_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a batch take a tenth of a second."""
     real = jobs.delete_before
 
     def slowly(*args: Any) -> jobs.Deleted:
@@ -224,11 +226,36 @@ def test_after_each_batch_half_as_long_a_time_is_left_to_others(
 
     monkeypatch.setattr(jobs, "delete_before", slowly)
     monkeypatch.setattr(pace, "BATCH", 3)
+
+
+@pytest.mark.usefixtures("in_slow_batches_of_3")
+def test_after_each_batch_as_long_a_time_is_left_to_others(
+    admin: Client, registry: Registry
+) -> None:
     start_many(admin, 6)
     begun = time.monotonic()
     assert deletion.delete_before(registry, START + 100) == 6
     # Two batches that delete, one that finds no more, and one from the beginning.
-    assert time.monotonic() - begun >= 4 * 0.15
+    assert time.monotonic() - begun >= 4 * 0.2
+
+
+@pytest.mark.usefixtures("in_slow_batches_of_3")
+def test_a_deletion_that_takes_too_long_says_how_far_it_got(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletion, "_LONGEST_SECONDS", 0.3)
+    start_many(admin, 8)
+    response = admin.send("DELETE", f"/delete_job_before/{START + 100}")
+    assert_error(response, 503, "deleted 6 jobs", "there are more", "again", "ccapi jobs prune")
+    assert int(response.headers["Retry-After"]) > 0
+    assert len(ids(admin)) == 2
+    monkeypatch.undo()
+    assert delete_before(admin, START + 100).startswith("deleted 2 jobs")
+
+
+def test_a_deletion_ends_before_gunicorn_as_deployed_kills_the_worker() -> None:
+    deployed = derived(Config(), {"https_port": 443, "workers": 2})
+    assert deployed["timeout"] >= deletion._LONGEST_SECONDS + 10
 
 
 def test_starts_and_stops_go_on_while_jobs_are_deleted(admin: Client, database: Database) -> None:

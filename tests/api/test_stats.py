@@ -201,3 +201,10 @@ def test_a_job_whose_names_are_as_long_and_odd_as_may_be_is_stopped_and_counted(
     admin.stop()
     [group] = stats(admin, f"{RANGE}&group-by=user&group-by=partition")["groups"]
     assert (group["user"], group["partition"]) == (user, partition)
+
+
+def test_what_was_right_for_a_list_is_not_for_the_statistics(admin: Client) -> None:
+    """Right queries are remembered, each with what it was for."""
+    admin.list("page=1")
+    assert_error(admin.send("GET", "/stats/?page=1"), 400, "page: ")
+    admin.list("page=1")
