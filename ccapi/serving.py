@@ -13,6 +13,8 @@ from typing import Any
 from ccapi import multiprocess
 
 control_socket_disable = True
+# Seconds. A list of a million jobs, or a deletion, is one request.
+timeout = 120
 # Listening sockets of systemd, or of the gunicorn that this one replaces.
 _HANDED_OVER = {"LISTEN_FDS", "GUNICORN_FD"}
 _made: list[Path] = []

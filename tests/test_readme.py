@@ -108,7 +108,8 @@ def create_database(postgres: PrivatePostgres) -> str:
     import psycopg  # noqa: PLC0415 - only here
 
     with psycopg.connect(postgres.url, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
+        options = "ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0"
+        conn.execute(f"CREATE DATABASE {name} {options}".encode())
     return postgres.database_url(name)
 
 

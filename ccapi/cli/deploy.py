@@ -13,6 +13,7 @@ import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import ccapi
+from ccapi import serving
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.config import Config
 from ccapi.errors import StartupError
@@ -26,8 +27,6 @@ _HTTPS, _HTTP = 443, 80
 _LARGEST_PORT = 65_535
 # Seconds by which each waits longer than what it waits for.
 _MARGIN = 10
-# A list of a million jobs keeps a worker busy for more than a statement.
-_LONGEST_ANSWER = 120
 _GRACEFUL = 30
 
 _NEXT = """\
@@ -136,7 +135,7 @@ def deploy(settings: Settings, /, directory: Path, *, force: bool, **options: An
 def derived(config: Config, options: Mapping[str, Any]) -> dict[str, Any]:
     """Compute what follows from settings and options; time-outs are seconds."""
     database = config.database
-    timeout = max(math.ceil(database.statement_timeout) + _MARGIN, _LONGEST_ANSWER)
+    timeout = max(math.ceil(database.statement_timeout) + _MARGIN, serving.timeout)
     port = options["https_port"]
     return {
         "max_body_bytes": config.server.max_body_bytes,

@@ -134,5 +134,5 @@ def _check_server(conn: Connection) -> None:
     if encoding != "UTF8":
         raise StartupError(
             f"the database's encoding is {encoding}: create it with "
-            "`createdb --encoding=UTF8 --template=template0`"
+            "`createdb --encoding=UTF8 --locale=C --template=template0`"
         )

@@ -206,6 +206,20 @@ def test_an_event_whose_hook_was_killed_is_a_dead_letter(service: Service, site:
     assert [job["jobState"] for job in jobs(service, site)] == ["completed"]
 
 
+def test_an_epilog_counts_when_jobcomp_could_not_write_its_event(
+    service: Service, site: Site
+) -> None:
+    events.start(site, 4)
+    events.write(site, "epilog", START + 60.1, {**EPILOG, "SLURM_JOB_ID": "4"})
+    path = site.spool / "new" / events.end(site, 4)
+    path.write_bytes(path.read_bytes()[:-10])
+    os.utime(path, (START + 60, START + 60))
+    send(site)
+    assert [(job["jobState"], job["duration"]) for job in jobs(service, site)] == [
+        ("completed", 60)
+    ]
+
+
 def test_a_token_that_is_refused_loses_nothing(service: Service, site: Site) -> None:
     for number in (4, 5, 6):
         events.start(site, number)

@@ -94,7 +94,7 @@ class Sender:
         """Send events in order; where one must wait, those of the same job wait behind it."""
         deadline = time.monotonic() + _PASS_SECONDS
         waiting = {job for job, pause in self._jobs_in_trouble.items() if not pause.is_over}
-        told = told_by_jobcomp(names)
+        told = told_by_jobcomp(self._spool, names)
         for name in names:
             if job_of(name) in waiting:
                 continue

@@ -31,7 +31,7 @@ class Settler:
 
     def settle(self, names: list[str], deadline: float) -> None:
         """Ask about the epilogs among some events, until a monotonic time."""
-        told = told_by_jobcomp(names)
+        told = told_by_jobcomp(self._spool, names)
         epilogs = [name for name in names if kind_of(name) == EPILOG and job_of(name) not in told]
         self._settled &= set(epilogs)
         self._next_look = {name: self._next_look.get(name, 0.0) for name in epilogs}
@@ -60,9 +60,11 @@ class Settler:
         return True
 
 
-def told_by_jobcomp(names: list[str]) -> set[str]:
-    """Name the jobs whose end jobcomp has told, which knows better than an epilog."""
-    return {job_of(name) for name in names if kind_of(name) == JOBCOMP}
+def told_by_jobcomp(spool: Spool, names: list[str]) -> set[str]:
+    """Name the jobs that have an epilog, and whose end jobcomp has told, which knows better."""
+    ended = {job_of(name) for name in names if kind_of(name) == EPILOG}
+    told = (name for name in names if kind_of(name) == JOBCOMP and job_of(name) in ended)
+    return {job_of(name) for name in told if spool.is_whole(name)}
 
 
 def settle(event: Event, environment: Mapping[str, str]) -> Optional[Ending]:

@@ -87,6 +87,13 @@ class Spool:
             return None
         return event.parse(data, written)
 
+    def is_whole(self, name: str) -> bool:
+        """Tell whether a hook has written all of an event."""
+        try:
+            return event.is_whole((self.new / name).read_bytes())
+        except FileNotFoundError:
+            return False
+
     def oldest_seconds(self) -> float:
         """Return how long the oldest event has waited."""
         return max((_age(self.new / name) for name in self.events()[:1]), default=0.0)
