@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ccapi import multiprocess
+from ccapi.service.pace import LONGEST_REQUEST
 
 control_socket_disable = True
-# Seconds. A list of a million jobs, or a deletion, is one request.
-timeout = 120
+timeout = LONGEST_REQUEST
 # Listening sockets of systemd, or of the gunicorn that this one replaces.
 _HANDED_OVER = {"LISTEN_FDS", "GUNICORN_FD"}
 _made: list[Path] = []

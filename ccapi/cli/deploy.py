@@ -13,10 +13,10 @@ import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import ccapi
-from ccapi import serving
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.config import Config
 from ccapi.errors import StartupError
+from ccapi.service.pace import LONGEST_REQUEST
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _SUFFIX = ".j2"
@@ -135,7 +135,7 @@ def deploy(settings: Settings, /, directory: Path, *, force: bool, **options: An
 def derived(config: Config, options: Mapping[str, Any]) -> dict[str, Any]:
     """Compute what follows from settings and options; time-outs are seconds."""
     database = config.database
-    timeout = max(math.ceil(database.statement_timeout) + _MARGIN, serving.timeout)
+    timeout = max(math.ceil(database.statement_timeout) + _MARGIN, LONGEST_REQUEST)
     port = options["https_port"]
     return {
         "max_body_bytes": config.server.max_body_bytes,

@@ -8,8 +8,7 @@ from ccapi.repository import jobs
 from ccapi.service import pace, selection
 from ccapi.service.registry import Registry
 
-# Less than what gunicorn, as deployed, gives a request before it kills the worker.
-_LONGEST_SECONDS = 100.0
+_LONGEST_SECONDS = pace.LONGEST_REQUEST - 20.0
 
 
 def delete(registry: Registry, wanted: JobSelection) -> int:
