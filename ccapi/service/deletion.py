@@ -47,6 +47,6 @@ def delete_before(registry: Registry, start_time: int) -> int:
         # At the end once more from the beginning: older ones may have come meanwhile.
         since = batch.latest_start or 0
     raise Unfinished(
-        f"deleted {deleted} jobs that started before {start_time}, and there are more: "
+        f"deleted {deleted} jobs that started before {start_time}, and there may be more: "
         "send the request again, or run `ccapi jobs prune`"
     )

@@ -54,7 +54,7 @@ def parse(data: bytes, time: float) -> Event:
     """Read an event written at a time; raises BrokenEvent. What is not UTF-8 becomes U+FFFD."""
     words = data.decode("utf-8", "replace").split("\0")
     if words[0] != "ccapi-slurm 2" or not is_whole(data):
-        raise BrokenEvent("not a whole event")
+        raise BrokenEvent("not a whole event: its hook was killed, or no hook wrote it")
     try:
         middle = words.index("")
         kind, *environment = words[1:middle]
