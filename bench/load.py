@@ -55,6 +55,9 @@ FROM numbered
 JOIN bench_tags AS b ON b.job = template
 """
 _RUN = """
+WITH hosts AS (
+    SELECT note_hosts(array_agg('f' || number)) FROM generate_series(1000, 1899) AS number
+)
 INSERT INTO jobs (
     job_id, cluster, start_time, user_name, project, sub_cluster, partition, num_nodes,
     num_hwthreads, exclusive, smt, walltime, monitoring_status, resources
@@ -66,7 +69,7 @@ SELECT
             'hostname', json_agg('f' || (1000 + (4 * n + node) %% 900)), 'hwthreads', '0-71'))
         FROM generate_series(1, 4) AS node
     )
-FROM generate_series(1, %(missing)s) AS n
+FROM hosts, generate_series(1, %(missing)s) AS n
 ON CONFLICT DO NOTHING
 """
 

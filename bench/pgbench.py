@@ -79,6 +79,7 @@ def _values() -> dict[str, str]:
         "walltime": str(BODY["walltime"]),
         "monitoring_status": str(BODY["monitoringStatus"]),
         "resources": packing.resources(BODY["resources"]),
+        "hosts": "{" + ",".join(node["hostname"] for node in BODY["resources"]) + "}",
         "meta_data": "\\x" + (packing.meta_data(BODY["metaData"]) or b"").hex(),
         "tag_types": "{}",
         "tag_names": "{}",

@@ -24,10 +24,9 @@ DECLARE job bigint;
 BEGIN
     FOR job IN SELECT id FROM jobs WHERE job_state = 'running' ORDER BY id LOOP
         UPDATE jobs
-        SET job_state = 'completed', stop_time = start_time + 60 + 7919 * job % 80000
+        SET job_state = 'completed', stop_time = start_time + 60 + 7919 * job % 80000,
+            monitoring_status = 3
         WHERE id = job;
-        COMMIT;
-        UPDATE jobs SET monitoring_status = 3 WHERE id = job;
         COMMIT;
     END LOOP;
 END $$

@@ -42,7 +42,7 @@ COMMENT ON COLUMN jobs.job_id     IS 'The batch system''s number; it is used aga
 COMMENT ON COLUMN jobs.start_time IS 'Epoch seconds.';
 COMMENT ON COLUMN jobs.stop_time  IS 'Epoch seconds; NULL while the job runs.';
 COMMENT ON COLUMN jobs.monitoring_status
-    IS '0 disabled, 1 running or archiving, 2 archiving failed, 3 archived.';
+    IS '0 disabled, 1 running, 3 stopped and archived, unless it is in jobs_to_archive.';
 COMMENT ON COLUMN jobs.resources  IS 'Nodes used alike are one object; threads are ranges, "0-71".';
 COMMENT ON COLUMN jobs.meta_data  IS 'A JSON object, or one deflated; ccapi/repository/packing.py.';
 
@@ -58,9 +58,6 @@ CREATE INDEX jobs_by_unusual_state
 CREATE INDEX jobs_by_cluster_state
     ON jobs (cluster, job_state, start_time, id)
     WHERE job_state <> 'completed';
--- The work list of `ccapi archive retry`.
-CREATE INDEX jobs_unarchived            ON jobs (id)
-    WHERE job_state <> 'running' AND monitoring_status IN (1, 2);
 
 -- What dashboards filter lists by. An index of few values is pressed to seven bytes a job.
 CREATE INDEX jobs_by_user               ON jobs (user_name, start_time);
@@ -92,6 +89,27 @@ CREATE FUNCTION job_hosts(resources json, start_time bigint) RETURNS text[]
 CREATE INDEX jobs_by_host               ON jobs USING gin (job_hosts(resources, start_time))
     WITH (fastupdate = off);
 
+-- Every host that a job ran on: who asks for another learns at once that there is no job. A name
+-- may be there twice, when two jobs were the first at once: so that neither waits for the other.
+CREATE TABLE hosts (
+    name text NOT NULL
+);
+
+CREATE INDEX hosts_by_name              ON hosts (name);
+
+CREATE FUNCTION note_hosts(names text[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    AS $$
+DECLARE
+    host text;
+BEGIN
+    FOREACH host IN ARRAY names LOOP
+        IF NOT EXISTS (SELECT FROM hosts WHERE name = host) THEN
+            INSERT INTO hosts (name) VALUES (host);
+        END IF;
+    END LOOP;
+END $$;
+
 -- Statistics ask which jobs ran within a range of time. Those of up to 25 hours started within
 -- it or soon before; this finds the few longer ones, which may have started at any time.
 CREATE INDEX jobs_long ON jobs USING gist (int8range(start_time, stop_time, '[]'))
@@ -120,6 +138,18 @@ EXCEPTION
     WHEN syntax_error OR feature_not_supported THEN
         NULL;
 END $$;
+
+-- The stopped jobs that are not in the archive yet: the work list of `ccapi archive retry`. To
+-- archive a job is to delete its row, so that of `jobs`, with all its indexes, is written no third
+-- time. No foreign key: it would cost each deletion of a job more than the statements that do both.
+CREATE TABLE jobs_to_archive (
+    job         bigint  PRIMARY KEY,
+    has_changed boolean NOT NULL DEFAULT false,
+    has_failed  boolean NOT NULL DEFAULT false
+);
+
+COMMENT ON COLUMN jobs_to_archive.has_changed IS 'The job is another than when it stopped.';
+COMMENT ON COLUMN jobs_to_archive.has_failed  IS 'It was tried, and the log tells why it failed.';
 
 CREATE TABLE tags (
     id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -181,7 +211,15 @@ CREATE VIEW job_details AS
 SELECT
     j.id, j.job_id, j.user_name, j.project, j.cluster, j.sub_cluster, j.partition,
     j.array_job_id, j.num_nodes, j.num_hwthreads, j.num_acc, j.exclusive, j.smt, j.walltime,
-    j.start_time, j.stop_time, j.job_state::text AS job_state, j.monitoring_status,
+    j.start_time, j.stop_time, j.job_state::text AS job_state,
+    CASE WHEN j.monitoring_status < 3 THEN j.monitoring_status
+         ELSE COALESCE(
+             (SELECT CASE WHEN a.has_failed THEN 2 ELSE 1 END
+              FROM jobs_to_archive AS a
+              WHERE a.job = j.id),
+             3
+         )::smallint
+    END AS monitoring_status,
     j.resources::text AS resources,
     j.statistics::text AS statistics,
     COALESCE(

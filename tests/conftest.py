@@ -56,6 +56,8 @@ def empty(database: Database) -> None:
     """Forget all jobs, tags and tokens; faster than TRUNCATE."""
     with database.session() as conn:
         conn.execute("DELETE FROM jobs")
+        conn.execute("DELETE FROM jobs_to_archive")
+        conn.execute("DELETE FROM hosts")
         conn.execute("DELETE FROM tags")
         conn.execute("DELETE FROM tokens")
 

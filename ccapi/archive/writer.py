@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ccapi.archive import document, layout
@@ -14,6 +14,9 @@ from ccapi.model.job import Job, JobKey
 _DIRECTORY_MODE = 0o750
 _FILE_MODE = 0o640
 _ATTEMPTS = 3
+_LONGEST_VERSION = 64
+# Directories of clusters and groups hold other runs, too, which rely on them at once.
+_SHARED_LEVELS = 2
 _ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
@@ -35,8 +38,8 @@ def prepare(root: Path) -> None:
 def _require_version(root: Path) -> None:
     """Refuse another version's archive, and a mount point that has none (any more)."""
     version = root / layout.VERSION_FILE
-    with _reasons(version):
-        found = version.read_text("ascii", "replace").strip()
+    with _reasons(version), version.open("rb", buffering=0) as file:
+        found = file.read(_LONGEST_VERSION).decode("ascii", "replace").strip()
     if found != layout.VERSION:
         raise ArchiveError(f"{version} says {found!r:.20}: only version 1 can be written")
 
@@ -74,78 +77,85 @@ def replace(root: Path, job: Job) -> str | None:
     the file; it is named after its content, so that keeping it again is no second file.
     Raises ArchiveError.
     """
-    key, data = layout.key_of(job), document.encode(job)
-    kept = _keep(root, key, data)
-    put(root, key, data)
-    return kept
+    return put(root, layout.key_of(job), document.encode(job), keeps_former=True)
 
 
-def _keep(root: Path, key: JobKey, data: bytes) -> str | None:
-    path = layout.meta_path(root, key)
-    with _reasons(path):
-        try:
-            former = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        if former == data:
-            return None
-        name = f".{layout.META_FILE}.replaced-{hashlib.sha256(former).hexdigest()[:16]}"
-        with _opened(_enter(root, layout.parts(key), [])) as directory:
-            _replace(directory, name, former)
-    return name
-
-
-def put(root: Path, key: JobKey, data: bytes) -> None:
+def put(root: Path, key: JobKey, data: bytes, *, keeps_former: bool = False) -> str | None:
     """Give a run's meta.json a content: all of it, durably, or ArchiveError and no change.
 
-    Only when the very last step fails, making the file's new name durable, may the new
-    content be there already.
+    Only when the very last steps fail, making the new names durable, may the new content be
+    there already. Returns the name of the file that keeps the former content, if one does.
     """
     parts = layout.parts(key)
-    path = layout.meta_path(root, key)
     _require_version(root)
-    with _reasons(path):
+    with _reasons(layout.meta_path(root, key)):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                _put(root, parts, data)
-                break
+                return _put(root, parts, data, keeps_former=keeps_former)
             except FileNotFoundError:
                 # Another writer failed, and took away the directory that it had made.
                 if attempt == _ATTEMPTS:
                     raise
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _put(root: Path, parts: tuple[str, ...], data: bytes) -> None:
+def _put(root: Path, parts: tuple[str, ...], data: bytes, *, keeps_former: bool) -> str | None:
+    """Write a run's file, and only then make its directories durable, whoever made them.
+
+    A file system with a journal writes them all at once with the file; made durable one by
+    one, each would be a commit of the journal, which is what takes time.
+    """
+    kept = None
     made: list[Path] = []
-    try:
-        with _opened(_enter(root, parts, made)) as directory:
-            _replace(directory, layout.META_FILE, data)
-    except BaseException:
-        # Readers trip over a run's directory without meta.json.
-        for path in reversed(made):
-            with suppress(OSError):
-                path.rmdir()
-        raise
+    with ExitStack() as opened:
+        try:
+            *above, run = _enter(root, parts, made, opened)
+            if keeps_former and made[-1:] != [root.joinpath(*parts)]:
+                kept = _keep(run, data)
+            _replace(run, layout.META_FILE, data)
+        except BaseException:
+            # Readers trip over a run's directory without meta.json.
+            for path in reversed(made):
+                with suppress(OSError):
+                    path.rmdir()
+            raise
+        for directory in reversed(above[_SHARED_LEVELS:]):
+            os.fsync(directory)
+    return kept
 
 
-def _enter(root: Path, parts: tuple[str, ...], made: list[Path]) -> int:
-    """Open a directory below the root, making it if needed; never through a symbolic link."""
-    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+def _enter(root: Path, parts: tuple[str, ...], made: list[Path], opened: ExitStack) -> list[int]:
+    """Open the directories from the root down to a run's, never through a symbolic link.
+
+    Makes those that are not there, and notes them in `made`.
+    """
+    directory = opened.enter_context(_opened(os.open(root, os.O_RDONLY | os.O_DIRECTORY)))
+    directories = [directory]
     path = root
-    for name in parts:
+    for depth, name in enumerate(parts):
         path /= name
-        with _opened(directory):
-            _make(path, directory, made)
-            directory = os.open(name, _ENTER, dir_fd=directory)
-    return directory
+        with suppress(FileExistsError):
+            os.mkdir(name, _DIRECTORY_MODE, dir_fd=directory)
+            made.append(path)
+            if depth < _SHARED_LEVELS:
+                os.fsync(directory)
+        directory = opened.enter_context(_opened(os.open(name, _ENTER, dir_fd=directory)))
+        directories.append(directory)
+    return directories
 
 
-def _make(path: Path, parent: int, made: list[Path]) -> None:
-    """Make a directory durably, unless it exists; note in `made` that it was not there."""
-    with suppress(FileExistsError):
-        os.mkdir(path.name, _DIRECTORY_MODE, dir_fd=parent)
-        made.append(path)
-        os.fsync(parent)
+def _keep(directory: int, data: bytes) -> str | None:
+    """Keep a run's file beside it under another name, if it says anything else than `data`."""
+    try:
+        with os.fdopen(os.open(layout.META_FILE, os.O_RDONLY, dir_fd=directory), "rb") as file:
+            former = file.read()
+    except FileNotFoundError:
+        return None
+    if former == data:
+        return None
+    name = f".{layout.META_FILE}.replaced-{hashlib.sha256(former).hexdigest()[:16]}"
+    _replace(directory, name, former)
+    return name
 
 
 def _replace(directory: int, name: str, data: bytes) -> None:

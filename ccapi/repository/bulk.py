@@ -36,6 +36,7 @@ def load(conn: Connection, jobs: Sequence[RecordedJob]) -> list[int]:
     duplicate window is not looked at; a run that is registered exactly so already is psycopg's
     UniqueViolation. `analyze` is to follow the last ones.
     """
+    _note_hosts(conn, {host for recorded in jobs for host in recorded.job.hostnames})
     ids = _reserve_ids(conn, len(jobs))
     with conn.cursor() as cursor, cursor.copy(_SQL["copy_jobs"]) as copy:
         for id_, recorded in zip(ids, jobs, strict=True):
@@ -49,6 +50,7 @@ def adopt(conn: Connection, jobs: Sequence[Job]) -> set[JobKey]:
 
     They share the caller's transaction, and its memory, as with `load`.
     """
+    _note_hosts(conn, {node["hostname"] for job in jobs for node in orjson.loads(job.resources)})
     packed = orjson.dumps(list(map(packing.packed, jobs))).decode()
     rows = conn.execute(_SQL["adopt_jobs"], {"jobs": packed}).fetchall()
     ids = {JobKey(*key): id_ for id_, *key in rows}
@@ -67,6 +69,10 @@ def count_cluster(conn: Connection, cluster: str) -> ClusterJobs:
     row = conn.execute(_SQL["count_cluster"], {"cluster": cluster}).fetchone()
     assert row is not None
     return ClusterJobs(*row)
+
+
+def _note_hosts(conn: Connection, hosts: set[str]) -> None:
+    conn.execute(_SQL["note_hosts"], {"hosts": sorted(hosts)})
 
 
 def _reserve_ids(conn: Connection, count: int) -> list[int]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, NamedTuple
 
 import psycopg
@@ -71,6 +72,14 @@ class Parts(NamedTuple):
     tags: bool = True
 
 
+class Claim(Enum):
+    """What became of the wish to archive a stopped job."""
+
+    NOT_WAITING = "not waiting"
+    CHANGED = "changed since it stopped"
+    AS_STOPPED = "as it stopped"
+
+
 _NO_PARTS = Parts(metadata=False, resources=False, statistics=False, tags=False)
 
 
@@ -123,6 +132,7 @@ def _insert_parameters(job: NewJob, duplicate_window: int) -> dict[str, object]:
         "walltime": job.walltime,
         "monitoring_status": job.monitoring_status,
         "resources": packing.resources(job.resources),
+        "hosts": job.hostnames,
         "meta_data": packing.meta_data(job.meta_data),
         "statistics": packing.statistics(job.statistics),
         "tag_types": [tag.type for tag in job.tags],
@@ -157,13 +167,18 @@ def get(conn: Connection, id_: int) -> Job | None:
 
 
 def lock(conn: Connection, id_: int) -> bool:
-    """Hold a job until the end of the transaction; False when there is none."""
-    return conn.execute(_SQL["lock_job"], {"id": id_}).rowcount == 1
+    """Hold a job, to change it, until the end of the transaction; False when there is none."""
+    is_there = conn.execute(_SQL["lock_job"], {"id": id_}).rowcount == 1
+    conn.execute(_SQL["note_change"], {"id": id_})
+    return is_there
 
 
-def claim_for_archiving(conn: Connection, id_: int) -> bool:
-    """Mark a stopped job archived and hold it; False when it is not waiting for that."""
-    return conn.execute(_SQL["claim_for_archiving"], {"id": id_}).rowcount == 1
+def claim_for_archiving(conn: Connection, id_: int) -> Claim:
+    """Take a stopped job from the work list, and hold it there until the transaction's end."""
+    row = conn.execute(_SQL["claim_for_archiving"], {"id": id_}).fetchone()
+    if row is None:
+        return Claim.NOT_WAITING
+    return Claim.CHANGED if row[0] else Claim.AS_STOPPED
 
 
 def mark_archiving_failed(conn: Connection, id_: int) -> None:
@@ -182,6 +197,8 @@ def list_page(conn: Connection, wanted: JobFilter, page: Page, parts: Parts) -> 
     periods: int | None = None if wanted.host is None else _PERIODS
     while True:
         chosen = filter_parameters(conn, wanted, latest, periods)
+        if chosen["hosts"] == []:
+            return []
         with in_time(), conn.cursor(row_factory=packing.job_row) as cursor:
             found = cursor.execute(
                 _SQL["list_jobs"], {**chosen, **listed}, prepare=False

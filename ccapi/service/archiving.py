@@ -9,6 +9,7 @@ from ccapi.archive import writer
 from ccapi.errors import ArchiveError, DatabaseUnavailable
 from ccapi.model.job import Job, MonitoringStatus
 from ccapi.repository import jobs
+from ccapi.repository.jobs import Claim
 from ccapi.service.registry import Registry
 
 _log = logging.getLogger(__name__)
@@ -42,17 +43,16 @@ def archive_by_id(registry: Registry, id_: int) -> Job | None:
 def _write(registry: Registry, stopped: Job, id_: int) -> Job:
     """Archive the job as it is now, if it is still waiting for that, and return it.
 
-    The row is held meanwhile, so that a tag given at the same time is either in the
-    file already or is written to it afterwards. A job that was deleted since it stopped
-    is archived as it was: a deletion does not touch the archive.
+    Its place on the work list is held meanwhile, so that a tag given at the same time is
+    either in the file already or is written to it afterwards. A job that was deleted since
+    it stopped is archived as it was: a deletion does not touch the archive.
     """
     with registry.database.transaction() as conn:
-        claimed = jobs.claim_for_archiving(conn, id_)
-        job = jobs.get(conn, id_)
-        if job is None:
-            job = replace(stopped, monitoring_status=MonitoringStatus.ARCHIVED)
-        elif not claimed:
-            return job
+        claim = jobs.claim_for_archiving(conn, id_)
+        now = stopped if claim is Claim.AS_STOPPED else jobs.get(conn, id_)
+        if now is not None and claim is Claim.NOT_WAITING:
+            return now
+        job = replace(now or stopped, monitoring_status=MonitoringStatus.ARCHIVED)
         kept = writer.replace(registry.archive_root, job)
         if kept:
             _log.warning("id %s: the meta.json that was there is kept as %s", id_, kept)

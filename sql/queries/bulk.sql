@@ -3,6 +3,10 @@
 SELECT nextval(pg_get_serial_sequence('jobs', 'id'))
 FROM generate_series(1, :count);
 
+-- name: note_hosts
+-- Remember the hosts of jobs that are about to be added.
+SELECT note_hosts(:hosts::text[]);
+
 -- name: ensure_tags
 -- Return the ids of tags, creating those that are new.
 WITH wanted AS (

@@ -18,7 +18,7 @@ created AS (
         :num_acc::bigint, :exclusive::smallint, :smt::bigint, :walltime::bigint,
         :monitoring_status::smallint, :resources::json, :meta_data::bytea, :statistics::json
     WHERE (SELECT id FROM duplicate) IS NULL
-    RETURNING id
+    RETURNING id, note_hosts(:hosts::text[])
 ),
 wanted AS (
     SELECT DISTINCT type, name
@@ -65,15 +65,26 @@ SELECT id, job_id, cluster, start_time, job_state::text
 FROM jobs
 WHERE id = :id;
 
--- name: stop_job!
+-- name: stop_job
 -- Give a running job its final state; no row when another request was faster.
--- A job that wants archiving (monitoring status not 0) becomes "archiving".
-UPDATE jobs
-SET job_state = :job_state::job_state,
-    stop_time = :stop_time,
-    monitoring_status = LEAST(monitoring_status, 1)
-WHERE id = :id
-  AND job_state = 'running';
+-- A job that wants archiving (monitoring status not 0) is put on the work list.
+WITH stopped AS (
+    UPDATE jobs
+    SET job_state = :job_state::job_state,
+        stop_time = :stop_time,
+        monitoring_status = CASE monitoring_status WHEN 0 THEN 0 ELSE 3 END
+    WHERE id = :id
+      AND job_state = 'running'
+    RETURNING id, monitoring_status
+),
+waiting AS (
+    INSERT INTO jobs_to_archive (job)
+    SELECT id
+    FROM stopped
+    WHERE monitoring_status = 3
+)
+SELECT id
+FROM stopped;
 
 -- name: get_job
 -- Read one job with everything.
@@ -90,37 +101,37 @@ FROM jobs
 WHERE id = :id
 FOR NO KEY UPDATE;
 
+-- name: note_change!
+-- Tell whoever archives a job, held by lock_job, that it is not as it was when it stopped. While
+-- its file is written this waits, and then finds it archived.
+UPDATE jobs_to_archive
+SET has_changed = true
+WHERE job = :id;
+
 -- name: claim_for_archiving
--- Mark a stopped job as archived, and hold it while its file is written.
-UPDATE jobs
-SET monitoring_status = 3
-WHERE id = :id
-  AND job_state <> 'running'
-  AND monitoring_status IN (1, 2)
-RETURNING id;
+-- Take a stopped job from the work list, and hold it while its file is written.
+DELETE FROM jobs_to_archive
+WHERE job = :id
+RETURNING has_changed;
 
 -- name: mark_archiving_failed!
-UPDATE jobs
-SET monitoring_status = 2
-WHERE id = :id
-  AND job_state <> 'running'
-  AND monitoring_status IN (1, 2);
+UPDATE jobs_to_archive
+SET has_failed = true
+WHERE job = :id;
 
 -- name: list_unarchived
 -- Name stopped jobs that are not archived yet, in order of id.
-SELECT id
-FROM jobs
-WHERE job_state <> 'running'
-  AND monitoring_status IN (1, 2)
-  AND id > :after_id
-ORDER BY id
+SELECT job
+FROM jobs_to_archive
+WHERE job > :after_id
+ORDER BY job
 LIMIT :limit;
 
 -- name: list_jobs
--- Read a page of jobs, latest first. The page is chosen before its tags are looked up, so
--- that skipped rows cost no sub-select, and what is not wanted is not read. To be planned with its values (prepare=False): a
--- generic plan cannot drop the filters that are not given. A single state is given as `state`:
--- only then an index that begins with it has the jobs in order.
+-- Read a page of jobs, latest first. The page is chosen before its tags are looked up, so that
+-- skipped rows cost no sub-select, and what is not wanted is not read. To be planned with its
+-- values (prepare=False): a generic plan cannot drop the filters that are not given. A single
+-- state is given as `state`: only then an index that begins with it has the jobs in order.
 WITH page AS MATERIALIZED (
     SELECT id, start_time
     FROM jobs
@@ -135,9 +146,10 @@ WITH page AS MATERIALIZED (
       AND (:partition::text IS NULL OR partition = :partition)
       AND (:job_id::bigint IS NULL OR job_id = :job_id)
       AND (:array_job_id::bigint IS NULL OR array_job_id = :array_job_id)
-      -- Apart, for the planner not to walk until it meets some.
+      -- Apart, for the planner not to walk until it meets some; where they lie, within one
+      -- statement, saves looking up their ids.
       AND (:hosts::text[] IS NULL
-           OR id = ANY (ARRAY(SELECT h.id FROM jobs AS h
+           OR ctid = ANY (ARRAY(SELECT h.ctid FROM jobs AS h
                               WHERE job_hosts(h.resources, h.start_time) && :hosts::text[])))
       AND (:rare_tag::bigint IS NULL
            OR id = ANY (ARRAY(SELECT job FROM job_tags WHERE tag = :rare_tag)))
@@ -193,7 +205,7 @@ WHERE (:state::job_state IS NULL OR job_state = :state::job_state)
   AND (:array_job_id::bigint IS NULL OR array_job_id = :array_job_id)
   -- Apart, for the planner not to walk until it meets some.
   AND (:hosts::text[] IS NULL
-       OR id = ANY (ARRAY(SELECT h.id FROM jobs AS h
+       OR ctid = ANY (ARRAY(SELECT h.ctid FROM jobs AS h
                           WHERE job_hosts(h.resources, h.start_time) && :hosts::text[])))
   AND (:rare_tag::bigint IS NULL
        OR id = ANY (ARRAY(SELECT job FROM job_tags WHERE tag = :rare_tag)))
@@ -210,9 +222,11 @@ WHERE (:state::job_state IS NULL OR job_state = :state::job_state)
 
 -- name: host_periods
 -- Name a host in the latest :most periods (all: NULL) of 2^18 s in which any job started, as
--- job_hosts() does. It leaps from one to the one before, over the years that have none.
+-- job_hosts() does; in none, when it never ran a job. It leaps from one to the one before, over
+-- the years that have none.
 WITH RECURSIVE period AS (
     SELECT (SELECT max(start_time) FROM jobs WHERE start_time <= :start_to) >> 18 AS number
+    WHERE EXISTS (SELECT FROM hosts WHERE name = :host)
     UNION ALL
     SELECT (SELECT max(start_time) FROM jobs WHERE start_time < number << 18) >> 18
     FROM period
@@ -260,9 +274,19 @@ JOIN jobs AS j
    AND j.cluster = given.cluster
    AND j.start_time = given.start_time;
 
--- name: delete_job!
-DELETE FROM jobs
-WHERE id = :id;
+-- name: delete_job
+WITH deleted AS (
+    DELETE FROM jobs
+    WHERE id = :id
+    RETURNING id
+),
+given_up AS (
+    DELETE FROM jobs_to_archive AS a
+    USING deleted
+    WHERE a.job = deleted.id
+)
+SELECT id
+FROM deleted;
 
 -- name: delete_jobs_before
 -- Delete one batch of the jobs that started before a time, oldest first, and tell how many, and
@@ -286,6 +310,11 @@ deleted AS (
     USING old
     WHERE j.id = old.id
     RETURNING j.id
+),
+given_up AS (
+    DELETE FROM jobs_to_archive AS a
+    USING deleted
+    WHERE a.job = deleted.id
 )
 SELECT
     (SELECT count(*) FROM deleted) AS deleted,

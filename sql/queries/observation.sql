@@ -8,12 +8,11 @@ GROUP BY cluster;
 -- name: archive_backlog
 -- Count the stopped jobs that are not archived yet, the failed among them, and find the
 -- longest waiting one's stop; looks at :limit jobs at most.
-SELECT count(*), count(*) FILTER (WHERE monitoring_status = 2), min(stop_time)
+SELECT count(*), count(*) FILTER (WHERE has_failed), min(stop_time)
 FROM (
-    SELECT monitoring_status, stop_time
-    FROM jobs
-    WHERE job_state <> 'running'
-      AND monitoring_status IN (1, 2)
-    ORDER BY id
+    SELECT a.has_failed, j.stop_time
+    FROM jobs_to_archive AS a
+    JOIN jobs AS j ON j.id = a.job
+    ORDER BY a.job
     LIMIT :limit
 ) AS waiting;

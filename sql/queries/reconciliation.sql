@@ -59,11 +59,17 @@ stopped AS (
     UPDATE jobs
     SET job_state = held.job_state,
         stop_time = held.stop_time,
-        monitoring_status = LEAST(monitoring_status, 1)
+        monitoring_status = CASE monitoring_status WHEN 0 THEN 0 ELSE 3 END
     FROM held
     WHERE jobs.id = held.id
       AND jobs.job_state = 'running'
-    RETURNING jobs.id, jobs.job_state, jobs.stop_time
+    RETURNING jobs.id, jobs.job_state, jobs.stop_time, jobs.monitoring_status
+),
+waiting AS (
+    INSERT INTO jobs_to_archive (job)
+    SELECT id
+    FROM stopped
+    WHERE monitoring_status = 3
 )
 INSERT INTO job_corrections (job, corrected_by, old_state, new_state, new_stop_time)
 SELECT id, :stopped_by, 'running', job_state, stop_time

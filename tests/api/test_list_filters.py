@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
+from ccapi.repository.database import Database
 from tests.client import START, Client, assert_error
 
 HOSTS = {1: ["f1"], 2: ["f1", "f2"], 3: ["f2", "f3", "f10"]}
@@ -118,6 +119,14 @@ def test_a_filter_that_makes_no_sense_is_refused(reader: Client, query: str, sai
 def test_what_is_no_unicode_is_refused(reader: Client) -> None:
     for query in ("user=%ff", "project=%ed%a0%80", "tag=a:%ff"):
         assert reader.send("GET", f"/?{query}").status_code in {200, 400}
+
+
+def test_two_jobs_may_be_the_first_of_a_host_at_once(admin: Client, database: Database) -> None:
+    with database.session() as conn, conn.transaction():
+        conn.execute("SELECT note_hosts(ARRAY['new', 'newer'])")
+        admin.start(jobId=1, resources=[{"hostname": "newer"}, {"hostname": "new"}])
+    admin.start(jobId=2, resources=[{"hostname": "new"}])
+    assert [job["jobId"] for job in admin.list("host=new")] == [2, 1]
 
 
 # Latest start first; of two that started at once, the later registered.

@@ -150,7 +150,7 @@ class Recorder:
         self._rename(source, target, **directories)
 
 
-def test_everything_is_on_disk_before_the_next_step(
+def test_everything_is_on_disk_before_others_rely_on_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = Recorder(monkeypatch, root)
@@ -158,18 +158,21 @@ def test_everything_is_on_disk_before_the_next_step(
     assert recorder.calls == [
         "fsync .",
         "fsync large",
-        "fsync large/1034",
-        "fsync large/1034/871",
         "fsync file",
         "rename to meta.json",
         "fsync large/1034/871/1768978339",
+        "fsync large/1034/871",
+        "fsync large/1034",
     ]
+    # Again, as if who made the directories had been killed before they were durable.
     recorder.calls.clear()
     writer.write(root, BIG)
     assert recorder.calls == [
         "fsync file",
         "rename to meta.json",
         "fsync large/1034/871/1768978339",
+        "fsync large/1034/871",
+        "fsync large/1034",
     ]
 
 
@@ -186,7 +189,7 @@ def _failing(function: Any, calls: Iterator[int], number: int, *args: Any, **kwa
     return function(*args, **kwargs)
 
 
-@pytest.mark.parametrize("number", range(1, 17))
+@pytest.mark.parametrize("number", range(1, 15))
 def test_a_failed_first_write_leaves_no_directory_without_a_file(
     root: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -211,7 +214,7 @@ def test_a_failed_first_write_leaves_the_directories_of_others(
     assert tree(root) == before
 
 
-@pytest.mark.parametrize("number", range(1, 14))
+@pytest.mark.parametrize("number", range(1, 16))
 def test_a_failed_rewrite_leaves_one_of_the_two_contents(
     root: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -222,7 +225,7 @@ def test_a_failed_rewrite_leaves_one_of_the_two_contents(
         with pytest.raises(ArchiveError, match="No space left"):
             writer.write(root, BIG)
     assert tree(root) == before
-    renamed = number == 13
+    renamed = number >= 13
     assert place(root, job()).read_bytes() == document.encode(BIG if renamed else job())
 
 

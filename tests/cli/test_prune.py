@@ -31,7 +31,7 @@ def old(writer: Client, database: Database) -> dict[str, int]:
         if name != "runs":
             writer.send("POST", f"/stop_job/{id_}", {"stopTime": START + 99, "jobState": "failed"})
     with database.session() as conn:
-        conn.execute("UPDATE jobs SET monitoring_status = 2 WHERE id = %s", [ids["failed"]])
+        conn.execute("INSERT INTO jobs_to_archive VALUES (%s, false, true)", [ids["failed"]])
     return ids
 
 

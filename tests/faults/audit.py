@@ -82,10 +82,10 @@ def audit(bench: Bench, tolerance: Tolerance) -> Verdict:
 
 def _rows(bench: Bench) -> dict[Key, Row]:
     query = """
-        SELECT job_id, cluster, start_time, id, job_state::text, stop_time, monitoring_status,
+        SELECT job_id, cluster, start_time, id, job_state, stop_time, monitoring_status,
                ARRAY(SELECT t.name FROM job_tags AS jt JOIN tags AS t ON t.id = jt.tag
-                     WHERE jt.job = jobs.id ORDER BY t.name) AS tags
-        FROM jobs
+                     WHERE jt.job = d.id ORDER BY t.name) AS tags
+        FROM job_details AS d
     """
     with bench.administrator(bench.database) as conn, conn.cursor(row_factory=class_row(Row)) as c:
         return {row.key: row for row in c.execute(query)}

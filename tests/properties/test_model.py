@@ -111,6 +111,7 @@ class Life(RuleBasedStateMachine):
         )
         with stage.database.statement() as conn:
             conn.execute("DELETE FROM jobs")
+            conn.execute("DELETE FROM jobs_to_archive")
             conn.execute("DELETE FROM tags")
 
     @rule(seed=st.integers(0, 2**20))

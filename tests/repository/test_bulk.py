@@ -5,10 +5,11 @@ import orjson
 import psycopg
 import pytest
 
-from ccapi.model.job import Job, JobState, NewJob, Tag
+from ccapi.model.job import Job, JobFilter, JobState, NewJob, Tag
 from ccapi.repository import bulk, jobs
 from ccapi.repository.bulk import RecordedJob
 from ccapi.repository.database import Database
+from ccapi.repository.jobs import Page, Parts
 
 START = 1_700_000_000
 STRANGE = "\\ \t \n \r \\N \\. \u00e9 \u2028 ' \" {}"
@@ -42,6 +43,14 @@ def read(database: Database, id_: int) -> Job:
 
 def tags_of(job: Job) -> list[tuple[str, str]]:
     return [(tag["type"], tag["name"]) for tag in orjson.loads(job.tags)]
+
+
+def test_the_hosts_of_loaded_jobs_are_known(database: Database) -> None:
+    nodes = [{"hostname": name} for name in ("a", "b")]
+    load(database, finished(1, resources=nodes), finished(2, resources=nodes[1:]))
+    with database.statement() as conn:
+        assert len(jobs.list_page(conn, JobFilter(host="b"), Page(0, 9), Parts())) == 2
+        assert conn.execute("SELECT name FROM hosts").fetchall() == [("a",), ("b",)]
 
 
 def test_a_loaded_job_is_like_one_that_was_started_and_stopped(database: Database) -> None:

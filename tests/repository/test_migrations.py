@@ -17,7 +17,7 @@ from ccapi import config as settings
 from ccapi.app import create_app
 from ccapi.embedded import PrivatePostgres
 from ccapi.errors import DatabaseUnavailable, StartupError
-from ccapi.repository import migrations, queries
+from ccapi.repository import jobs, migrations, queries
 from ccapi.repository.database import Database
 from tests.client import at_once
 
@@ -86,7 +86,35 @@ def test_schema_sql_is_what_the_migrations_make(postgres: PrivatePostgres, empty
     with psycopg.connect(url) as conn:
         conn.execute((queries.sql_directory() / "schema.sql").read_bytes())
     assert dump(postgres, url).splitlines() == migrated.splitlines()
-    assert migrated.count("CREATE TABLE") == 6
+    assert migrated.count("CREATE TABLE") == 8
+
+
+def test_what_a_database_holds_outlives_the_migrations(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version before had one job of each kind, in its own way."""
+    everything = migrations.available()
+    monkeypatch.setattr(migrations, "available", lambda: everything[:10])
+    migrate(empty)
+    with psycopg.connect(empty) as conn:
+        conn.execute("""
+            INSERT INTO jobs (job_id, cluster, start_time, stop_time, job_state, user_name,
+                              project, sub_cluster, num_nodes, exclusive, monitoring_status,
+                              resources)
+            SELECT n, 'fritz', 17e8 + n, stop_time, state::job_state, 'u', '', '', 1, 1, status,
+                   json_build_array(json_build_object('hostname', ARRAY['f 1', 'f' || n]))
+            FROM (VALUES (1, 'running', NULL, 1), (2, 'failed', 2e9, 0), (3, 'failed', 2e9, 1),
+                         (4, 'failed', 2e9, 2), (5, 'failed', 2e9, 3))
+                     AS kind (n, state, stop_time, status)
+            """)
+    monkeypatch.setattr(migrations, "available", lambda: everything)
+    migrate(empty)
+    with Database(empty).statement() as conn:
+        shown = conn.execute("SELECT monitoring_status FROM job_details ORDER BY id").fetchall()
+        assert [status for (status,) in shown] == [1, 0, 1, 2, 3]
+        assert jobs.list_unarchived(conn, 0, 9) == [3, 4]
+        known = conn.execute("SELECT name FROM hosts ORDER BY name").fetchall()
+    assert known == [("f 1",), *((f"f{number}",) for number in range(1, 6))]
 
 
 def test_of_several_at_once_one_does_the_work(empty: str) -> None:

@@ -66,6 +66,8 @@ def large(_migrated: Database) -> Iterator[Database]:
     """
     with _migrated.session() as conn:
         conn.execute(_FILL, {"start": START, "jobs": JOBS, "finished": JOBS - RUNNING})
+        conn.execute("SELECT note_hosts(array_agg('f' || n)) FROM generate_series(0, 899) AS n")
+        conn.execute("SELECT note_hosts(ARRAY['old'])")
         conn.execute("INSERT INTO tags (type, name) VALUES ('a', 'rare'), ('a', 'common')")
         conn.execute(_TAG)
         # Where earlier rows left room, the fill is not in order on disk.
@@ -77,6 +79,7 @@ def large(_migrated: Database) -> Iterator[Database]:
     with _migrated.session() as conn:
         # A deletion would leave other tests a file with much room in it.
         conn.execute("TRUNCATE jobs CASCADE")
+        conn.execute("DELETE FROM hosts")
         conn.execute("DELETE FROM tags")
 
 
@@ -233,6 +236,15 @@ def test_a_host_is_found_by_its_index_however_long_it_is_looked_for(
     names = [f"{host} {number}" for number in range(6000, 7000)]
     found = plan(large, states, **place, hosts=names)
     assert "jobs_by_host" in {node.get("Index Name") for node in nodes(found)}, found
+
+
+def test_for_a_host_that_never_ran_a_job_no_job_is_looked_for(
+    large: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(jobs._SQL, "list_jobs", "none is to be listed")
+    with large.statement() as conn:
+        page = jobs.Page(0, 25)
+        assert jobs.list_page(conn, JobFilter(host="f9999"), page, jobs.Parts()) == []
 
 
 def test_a_hosts_latest_jobs_are_read_and_no_more(large: Database) -> None:

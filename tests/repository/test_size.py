@@ -107,7 +107,7 @@ def stop_and_archive(database: Database, ids: list[int]) -> None:
     with database.session() as conn:
         conn.execute(
             b"DO $$ DECLARE job bigint; BEGIN FOREACH job IN ARRAY ARRAY[%s] LOOP "
-            b"UPDATE jobs SET job_state = 'completed', stop_time = start_time WHERE id = job; "
-            b"COMMIT; UPDATE jobs SET monitoring_status = 3 WHERE id = job; COMMIT; "
+            b"UPDATE jobs SET job_state = 'completed', stop_time = start_time, "
+            b"monitoring_status = 3 WHERE id = job; COMMIT; "
             b"END LOOP; END $$" % ",".join(map(str, ids)).encode()
         )

@@ -10,7 +10,7 @@ from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from ccapi.repository import jobs
 from ccapi.repository.database import Database
-from ccapi.service import archiving
+from ccapi.service import archiving, pruning
 from ccapi.service.registry import Registry
 from tests.client import START, Client, at_once
 
@@ -49,9 +49,10 @@ def statuses(client: Client) -> set[int]:
     return {job["monitoringStatus"] for job in client.list()}
 
 
-def set_status(database: Database, id_: int, status: int) -> None:
+def cut_off(database: Database) -> None:
+    """Leave jobs that failed as if the service had died before it could note that."""
     with database.statement() as conn:
-        conn.execute("UPDATE jobs SET monitoring_status = %s WHERE id = %s", [status, id_])
+        conn.execute("UPDATE jobs_to_archive SET has_failed = false")
 
 
 def test_a_retry_archives_what_is_left(
@@ -84,7 +85,8 @@ def test_a_retry_finds_a_job_whose_archiving_was_cut_off(
     id_ = writer.start()
     writer.stop()
     outage.end()
-    set_status(database, id_, 1)
+    cut_off(database)
+    assert statuses(writer) == {1}
     assert [job.id for job in retry(registry)] == [id_]
     assert archived(registry) == {123000}
 
@@ -151,6 +153,21 @@ def test_a_retry_passes_over_a_job_that_is_deleted_meanwhile(
     assert archived(registry) == {1, 3}
 
 
+@pytest.mark.parametrize("by", ["id", "time", "pruning"])
+def test_a_deleted_job_is_archived_no_more(
+    admin: Client, registry: Registry, left_over: list[int], by: str
+) -> None:
+    if by == "id":
+        for id_ in left_over:
+            admin.send("DELETE", f"/delete_job/{id_}")
+    elif by == "time":
+        admin.send("DELETE", f"/delete_job_before/{START + 1}")
+    else:
+        assert sum(pruning.prune(registry, START + 1, unarchived_too=True)) == 3
+    with registry.database.statement() as conn:
+        assert jobs.list_unarchived(conn, 0, 9) == []
+
+
 def test_a_retry_needs_an_archive(registry: Registry, left_over: list[int]) -> None:
     assert left_over
     registry.archive_root.rename(registry.archive_root.with_name("former"))
@@ -178,3 +195,19 @@ def test_a_retry_waits_for_who_works_on_the_job(
         assert jobs.lock(conn, left_over[0])
         assert waits_until_released(partial(retry, registry), conn.commit)
     assert archived(registry) == {1, 2, 3}
+
+
+def test_what_changes_between_the_stop_and_the_file_is_in_it(
+    writer: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = writer.start()
+    archive, tag = archiving.archive, [{"type": "Debug", "name": "Testjob"}]
+
+    def late(registry: Registry, job: Job) -> Job:
+        assert writer.twin().send("POST", f"/tag_job/{id_}", tag).status_code == 200
+        return archive(registry, job)
+
+    monkeypatch.setattr(archiving, "archive", late)
+    assert [plain["name"] for plain in writer.stop()["tags"]] == ["Testjob"]
+    path = layout.meta_path(registry.archive_root, JobKey("fritz", 123000, START))
+    assert b'"tags":[{"type":"Debug","name":"Testjob"}]' in path.read_bytes()

@@ -243,7 +243,9 @@ def break_everything(registry: Registry, admin: Client) -> None:
     meta_path(registry, 2).write_bytes(b"{}")
     admin.send("DELETE", "/delete_job/", {"jobId": 3})
     with registry.database.transaction() as conn:
-        conn.execute("UPDATE jobs SET monitoring_status = 2 WHERE job_id = 4")
+        conn.execute(
+            "INSERT INTO jobs_to_archive SELECT id, false, true FROM jobs WHERE job_id = 4"
+        )
     meta_path(registry, 5).parent.mkdir(parents=True)
     meta_path(registry, 6).parent.mkdir(parents=True)
     meta_path(registry, 6).with_name("data.json").write_text("{}")
