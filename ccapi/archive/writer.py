@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ccapi.archive import document, layout
@@ -106,42 +106,40 @@ def _put(root: Path, parts: tuple[str, ...], data: bytes, *, keeps_former: bool)
     one, each would be a commit of the journal, which is what takes time.
     """
     kept = None
-    made: list[Path] = []
-    with ExitStack() as opened:
-        try:
-            *above, run = _enter(root, parts, made, opened)
-            if keeps_former and made[-1:] != [root.joinpath(*parts)]:
-                kept = _keep(run, data)
-            _replace(run, layout.META_FILE, data)
-        except BaseException:
-            # Readers trip over a run's directory without meta.json.
-            for path in reversed(made):
-                with suppress(OSError):
-                    path.rmdir()
-            raise
+    directories = [os.open(root, os.O_RDONLY | os.O_DIRECTORY)]
+    made: list[int] = []
+    try:
+        _enter(directories, parts, made)
+        *above, run = directories
+        if keeps_former and len(parts) - 1 not in made:
+            kept = _keep(run, data)
+        _replace(run, layout.META_FILE, data)
         for directory in reversed(above[_SHARED_LEVELS:]):
             os.fsync(directory)
+    except BaseException:
+        # Readers trip over a run's directory without meta.json.
+        for level in reversed(made):
+            with suppress(OSError):
+                os.rmdir(parts[level], dir_fd=directories[level])
+        raise
+    finally:
+        for directory in directories:
+            os.close(directory)
     return kept
 
 
-def _enter(root: Path, parts: tuple[str, ...], made: list[Path], opened: ExitStack) -> list[int]:
-    """Open the directories from the root down to a run's, never through a symbolic link.
+def _enter(directories: list[int], parts: tuple[str, ...], made: list[int]) -> None:
+    """Open the directories from the root, which is open, down to a run's.
 
-    Makes those that are not there, and notes them in `made`.
+    Makes those that are not there, and notes their levels in `made`. Follows no symbolic link.
     """
-    directory = opened.enter_context(_opened(os.open(root, os.O_RDONLY | os.O_DIRECTORY)))
-    directories = [directory]
-    path = root
-    for depth, name in enumerate(parts):
-        path /= name
+    for level, name in enumerate(parts):
         with suppress(FileExistsError):
-            os.mkdir(name, _DIRECTORY_MODE, dir_fd=directory)
-            made.append(path)
-            if depth < _SHARED_LEVELS:
-                os.fsync(directory)
-        directory = opened.enter_context(_opened(os.open(name, _ENTER, dir_fd=directory)))
-        directories.append(directory)
-    return directories
+            os.mkdir(name, _DIRECTORY_MODE, dir_fd=directories[level])
+            made.append(level)
+            if level < _SHARED_LEVELS:
+                os.fsync(directories[level])
+        directories.append(os.open(name, _ENTER, dir_fd=directories[level]))
 
 
 def _keep(directory: int, data: bytes) -> str | None:
