@@ -1,5 +1,6 @@
 """What PostgreSQL alone does: pgbench with the very statements of a start."""
 
+import json
 import re
 import subprocess
 import sys
@@ -79,8 +80,6 @@ def _values() -> dict[str, str]:
         "walltime": str(BODY["walltime"]),
         "monitoring_status": str(BODY["monitoringStatus"]),
         "resources": packing.resources(BODY["resources"]),
-        "hosts": "{" + ",".join(node["hostname"] for node in BODY["resources"]) + "}",
+        "hosts": json.dumps([node["hostname"] for node in BODY["resources"]]),
         "meta_data": "\\x" + (packing.meta_data(BODY["metaData"]) or b"").hex(),
-        "tag_types": "{}",
-        "tag_names": "{}",
     }

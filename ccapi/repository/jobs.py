@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+import orjson
 import psycopg
 from psycopg.rows import class_row, scalar_row
 
@@ -132,11 +133,10 @@ def _insert_parameters(job: NewJob, duplicate_window: int) -> dict[str, object]:
         "walltime": job.walltime,
         "monitoring_status": job.monitoring_status,
         "resources": packing.resources(job.resources),
-        "hosts": job.hostnames,
+        "hosts": orjson.dumps(job.hostnames).decode(),
         "meta_data": packing.meta_data(job.meta_data),
         "statistics": packing.statistics(job.statistics),
-        "tag_types": [tag.type for tag in job.tags],
-        "tag_names": [tag.name for tag in job.tags],
+        "tags": orjson.dumps([tag._asdict() for tag in job.tags]).decode() if job.tags else None,
         "window": duplicate_window,
     }
 
