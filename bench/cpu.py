@@ -1,4 +1,8 @@
-"""What a request costs the workers, in bare routes: rounds in turn, on one machine."""
+"""What a request costs the workers, in bare routes: rounds in turn, on one machine.
+
+Beside them a bare route that sleeps for a millisecond: what a worker's caches lose while it waits
+for the database, whatever it does then.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +15,7 @@ from bench.table import Row, spread
 
 _CLIENTS = 4
 _ROUNDS = 7
-_REQUESTS = {"bare": 3000}
+_REQUESTS = {"bare": 3000, "waiting": 1000}
 _DEFAULT_REQUESTS = 500
 LIST = "/api/jobs/?state=completed"
 
@@ -32,22 +36,25 @@ NUMBERS = Numbers()
 
 
 def rows(running: Site) -> Iterator[Row]:
-    """Compare a start, a list and a list from the short cache with the bare route."""
+    """Compare a start, a list, a list from the short cache and a wait with the bare route."""
     small = running.small
     _tag(small)
     targets = {
         "bare": (running.bare, get("/", small.admin)),
+        "waiting": (running.bare, get("/after-a-wait", small.admin)),
         "start": (small.service, site.start_job(small.admin)),
         "list": (small.service, get(LIST, small.admin)),
         "cached": (small.service, get(LIST, small.reader)),
     }
     costs = _measure(targets)
     bare = median(costs["bare"])
-    for name, what, bar in (
+    compared: tuple[tuple[str, str, float | None], ...] = (
+        ("waiting", "CPU of a bare route that waits for 1 ms / bare route", None),
         ("start", "CPU of a start_job (2 KB, 4 nodes) / bare route", 4.0),
         ("list", "CPU of a list of 25 jobs with tags and statistics / bare", 5.0),
         ("cached", "CPU of a list from the short cache / bare route", 1.3),
-    ):
+    )
+    for name, what, bar in compared:
         details = f"us a request, least / median / most: {spread(costs[name], 1e6)}"
         details += f"; bare route {spread(costs['bare'], 1e6)}"
         yield Row(what=what, measured=median(costs[name]) / bare, bar=bar, details=details)
