@@ -12,6 +12,7 @@ import pytest
 
 from tests.processes import free_port
 from tests.slurm.bench import Bench
+from tests.slurm.cluster import wait_until
 
 Condition = Callable[[Bench], AbstractContextManager[None]]
 
@@ -77,7 +78,8 @@ def _mounted(bench: Bench, options: str) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", place], check=True)
+        # A job's own hook may be at its file yet.
+        wait_until(lambda: not subprocess.call(["umount", place]), 10, lambda: f"{place} is busy")
 
 
 @contextlib.contextmanager
