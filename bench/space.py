@@ -70,8 +70,8 @@ def bytes_per_job(running: Site) -> Iterator[Row]:
         measured=size / _JOBS,
         bar=1200,
         unit="bytes",
-        details=f"{indexes / _JOBS:.0f} of them indexes; {_JOBS:,} jobs, each started, "
-        "stopped and archived in transactions of their own",
+        details=f"{indexes / _JOBS:.0f} of them indexes; {_JOBS:,} jobs, each "
+        "stopped in a transaction of its own",
     )
 
 

@@ -86,7 +86,7 @@ def test_a_job_with_a_script_of_a_kilobyte_takes_a_bounded_room(database: Databa
             with conn.transaction():
                 jobs = [typical(number, random) for number in range(first, first + 500)]
                 ids = bulk.load(conn, jobs)
-            stop_and_archive(database, ids)
+            stop_each(database, ids)
             conn.execute("VACUUM jobs")
         row = conn.execute(
             """
@@ -102,8 +102,8 @@ def test_a_job_with_a_script_of_a_kilobyte_takes_a_bounded_room(database: Databa
     assert total <= MOST
 
 
-def stop_and_archive(database: Database, ids: list[int]) -> None:
-    """Stop jobs and archive them, each in a transaction of its own as the service does."""
+def stop_each(database: Database, ids: list[int]) -> None:
+    """Stop jobs, each in a transaction of its own as the service does."""
     with database.session() as conn:
         conn.execute(
             b"DO $$ DECLARE job bigint; BEGIN FOREACH job IN ARRAY ARRAY[%s] LOOP "
