@@ -67,10 +67,10 @@ def create_app(config: Config | None = None) -> Flask:
     app.config["MAX_BODY_BYTES"] = config.server.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    accounting.follow(app)
     shared = Sharing(config.jobs.list_cache_seconds)
     state.attach(app, registry, shared)
-    app.wsgi_app = Shortcut(app.wsgi_app, shared)  # type: ignore[method-assign] # as Flask says
+    served = accounting.Accounted(Shortcut(app.wsgi_app, shared))
+    app.wsgi_app = served  # type: ignore[method-assign] # as Flask says
     health.create(app)
     if config.metrics.access != "off":
         exposition.create(app, open_to_all=config.metrics.access == "open")

@@ -37,8 +37,9 @@ def configure(level: str, style: str) -> None:
             if type(handler) is logging.StreamHandler:
                 handler.setFormatter(formatter)
     logging.getLogger("ccapi").setLevel(level)
-    # What no line shows need not be found out for each.
+    # What no line shows need not be found out for each, as the module's HOWTO says.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
 
 
 def masked(text: str) -> str:

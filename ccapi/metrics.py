@@ -5,9 +5,12 @@ beforehand, and by MOST_CLUSTERS.
 """
 
 from collections.abc import Iterable
+from functools import cache
+from typing import TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -69,6 +72,15 @@ CONNECTIONS_MOST = Gauge(
     "Connections to PostgreSQL that the workers may open together.",
     multiprocess_mode="livesum",
 )
+
+Parent = TypeVar("Parent", bound=MetricWrapperBase)
+
+
+@cache
+def child(parent: Parent, *labels: object) -> Parent:
+    """Return the series of a metric with some labels; there are few, and each is kept."""
+    return parent.labels(*labels)
+
 
 _clusters = multiprocess.Names(MOST_CLUSTERS)
 

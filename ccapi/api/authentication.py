@@ -1,13 +1,13 @@
 """Who asks, and whether they may."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from flask import g, request
-from werkzeug.datastructures import Headers
+from flask import request
 
+from ccapi.api import accounting
 from ccapi.api.state import registry, sharing
 from ccapi.errors import Forbidden, Unauthenticated
 from ccapi.model.token import Role, ValidToken
@@ -37,7 +37,7 @@ def requires(role: Role) -> Callable[[Callable[Parameters, Result]], Callable[Pa
 
 
 def _require(role: Role) -> None:
-    admit(_recognised(presented(request.headers)), role)
+    admit(_recognised(presented(request.environ)), role)
 
 
 def _recognised(secret: str) -> ValidToken | None:
@@ -56,21 +56,28 @@ def _recognised(secret: str) -> ValidToken | None:
     return token
 
 
+def caller() -> ValidToken:
+    """Return the token of the current request, which `requires` has let pass."""
+    token = accounting.current().token
+    assert token is not None
+    return token
+
+
 def admit(token: ValidToken | None, role: Role) -> None:
     """Let a token's request pass; raises Unauthenticated for none, Forbidden."""
     if token is None:
         raise Unauthenticated(f"the token is unknown, expired or revoked; {_SENT_AS}")
     if not token.role.includes(role):
         raise Forbidden(f"this needs a token of role {role}; {token.name} is a {token.role}")
-    g.token_name, g.role = token.name, token.role
+    accounting.current().token = token
 
 
-def presented(headers: Headers) -> str:
+def presented(environ: Mapping[str, Any]) -> str:
     """Return the secret that came with a request; raises Unauthenticated."""
-    secret = headers.get("X-Auth-Token")
+    secret: str | None = environ.get("HTTP_X_AUTH_TOKEN")
     if secret is not None:
         return secret
-    scheme, _, secret = headers.get("Authorization", "").partition(" ")
+    scheme, _, secret = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "bearer" or not secret:
         raise Unauthenticated(f"no token came with the request; {_SENT_AS}")
     return secret.strip()

@@ -6,13 +6,13 @@ from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from flask import Blueprint as FlaskBlueprint
-from flask import Response, g, request
+from flask import Response, request
 from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import Schema
 
 from ccapi import metrics
 from ccapi.api import accounting, sharing, state
-from ccapi.api.authentication import requires
+from ccapi.api.authentication import caller, requires
 from ccapi.api.request_body import RequestParser
 from ccapi.api.schemas import ErrorResponse
 from ccapi.errors import DatabaseUnavailable, InvalidInput, TooSlow
@@ -110,7 +110,7 @@ def _shared(view: View) -> View:
     @wraps(view)
     def shared(*args: Any, **kwargs: Any) -> Response:
         ask = partial(view, *args, **kwargs)
-        if g.role is not Role.READER:
+        if caller().role is not Role.READER:
             return sharing.respond(ask())
         answers, question = state.sharing().answers, sharing.question(request.environ)
         return sharing.respond(answers.get(question, partial(_noted, ask), sharing.weigh))
@@ -122,7 +122,8 @@ def _noted(ask: Callable[[], sharing.Answer | Response]) -> sharing.Answer | Res
     """Note with an answer what was asked, for ccapi/api/shortcut.py."""
     answered = _read(ask)
     if isinstance(answered, sharing.Answer):
-        return replace(answered, asked=accounting.asked())
+        account = accounting.current()
+        return replace(answered, endpoint=account.endpoint, job=account.job)
     return answered
 
 
@@ -140,9 +141,9 @@ def _read(ask: Callable[[], sharing.Answer | Response]) -> sharing.Answer | Resp
         except DatabaseUnavailable as error:
             standby.give_up(str(error))
         else:
-            metrics.READS.labels("replica").inc()
+            metrics.child(metrics.READS, "replica").inc()
             return answered
-    metrics.READS.labels("primary").inc()
+    metrics.child(metrics.READS, "primary").inc()
     return ask()
 
 
@@ -158,7 +159,7 @@ def _checked_address(
         for name, text in kwargs.items():
             kwargs[name] = number = _path_integer(name, str(text))
             if name == "id":
-                accounting.is_about(number)
+                accounting.current().job = number
         return view(*args, **kwargs)
 
     return checked

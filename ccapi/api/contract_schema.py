@@ -88,3 +88,20 @@ class ContractSchema(Schema):
         if missing:
             raise ValidationError({name: ["is required"] for name in missing})
         return given
+
+
+class Objects(fields.List[Any]):
+    """A list of objects, each of which may take the shorter way."""
+
+    def __init__(self, schema: Schema, **kwargs: Any) -> None:
+        inner = fields.Nested(schema, error_messages={"null": "must be an object"})
+        super().__init__(inner, **kwargs)
+        self.schema = schema
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(value) is list:
+            try:
+                return [self.schema.load(item) for item in value]
+            except ValidationError:
+                pass  # To be found again, and told with its place.
+        return super()._deserialize(value, *args, **kwargs)

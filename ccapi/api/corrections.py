@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from flask import Response, g
+from flask import Response
 from marshmallow import ValidationError, post_load
 
+from ccapi.api.authentication import caller
 from ccapi.api.blueprint import Blueprint, Documented
 from ccapi.api.contract_schema import ContractSchema
 from ccapi.api.fields import Integer, TextMap, final_state
@@ -83,7 +84,8 @@ def correct_job(end: End, *, id: int) -> Response:  # noqa: A002 - the contract'
     former values stay in the job's history (`ccapi jobs history`), with time and token. A
     running job is refused with 422.
     """
-    return answer(job_meta(correcting.correct(registry(), id, end, g.token_name), now()))
+    corrected = correcting.correct(registry(), id, end, caller().name)
+    return answer(job_meta(corrected, now()))
 
 
 @blueprint.operation(

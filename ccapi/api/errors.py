@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Iterable
-from typing import cast
 
 import orjson
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -54,7 +53,7 @@ def _answer_fact(error: errors.CcapiError) -> Response:
     if status == 500:
         return _answer_bug(error)
     if isinstance(error, errors.DatabaseUnavailable):
-        _log.error("request %s: %s", g.request_id, error)
+        _log.error("request %s: %s", accounting.current().request_id, error)
         return body(status, error.advice, [("Retry-After", _RETRY_AFTER_SECONDS)])
     if status == 503:
         return body(status, str(error), [("Retry-After", _RETRY_AFTER_SECONDS)])
@@ -81,8 +80,7 @@ def _seen_with_slash(error: NotFound) -> HTTPException:
 
 
 def _answer_bug(error: Exception) -> Response:
-    request_id = cast("str", g.request_id)
-    _log.error(
-        "request %s: %s %s", request_id, request.method, accounting.endpoint(), exc_info=error
-    )
-    return body(500, _INTERNAL.format(request_id=request_id))
+    account = accounting.current()
+    asked = f"{request.method} {account.endpoint}"
+    _log.error("request %s: %s", account.request_id, asked, exc_info=error)
+    return body(500, _INTERNAL.format(request_id=account.request_id))

@@ -47,7 +47,7 @@ class _Guard:
 
     def require_token(self) -> None:
         """Let any valid token pass; raises Unauthenticated, DatabaseUnavailable."""
-        secret = authentication.presented(request.headers)
+        secret = authentication.presented(request.environ)
         digest = hashlib.sha256(secret.encode()).digest()
         ask = partial(tokens.authenticate, registry().database, secret)
         try:

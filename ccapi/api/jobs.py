@@ -88,7 +88,7 @@ def start_job(job: NewJob) -> Response:
     whose message holds the database id. PUT does the same.
     """
     id_ = lifecycle.start(registry(), job)
-    accounting.is_about(id_)
+    accounting.current().job = id_
     return answer({"id": id_}, 201)
 
 
@@ -116,7 +116,7 @@ def stop_job(stop: dict[str, Any]) -> Response:
         raise InvalidInput.of("jobId", "is required, unless the database id is in the path")
     wanted = JobSelection(job_id, stop.get("cluster"), stop.get("start_time"))
     job = lifecycle.stop(registry(), wanted, stop["job_state"], stop["stop_time"])
-    accounting.is_about(job.id)
+    accounting.current().job = job.id
     return answer(job_meta(job, now()))
 
 
@@ -228,5 +228,5 @@ def delete_job_before(*, ts: int) -> Response:
 
 
 def _deleted_one(id_: int) -> Response:
-    accounting.is_about(id_)
+    accounting.current().job = id_
     return answer({"msg": f"deleted the job with database id {id_}"})

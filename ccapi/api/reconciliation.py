@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from flask import Response, g
-from marshmallow import Schema, ValidationError, fields, post_load
+from flask import Response
+from marshmallow import ValidationError, fields, post_load
 
+from ccapi.api.authentication import caller
 from ccapi.api.blueprint import Blueprint, Documented
-from ccapi.api.contract_schema import ContractSchema
+from ccapi.api.contract_schema import ContractSchema, Objects
 from ccapi.api.fields import Integer, Pattern, QueryBoolean, final_state
 from ccapi.api.representation import answer
 from ccapi.api.schemas import NAME_RULE
@@ -91,12 +92,8 @@ class StaleRunSchema(EndedRunSchema):
     id = Integer(metadata=_about("Database id of the job"))
 
 
-class _Objects(fields.List[Any]):
+class _Objects(Objects):
     """An array of objects that may be long: only the first that is wrong is told of."""
-
-    def __init__(self, schema: Schema, **kwargs: Any) -> None:
-        super().__init__(fields.Nested(schema), **kwargs)
-        self._schema = schema
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[Any]:
         if type(value) is not list:
@@ -105,7 +102,7 @@ class _Objects(fields.List[Any]):
 
     def _item(self, number: int, item: Any) -> Any:
         try:
-            return self._schema.load(item)
+            return self.schema.load(item)
         except ValidationError as error:
             raise ValidationError({number: error.normalized_messages()}) from None
 
@@ -233,7 +230,7 @@ def reconcile(query: dict[str, Any], snapshot: Snapshot) -> Response:
     """
     if query.get("dry_run", True):
         return _answered(reconciling.compare(registry(), snapshot), dry_run=True)
-    found = reconciling.stop_stale(registry(), snapshot, g.token_name)
+    found = reconciling.stop_stale(registry(), snapshot, caller().name)
     ids = [run.id for run in found.stale]
     archived = reconciling.archive(registry(), ids, _ARCHIVING_SECONDS)
     return _answered(found, dry_run=False, archived=archived)

@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from marshmallow import Schema, fields, post_load
+from marshmallow import fields, post_load
 
-from ccapi.api.contract_schema import ContractSchema
+from ccapi.api.contract_schema import ContractSchema, Objects
 from ccapi.api.fields import (
     Count,
     Integer,
@@ -53,10 +53,6 @@ def _job_id(description: str, **kwargs: Any) -> Integer:
 
 def _cluster(description: str, **kwargs: Any) -> Pattern:
     return Pattern(NAME_PATTERN, NAME_RULE, metadata=_doc(description, example="fritz"), **kwargs)
-
-
-def _nested(schema: Schema) -> fields.Nested:
-    return fields.Nested(schema, error_messages={"null": "must be an object"})
 
 
 class ErrorResponse(ContractSchema):
@@ -197,9 +193,9 @@ class _JobFields(ContractSchema):
         metadata=_doc("Where the job is in its life", example="completed"),
     )
     duration = Integer(metadata=_doc("Run time in seconds", example=43200, minimum=1))
-    resources = fields.List(_nested(Resource()), metadata=_doc("Nodes used, and what of them"))
+    resources = Objects(Resource(), metadata=_doc("Nodes used, and what of them"))
     meta_data = TextMap(data_key="metaData", metadata=_doc("Whatever else is known of the job"))
-    tags = fields.List(_nested(TagSchema()), metadata=_doc("Labels of the job"))
+    tags = Objects(TagSchema(), metadata=_doc("Labels of the job"))
 
 
 class JobMeta(_JobFields):
@@ -215,7 +211,7 @@ class JobMeta(_JobFields):
     start_time = _epoch("Start, in epoch seconds", data_key="startTime", metadata={"minimum": 1})
     statistics = fields.Dict(
         keys=Text(),
-        values=_nested(JobStatistics()),
+        values=fields.Nested(JobStatistics(), error_messages={"null": "must be an object"}),
         metadata=_doc("Metrics of the whole job, by name"),
     )
 

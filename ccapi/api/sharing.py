@@ -4,7 +4,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import orjson
@@ -88,14 +88,15 @@ class Shared(Generic[Value]):
 class Answer:
     """The bytes of an answer, and the name by which a client tells that it has them.
 
-    `asked` is what accounting tells of the question.
+    `endpoint` and `job` are what accounting tells of the question.
     """
 
     body: bytes
     etag: str
     content_type: str
     headers: Mapping[str, str]
-    asked: Mapping[str, Any] = field(default_factory=dict)
+    endpoint: str = ""
+    job: int | None = None
 
     @classmethod
     def of(cls, content: object) -> "Answer":

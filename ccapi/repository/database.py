@@ -72,13 +72,6 @@ def seconds_late(conn: Connection) -> float:
     return math.inf if row is None or row[0] is None else float(row[0])
 
 
-@contextmanager
-def _counted() -> Iterator[None]:
-    """Count a connection as in use, and for how long."""
-    with metrics.CONNECTIONS_IN_USE.track_inprogress(), metrics.USE_SECONDS.time():
-        yield
-
-
 class _ImpatientConnection(psycopg.Connection[TupleRow]):
     """A connection that gives up on a server that is frozen or out of reach.
 
@@ -131,19 +124,35 @@ class Database:
         Raises DatabaseUnavailable when PostgreSQL cannot be asked; after a failed
         commit the outcome is unknown to the caller.
         """
-        with translated_errors(), self._lent() as conn, conn.transaction():
+        with self.statement() as conn, conn.transaction():
             yield conn
 
     @contextmanager
     def statement(self) -> Iterator[Connection]:
-        """Lend a connection on which each statement is a transaction of its own."""
-        with translated_errors(), self._lent() as conn:
-            yield conn
+        """Lend a connection on which each statement is a transaction of its own.
+
+        Raises DatabaseUnavailable. A connection that takes no writes is not lent again: it may
+        have been opened while the database took none, and would stay so.
+        """
+        with translated_errors():
+            pool = self._opened_pool()
+            conn = pool.getconn()
+            begun = time.perf_counter()
+            metrics.CONNECTIONS_IN_USE.inc()
+            try:
+                yield conn
+            except psycopg.errors.ReadOnlySqlTransaction:
+                conn.close()
+                raise
+            finally:
+                pool.putconn(conn)
+                metrics.CONNECTIONS_IN_USE.dec()
+                metrics.USE_SECONDS.observe(time.perf_counter() - begun)
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """Run the block's statements on one unchanging view of the database, read-only."""
-        with translated_errors(), self._lent() as conn:
+        with self.statement() as conn:
             conn.isolation_level, conn.read_only = IsolationLevel.REPEATABLE_READ, True
             try:
                 with conn.transaction():
@@ -166,19 +175,6 @@ class Database:
                 self._pool.close()
                 metrics.CONNECTIONS_MOST.dec(self._limits.pool_size)
             self._pool = None
-
-    @contextmanager
-    def _lent(self) -> Iterator[Connection]:
-        """Lend a connection of the pool; one that takes no writes is not lent again.
-
-        It may have been opened while the database took none, and would stay so.
-        """
-        with self._opened_pool().connection() as conn, _counted():
-            try:
-                yield conn
-            except psycopg.errors.ReadOnlySqlTransaction:
-                conn.close()
-                raise
 
     def _opened_pool(self) -> Pool:
         if self._pool is None or self._pool_owner != os.getpid():

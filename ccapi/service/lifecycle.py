@@ -21,7 +21,7 @@ def start(registry: Registry, job: NewJob) -> int:
     _place(registry, job)
     with registry.database.statement() as conn:
         id_ = jobs.insert(conn, job, registry.duplicate_window)
-    metrics.STARTS.labels(metrics.cluster_label(job.cluster)).inc()
+    metrics.child(metrics.STARTS, metrics.cluster_label(job.cluster)).inc()
     return id_
 
 
@@ -31,7 +31,8 @@ def _place(registry: Registry, job: NewJob) -> None:
     require_known_cluster(registry, job.cluster)
     unknown = clusters.unknown_hosts(job.cluster, job.hostnames)
     if unknown:
-        metrics.UNKNOWN_HOSTS.labels(metrics.cluster_label(job.cluster)).inc(len(unknown))
+        cluster = metrics.cluster_label(job.cluster)
+        metrics.child(metrics.UNKNOWN_HOSTS, cluster).inc(len(unknown))
         _log.warning("unknown hosts of cluster %s: %s", job.cluster, ", ".join(unknown[:10]))
     job.sub_cluster = job.sub_cluster or clusters.sub_cluster(job.cluster, job.hostnames)
 
@@ -68,7 +69,7 @@ def stop_by_id(registry: Registry, id_: int, job_state: str, stop_time: int) -> 
 
 
 def _stopped(registry: Registry, job: Job) -> Job:
-    metrics.STOPS.labels(metrics.cluster_label(job.cluster), job.job_state).inc()
+    metrics.child(metrics.STOPS, metrics.cluster_label(job.cluster), job.job_state).inc()
     return archiving.archive(registry, job)
 
 

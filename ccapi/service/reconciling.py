@@ -46,7 +46,8 @@ def stop_stale(registry: Registry, snapshot: Snapshot, stopped_by: str) -> Diffe
         _log.info("%s: stopped %s jobs that ran here only", snapshot.cluster, len(stopped))
     ended = [run for run in found.stale if run.id in stopped]
     for run in ended:
-        metrics.STOPS.labels(metrics.cluster_label(snapshot.cluster), run.job_state).inc()
+        cluster = metrics.cluster_label(snapshot.cluster)
+        metrics.child(metrics.STOPS, cluster, run.job_state).inc()
     return Differences(found.missing, ended)
 
 
