@@ -17,7 +17,8 @@ _ATTEMPTS = 3
 _LONGEST_VERSION = 64
 # Directories of clusters and groups hold other runs, too, which rely on them at once.
 _SHARED_LEVELS = 2
-_ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_ENTER_ROOT = os.O_RDONLY | os.O_DIRECTORY
+_ENTER = _ENTER_ROOT | os.O_NOFOLLOW
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -30,18 +31,29 @@ def prepare(root: Path) -> None:
     with _reasons(version):
         root.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
         if not version.exists():
-            with _opened(os.open(root, os.O_RDONLY | os.O_DIRECTORY)) as directory:
+            with _opened(os.open(root, _ENTER_ROOT)) as directory:
                 _replace(directory, layout.VERSION_FILE, f"{layout.VERSION}\n".encode())
-    _require_version(root)
+    with _entered(root):
+        pass
 
 
-def _require_version(root: Path) -> None:
-    """Refuse another version's archive, and a mount point that has none (any more)."""
-    version = root / layout.VERSION_FILE
-    with _reasons(version), version.open("rb", buffering=0) as file:
-        found = file.read(_LONGEST_VERSION).decode("ascii", "replace").strip()
-    if found != layout.VERSION:
-        raise ArchiveError(f"{version} says {found!r:.20}: only version 1 can be written")
+@contextmanager
+def _entered(root: Path) -> Iterator[int]:
+    """Open the root; refuses another version's, and a mount point that has none (any more)."""
+    with _reasons(root, layout.VERSION_FILE):
+        directory = os.open(root, _ENTER_ROOT)
+    with _opened(directory):
+        with _reasons(root, layout.VERSION_FILE):
+            found = _version(directory)
+        if found != layout.VERSION:
+            version = root / layout.VERSION_FILE
+            raise ArchiveError(f"{version} says {found!r:.20}: only version 1 can be written")
+        yield directory
+
+
+def _version(root: int) -> str:
+    with _opened(os.open(layout.VERSION_FILE, os.O_RDONLY, dir_fd=root)) as file:
+        return os.read(file, _LONGEST_VERSION).decode("ascii", "replace").strip()
 
 
 def find(root: Path) -> None:
@@ -56,11 +68,10 @@ def find(root: Path) -> None:
 
 def require_writable(root: Path) -> None:
     """Write a byte below the root durably, into a file without a name; raises ArchiveError."""
-    _require_version(root)
-    with _reasons(root):
-        temporary = root / f".writable.{os.getpid()}.{secrets.token_hex(4)}"
-        with _opened(os.open(temporary, _CREATE, _FILE_MODE)) as file:
-            temporary.unlink()
+    with _entered(root) as directory, _reasons(root):
+        temporary = f".writable.{os.getpid()}.{secrets.token_hex(4)}"
+        with _opened(os.open(temporary, _CREATE, _FILE_MODE, dir_fd=directory)) as file:
+            os.unlink(temporary, dir_fd=directory)
             os.write(file, b"1")
             os.fsync(file)
 
@@ -87,11 +98,10 @@ def put(root: Path, key: JobKey, data: bytes, *, keeps_former: bool = False) -> 
     there already. Returns the name of the file that keeps the former content, if one does.
     """
     parts = layout.parts(key)
-    _require_version(root)
-    with _reasons(layout.meta_path(root, key)):
+    with _entered(root) as directory, _reasons(root, *parts, layout.META_FILE):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return _put(root, parts, data, keeps_former=keeps_former)
+                return _put(directory, parts, data, keeps_former=keeps_former)
             except FileNotFoundError:
                 # Another writer failed, and took away the directory that it had made.
                 if attempt == _ATTEMPTS:
@@ -99,14 +109,14 @@ def put(root: Path, key: JobKey, data: bytes, *, keeps_former: bool = False) -> 
     raise AssertionError("the last attempt returns or raises")
 
 
-def _put(root: Path, parts: tuple[str, ...], data: bytes, *, keeps_former: bool) -> str | None:
+def _put(root: int, parts: tuple[str, ...], data: bytes, *, keeps_former: bool) -> str | None:
     """Write a run's file, and only then make its directories durable, whoever made them.
 
     A file system with a journal writes them all at once with the file; made durable one by
     one, each would be a commit of the journal, which is what takes time.
     """
     kept = None
-    directories = [os.open(root, os.O_RDONLY | os.O_DIRECTORY)]
+    directories = [root]
     made: list[int] = []
     try:
         _enter(directories, parts, made)
@@ -123,7 +133,7 @@ def _put(root: Path, parts: tuple[str, ...], data: bytes, *, keeps_former: bool)
                 os.rmdir(parts[level], dir_fd=directories[level])
         raise
     finally:
-        for directory in directories:
+        for directory in directories[1:]:
             os.close(directory)
     return kept
 
@@ -181,8 +191,10 @@ def _opened(descriptor: int) -> Iterator[int]:
 
 
 @contextmanager
-def _reasons(path: Path) -> Iterator[None]:
+def _reasons(root: Path, *parts: str) -> Iterator[None]:
+    """Turn a failure of the operating system into an ArchiveError that names the file."""
     try:
         yield
     except OSError as error:
+        path = root.joinpath(*parts)
         raise ArchiveError(f"cannot write {path}: {error.strerror or error}") from error

@@ -189,7 +189,7 @@ def _failing(function: Any, calls: Iterator[int], number: int, *args: Any, **kwa
     return function(*args, **kwargs)
 
 
-@pytest.mark.parametrize("number", range(1, 15))
+@pytest.mark.parametrize("number", range(1, 16))
 def test_a_failed_first_write_leaves_no_directory_without_a_file(
     root: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -208,13 +208,13 @@ def test_a_failed_first_write_leaves_the_directories_of_others(
     writer.write(root, job())
     before = tree(root)
     with monkeypatch.context() as patched:
-        fail_at(patched, 11)
+        fail_at(patched, 12)
         with pytest.raises(ArchiveError):
             writer.write(root, job(start_time=5, stop_time=9))
     assert tree(root) == before
 
 
-@pytest.mark.parametrize("number", range(1, 16))
+@pytest.mark.parametrize("number", range(1, 17))
 def test_a_failed_rewrite_leaves_one_of_the_two_contents(
     root: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -225,7 +225,7 @@ def test_a_failed_rewrite_leaves_one_of_the_two_contents(
         with pytest.raises(ArchiveError, match="No space left"):
             writer.write(root, BIG)
     assert tree(root) == before
-    renamed = number >= 13
+    renamed = number >= 14
     assert place(root, job()).read_bytes() == document.encode(BIG if renamed else job())
 
 
