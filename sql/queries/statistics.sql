@@ -2,23 +2,30 @@
 -- Count the jobs that ran within a range of time: by group, and, for a line in time, by the
 -- first point at which each ran and the first at which it ran no more. A job is in exactly one
 -- part of `ran`, and each part is found by an index, however many years lie in the table. The
--- groups are sorted, at most `limit`; with each are the figures of all of them.
+-- groups are sorted, at most `limit`; with each are the figures of all of them. Rows are passed
+-- on with the columns that are asked for below, and no wider.
 -- To be planned with its values (prepare=False), as list_jobs, whose filters these are.
 WITH ran AS (
-    SELECT *
+    SELECT
+        id, job_id, array_job_id, cluster, sub_cluster, partition, user_name, project,
+        job_state, start_time, stop_time, num_nodes
     FROM jobs
     WHERE job_state = 'running'
       AND start_time <= :range_to
       AND :now::bigint >= :range_from
     UNION ALL
-    SELECT *
+    SELECT
+        id, job_id, array_job_id, cluster, sub_cluster, partition, user_name, project,
+        job_state, start_time, stop_time, num_nodes
     FROM jobs
     WHERE start_time BETWEEN :range_from::bigint - 90000 AND :range_to
       -- "+ 0" keeps the index on the stop away: it would read whatever stopped since.
       AND stop_time + 0 >= :range_from
       AND stop_time - start_time <= 90000
     UNION ALL
-    SELECT *
+    SELECT
+        id, job_id, array_job_id, cluster, sub_cluster, partition, user_name, project,
+        job_state, start_time, stop_time, num_nodes
     FROM jobs
     WHERE int8range(start_time, stop_time, '[]') && int8range(:range_from, :range_to, '[]')
       AND stop_time - start_time > 90000
