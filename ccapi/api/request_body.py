@@ -83,14 +83,14 @@ def _read(environ: Mapping[str, Any]) -> bytes:
 
 
 def _read_up_to(limit: int, environ: Mapping[str, Any]) -> bytes | None:
-    """Read from WSGI itself, as werkzeug's streams take longer than all checks of a start.
+    """Read from WSGI itself: werkzeug's streams take a tenth of the code of a start.
 
     None is a body that says that it is longer; of a chunked one a byte too much is read.
     """
     read: Callable[[int], bytes] = environ["wsgi.input"].read
     if given := environ.get("CONTENT_LENGTH"):
         length = int(given)
-        return read(length) if 0 <= length <= limit else None
+        return read(max(length, 0)) if length <= limit else None
     return read(limit + 1) if environ.get("wsgi.input_terminated") else b""
 
 

@@ -394,6 +394,14 @@ def test_a_chunked_body_over_the_limit_is_refused(
     assert_nothing_written(database)
 
 
+@pytest.mark.parametrize("length", ["x", "1.5", "-5"])
+def test_a_body_of_no_length_is_refused(writer: Client, database: Database, length: str) -> None:
+    given = {"CONTENT_LENGTH": length}
+    response = writer.send("POST", "/start_job/", job(), environ_overrides=given)
+    assert_error(response, 400, "body")
+    assert_nothing_written(database)
+
+
 def test_the_limit_is_8_mib_unless_set(app: Flask, writer: Client) -> None:
     assert app.config["MAX_BODY_BYTES"] == 8 * 1024 * 1024
     assert writer.send("POST", "/start_job/", _body_of(8 * 2**20)).status_code == 201
