@@ -4,20 +4,13 @@ import gzip
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
-from io import BytesIO
 from typing import Any
 
 import pytest
-from flask import Flask
 
-from ccapi.config import Config
-from ccapi.model.token import Role
 from ccapi.repository.database import Database
 from tests.client import START, Client, assert_error, assert_nothing_written, count, job, stop
-from tests.conftest import client, serve
 
-_LIMIT = 2000
 _TOO_DEEP = 100_000
 _DEEP_LONG_INTEGERS = b"[1111111111111111111," * 1000 + b"1" + b"]" * 1000
 
@@ -347,62 +340,3 @@ def test_a_wrong_body_is_refused_without_asking_for_any_job(
         assert_error(admin.send("POST", "/stop_job/1", stop(jobState="running")), 400)
         assert_error(admin.send("POST", "/tag_job/1", [{"type": "a"}]), 400)
         assert_error(admin.send("DELETE", "/delete_job/", {"jobId": 0}), 400)
-
-
-@pytest.fixture
-def limited(config: Config, database: Database) -> Client:
-    """Speak to a service that takes small bodies only."""
-    server = replace(config.server, max_body_bytes=_LIMIT)
-    return client(serve(replace(config, server=server), database), database, Role.WRITER)
-
-
-def _body_of(size: int) -> bytes:
-    body = json.dumps(job()).encode()
-    return body + b" " * (size - len(body))
-
-
-def _send_chunked(client: Client, body: bytes) -> Any:
-    return client.send(
-        "POST",
-        "/start_job/",
-        input_stream=BytesIO(body),
-        headers={"Transfer-Encoding": "chunked"},
-        environ_overrides={"wsgi.input_terminated": True},
-    )
-
-
-def test_a_body_of_exactly_the_limit_is_taken(limited: Client) -> None:
-    assert limited.send("POST", "/start_job/", _body_of(_LIMIT)).status_code == 201
-
-
-def test_a_chunked_body_of_exactly_the_limit_is_taken(limited: Client) -> None:
-    assert _send_chunked(limited, _body_of(_LIMIT)).status_code == 201
-
-
-@pytest.mark.parametrize("excess", [1, 2, 100_000])
-def test_a_body_over_the_limit_is_refused(limited: Client, database: Database, excess: int) -> None:
-    response = limited.send("POST", "/start_job/", _body_of(_LIMIT + excess))
-    assert_error(response, 413, str(_LIMIT))
-    assert_nothing_written(database)
-
-
-@pytest.mark.parametrize("excess", [1, 2, 100_000])
-def test_a_chunked_body_over_the_limit_is_refused(
-    limited: Client, database: Database, excess: int
-) -> None:
-    assert_error(_send_chunked(limited, _body_of(_LIMIT + excess)), 413, str(_LIMIT))
-    assert_nothing_written(database)
-
-
-@pytest.mark.parametrize("length", ["x", "1.5", "-5"])
-def test_a_body_of_no_length_is_refused(writer: Client, database: Database, length: str) -> None:
-    given = {"CONTENT_LENGTH": length}
-    response = writer.send("POST", "/start_job/", job(), environ_overrides=given)
-    assert_error(response, 400, "body")
-    assert_nothing_written(database)
-
-
-def test_the_limit_is_8_mib_unless_set(app: Flask, writer: Client) -> None:
-    assert app.config["MAX_BODY_BYTES"] == 8 * 1024 * 1024
-    assert writer.send("POST", "/start_job/", _body_of(8 * 2**20)).status_code == 201
-    assert_error(writer.send("POST", "/start_job/", _body_of(8 * 2**20 + 1)), 413)
