@@ -81,6 +81,6 @@ def _seen_with_slash(error: NotFound) -> HTTPException:
 
 def _answer_bug(error: Exception) -> Response:
     account = accounting.current()
-    asked = f"{request.method} {account.endpoint}"
-    _log.error("request %s: %s", account.request_id, asked, exc_info=error)
+    asked = account.request_id, request.method, account.endpoint
+    _log.error("request %s: %s %s", *asked, exc_info=error)
     return body(500, _INTERNAL.format(request_id=account.request_id))
