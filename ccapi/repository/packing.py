@@ -8,7 +8,6 @@ import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -47,6 +46,9 @@ _MOST_BYTES = 2**30
 _OBJECT = b"{"
 # Fewer numbers in a row are shorter than their range.
 _FEW = 3
+# A node has a few hundred threads; what is larger is not to fill the workers' memory.
+_MOST_REMEMBERED, _LONGEST_REMEMBERED = 256, 8192
+_remembered: dict[str, Fragment] = {}
 
 
 def press(text: bytes) -> bytes:
@@ -134,14 +136,24 @@ def nodes(packed: str) -> str:
     return orjson.dumps(written).decode()
 
 
-@lru_cache(maxsize=256)
 def _numbers(ranges: str) -> Fragment:
-    """Write ranges out as a JSON array; most jobs have one of a few."""
+    """Write ranges out as a JSON array; most jobs have one of a few, which are remembered."""
+    known = _remembered.get(ranges)
+    return _write_numbers(ranges) if known is None else known
+
+
+def _write_numbers(ranges: str) -> Fragment:
     numbers: list[int] = []
     for one in ranges.split(","):
         first, last = one.split("-")
         numbers += range(int(first), int(last) + 1)
-    return Fragment(orjson.dumps(numbers))
+    content = orjson.dumps(numbers)
+    written = Fragment(content)
+    if len(content) <= _LONGEST_REMEMBERED:
+        if len(_remembered) >= _MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[ranges] = written
+    return written
 
 
 def job_row(cursor: Cursor[Any]) -> Callable[[Sequence[Any]], Job]:

@@ -1,5 +1,6 @@
 """What is stored in less room comes back as it was."""
 
+import tracemalloc
 import zlib
 from itertools import chain
 from typing import Any
@@ -111,3 +112,17 @@ def test_a_job_is_found_by_each_of_its_hosts(admin: Client, database: Database) 
     with database.session() as conn:
         stored = conn.execute("SELECT resources::text FROM jobs").fetchone()
     assert stored == ('[{"hostname":["f0101","f0102","f0103"],"hwthreads":"0-71"}]',)
+
+
+def test_a_worker_does_not_remember_the_threads_of_huge_jobs() -> None:
+    tracemalloc.start()
+    try:
+        for first in range(10):
+            packed = packing.resources(
+                [{"hostname": "f1", "hwthreads": list(range(first, 50_000))}]
+            )
+            packing.nodes(packed)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2**20
