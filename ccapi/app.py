@@ -70,7 +70,7 @@ def create_app(config: Config | None = None) -> Flask:
     shared = Sharing(config.jobs.list_cache_seconds)
     state.attach(app, registry, shared)
     served = accounting.Accounted(Shortcut(app.wsgi_app, shared))
-    app.wsgi_app = served  # type: ignore[method-assign] # as Flask says
+    app.wsgi_app = served  # type: ignore[method-assign] # where Flask wants middleware
     health.create(app)
     if config.metrics.access != "off":
         exposition.create(app, open_to_all=config.metrics.access == "open")

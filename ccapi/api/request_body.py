@@ -83,7 +83,7 @@ def _read(environ: Mapping[str, Any]) -> bytes:
 
 
 def _read_up_to(limit: int, environ: Mapping[str, Any]) -> bytes | None:
-    """Read from WSGI itself: werkzeug's streams take a tenth of the code of a start.
+    """Read from WSGI itself, which takes less code per request than werkzeug's streams.
 
     None is a body that says that it is longer; of a chunked one a byte too much is read.
     """
