@@ -10,9 +10,9 @@ import time
 
 from tqdm import tqdm
 
-from ccapi.cli import sample
-from ccapi.repository import bulk
-from ccapi.repository.database import Connection, Database
+from ccapi.cli import sample_data as sample
+from ccapi.repository import bulk_insert as bulk
+from ccapi.db.pool import Connection, Database
 
 RUNNING = 20_000
 _TEMPLATES = 5_000

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench.site import BODY, START_TIME, Registry
 from ccapi.embedded import PrivatePostgres
-from ccapi.repository import packing, queries
+from ccapi.repository import codec as packing
+from ccapi.db import queries
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _RATE = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)

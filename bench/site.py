@@ -12,8 +12,8 @@ from bench.load import fill
 from bench.service import Service, gunicorn, post
 from ccapi.embedded import PrivatePostgres, private_postgres
 from ccapi.model.token import Role
-from ccapi.repository import migrations
-from ccapi.repository.database import Database
+from ccapi.db import migrations
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 
 WORKERS = 2
@@ -111,7 +111,7 @@ def served(
     socket: Path, settings: Mapping[str, str], workers: int
 ) -> AbstractContextManager[Service]:
     """Serve as a site does: metrics, log and all."""
-    config = "python:ccapi.serving"
+    config = "python:ccapi.gunicorn_hooks"
     return gunicorn(
         "ccapi.app:application()", socket, workers=workers, config=config, settings=settings
     )

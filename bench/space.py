@@ -13,8 +13,8 @@ from bench.service import delete, get
 from bench.site import Registry, Site
 from bench.table import Row
 from ccapi.model.job import NewJob
-from ccapi.repository import bulk
-from ccapi.repository.bulk import RecordedJob
+from ccapi.repository import bulk_insert as bulk
+from ccapi.repository.bulk_insert import RecordedJob
 
 _JOBS = 20_000
 _RUNNING = 1_000

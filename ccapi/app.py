@@ -7,27 +7,18 @@ from typing import Any
 
 from flask import Flask
 
-from ccapi import logs, permissions
-from ccapi.api import (
-    accounting,
-    corrections,
-    document,
-    exposition,
-    health,
-    jobs,
-    reconciliation,
-    state,
-    statistics,
-)
-from ccapi.api.sharing import Sharing
-from ccapi.api.shortcut import Shortcut
+from ccapi import logs, file_modes as permissions
+from ccapi.http import (request_log as accounting, openapi as document, current as state)
+from ccapi.api import (edits as corrections, metrics as exposition, health, jobs, reconciliation, statistics)
+from ccapi.http.cache import Sharing
+from ccapi.http.cache_middleware import Shortcut
 from ccapi.archive import writer
 from ccapi.config import Config, load
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
-from ccapi.repository import migrations
-from ccapi.repository.database import Database, Limits
-from ccapi.service.registry import Registry
-from ccapi.service.standby import Standby
+from ccapi.db import migrations
+from ccapi.db.pool import Database, Limits
+from ccapi.context import Registry
+from ccapi.db.replica import Standby
 
 _log = logging.getLogger(__name__)
 # gunicorn's word for "the application cannot be loaded": it ends instead of trying again.

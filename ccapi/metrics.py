@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from ccapi import multiprocess
+from ccapi import prometheus_multiproc as multiprocess
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MOST_CLUSTERS = 100

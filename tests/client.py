@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.test import TestResponse
 
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 
 START = 1_700_000_000
 Result = TypeVar("Result")

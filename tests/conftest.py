@@ -14,10 +14,10 @@ from ccapi import config as settings
 from ccapi.app import create_app
 from ccapi.embedded import PrivatePostgres, find_installations
 from ccapi.model.token import Role
-from ccapi.repository import migrations
-from ccapi.repository.database import Database
+from ccapi.db import migrations
+from ccapi.db.pool import Database
 from ccapi.service import tokens
-from ccapi.service.registry import Registry
+from ccapi.context import Registry
 from tests.client import Client
 
 _MEMORY = Path("/dev/shm")

@@ -63,7 +63,7 @@ def gunicorn(settings: Mapping[str, str], directory: Path, workers: int = 4) -> 
     """Serve with gunicorn as a site does, settings given by the environment."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--workers", str(workers)]
-    command += ["--config", "python:ccapi.serving", "--bind", f"127.0.0.1:{port}"]
+    command += ["--config", "python:ccapi.gunicorn_hooks", "--bind", f"127.0.0.1:{port}"]
     command += ["ccapi.app:application()"]
     log = directory / "gunicorn.log"
     with log.open("wb") as output:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ccapi.config import Config
 from ccapi.model.token import Role
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 from tests.processes import gunicorn
 

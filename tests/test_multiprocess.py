@@ -10,10 +10,10 @@ import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from ccapi import multiprocess
+from ccapi import prometheus_multiproc as multiprocess
 from ccapi.config import Config
 from ccapi.model.token import Role
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 from tests.client import Client
 from tests.processes import Service, gunicorn

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ccapi import config, permissions
+from ccapi import config, file_modes as permissions
 
 WITH_PASSWORD = "postgresql://ccapi:secret@localhost/ccapi"
 

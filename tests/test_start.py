@@ -10,10 +10,10 @@ import pytest
 
 from ccapi import app
 from ccapi.embedded import PrivatePostgres
-from ccapi.repository import migrations
+from ccapi.db import migrations
 from tests.processes import clean_environment
 
-GUNICORN = [sys.executable, "-m", "gunicorn", "--config", "python:ccapi.serving"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "--config", "python:ccapi.gunicorn_hooks"]
 
 
 def serve(

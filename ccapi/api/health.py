@@ -2,10 +2,10 @@
 
 from flask import Blueprint, Flask, Response
 
-from ccapi.api import errors
-from ccapi.api.representation import answer
-from ccapi.api.state import registry
-from ccapi.service.readiness import Readiness
+from ccapi.http import errors
+from ccapi.api.serializers import answer
+from ccapi.http.current import registry
+from ccapi.service.health import Readiness
 
 
 def create(app: Flask) -> None:

@@ -4,11 +4,12 @@ from typing import Any
 
 from flask import Response
 
-from ccapi.api import accounting, listing, schemas
-from ccapi.api.blueprint import Blueprint, Documented
-from ccapi.api.representation import answer, job_meta, job_with_timestamp, now
-from ccapi.api.sharing import Answer
-from ccapi.api.state import registry
+from ccapi.http import request_log as accounting
+from ccapi.api import job_list as listing, schemas
+from ccapi.http.blueprint import Blueprint, Documented
+from ccapi.api.serializers import answer, job_meta, job_with_timestamp, now
+from ccapi.http.cache import Answer
+from ccapi.http.current import registry
 from ccapi.errors import InvalidInput, UnknownJob
 from ccapi.model.job import JobSelection, NewJob, Tag
 from ccapi.model.token import Role

@@ -5,18 +5,18 @@ from typing import Any
 from flask import Response
 from marshmallow import ValidationError, fields, post_load
 
-from ccapi.api.authentication import caller
-from ccapi.api.blueprint import Blueprint, Documented
-from ccapi.api.contract_schema import ContractSchema, Objects
-from ccapi.api.fields import Integer, Pattern, QueryBoolean, final_state
-from ccapi.api.representation import answer
+from ccapi.http.auth import caller
+from ccapi.http.blueprint import Blueprint, Documented
+from ccapi.http.schema import ContractSchema, Objects
+from ccapi.http.fields import Integer, Pattern, QueryBoolean, final_state
+from ccapi.api.serializers import answer
 from ccapi.api.schemas import NAME_RULE
-from ccapi.api.state import registry
+from ccapi.http.current import registry
 from ccapi.model.cluster import NAME_PATTERN
 from ccapi.model.job import LARGEST_INTEGER, LAST_EPOCH_SECOND
 from ccapi.model.reconciliation import Differences, EndedRun, Run, Snapshot
 from ccapi.model.token import Role
-from ccapi.service import reconciling
+from ccapi.service import reconciliation as reconciling
 
 blueprint = Blueprint("reconciliation", __name__, url_prefix="/api/jobs")
 

@@ -5,30 +5,9 @@ from typing import Any
 
 from marshmallow import fields, post_load
 
-from ccapi.api.contract_schema import ContractSchema, Objects
-from ccapi.api.fields import (
-    Count,
-    Integer,
-    IntegerList,
-    Number,
-    OptionalText,
-    Pattern,
-    QueryBoolean,
-    QueryChoice,
-    QueryCursor,
-    QueryFields,
-    QueryInteger,
-    QueryRange,
-    QueryTag,
-    QueryText,
-    QueryWords,
-    State,
-    Text,
-    TextList,
-    TextMap,
-    final_state,
-)
-from ccapi.api.representation import JOB_FIELDS
+from ccapi.http.schema import ContractSchema, Objects
+from ccapi.http.fields import (Count, Integer, IntegerList, Number, OptionalText, Pattern, QueryBoolean, QueryChoice, QueryCursor, QueryFields, QueryInteger, QueryRange, QueryTag, QueryText, QueryWords, State, Text, TextList, TextMap, final_state)
+from ccapi.api.serializers import JOB_FIELDS
 from ccapi.model.cluster import HOSTNAME_PATTERN, NAME_PATTERN
 from ccapi.model.job import LAST_EPOCH_SECOND, LONGEST_NAME, JobState, NewJob, Tag
 

@@ -4,14 +4,14 @@ from typing import Any
 
 from marshmallow import fields
 
-from ccapi.api import table
-from ccapi.api.blueprint import Blueprint, Documented
-from ccapi.api.contract_schema import ContractSchema
-from ccapi.api.fields import QueryBoolean, QueryChoice, QueryInteger, QueryRange, QueryWords
-from ccapi.api.listing import wanted_jobs
+from ccapi.http import csv_format as table
+from ccapi.http.blueprint import Blueprint, Documented
+from ccapi.http.schema import ContractSchema
+from ccapi.http.fields import (QueryBoolean, QueryChoice, QueryInteger, QueryRange, QueryWords)
+from ccapi.api.job_list import wanted_jobs
 from ccapi.api.schemas import ListQuery
-from ccapi.api.sharing import Answer
-from ccapi.api.state import registry
+from ccapi.http.cache import Answer
+from ccapi.http.current import registry
 from ccapi.errors import InvalidInput
 from ccapi.model.job import JobFilter, Range
 from ccapi.model.statistics import Group, GroupBy, Question, Statistics

@@ -16,8 +16,8 @@ from ccapi.cli.reconcile import reconcile
 from ccapi.cli.settings import Settings, explained, show_config, uses_settings
 from ccapi.cli.token import token
 from ccapi.errors import CcapiError
-from ccapi.repository import migrations
-from ccapi.repository.database import Database
+from ccapi.db import migrations
+from ccapi.db.pool import Database
 
 
 @click.group()

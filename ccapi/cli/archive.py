@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.errors import StartupError
-from ccapi.service import archiving, checking, importing, repairing
+from ccapi.service import (archive as archiving, archive_check as checking, archive_import as importing, archive_repair as repairing)
 from ccapi.service.steps import DONE, LEFT, Step
 
 _OWN = "\0"  # --import without a directory: nobody can type this one

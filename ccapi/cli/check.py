@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import click
 
-from ccapi import permissions
+from ccapi import file_modes as permissions
 from ccapi.app import build_registry
 from ccapi.archive import writer
 from ccapi.cli.settings import Settings, explained, uses_settings
 from ccapi.config import Config
 from ccapi.errors import CcapiError, StartupError
-from ccapi.repository import migrations
+from ccapi.db import migrations
 
 
 class _Problem(NamedTuple):

@@ -20,13 +20,14 @@ import click
 from tqdm import tqdm
 
 import ccapi
-from ccapi.cli import sample
+from ccapi.cli import sample_data as sample
 from ccapi.embedded import PrivatePostgres, find_installations, private_postgres
 from ccapi.embedded.account import Account
 from ccapi.errors import StartupError
 from ccapi.model.token import Role
-from ccapi.repository import bulk, migrations
-from ccapi.repository.database import Connection, Database
+from ccapi.repository import bulk_insert as bulk
+from ccapi.db import migrations
+from ccapi.db.pool import Connection, Database
 from ccapi.service import tokens
 
 TOKEN_NAME = "demo"  # noqa: S105 - the name, not the secret
@@ -344,7 +345,7 @@ def _gunicorn(descriptor: int) -> list[str]:
         "bind": f"fd://{descriptor}",
         "workers": _WORKERS,
         "worker-class": "sync",
-        "config": "python:ccapi.serving",
+        "config": "python:ccapi.gunicorn_hooks",
         "timeout": _REQUEST_SECONDS,
         "log-level": "warning",
         "pythonpath": Path(ccapi.__file__).parent.parent,

@@ -8,11 +8,11 @@ import click
 from tqdm import tqdm
 
 from ccapi.cli.settings import Settings, uses_settings
-from ccapi.cli.times import Duration, Moment, utc
+from ccapi.cli.params import Duration, Moment, utc
 from ccapi.model.job import LARGEST_INTEGER, LAST_EPOCH_SECOND
 from ccapi.repository import overdue as repository
-from ccapi.repository.pruning import OldJobs
-from ccapi.service import correcting, pruning
+from ccapi.repository.deletion import OldJobs
+from ccapi.service import edits as correcting, pruning
 
 
 @click.group()

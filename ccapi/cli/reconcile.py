@@ -10,11 +10,11 @@ import click
 
 from ccapi.cli import slurm
 from ccapi.cli.settings import Settings, uses_settings
-from ccapi.cli.times import Duration, utc
+from ccapi.cli.params import Duration, utc
 from ccapi.model.job import FINAL_STATES, JobState
 from ccapi.model.reconciliation import Differences, Snapshot
-from ccapi.service import reconciling
-from ccapi.service.registry import Registry
+from ccapi.service import reconciliation as reconciling
+from ccapi.context import Registry
 
 # No token can have this name.
 _STOPPED_BY = "ccapi reconcile"

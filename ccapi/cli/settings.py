@@ -8,8 +8,8 @@ import click
 from ccapi.app import build_registry
 from ccapi.config import Config, describe, load
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
-from ccapi.repository import migrations
-from ccapi.service.registry import Registry
+from ccapi.db import migrations
+from ccapi.context import Registry
 
 _HINTS = {
     DatabaseUnavailable: "; see that PostgreSQL runs, and that [database] url leads to it",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from ccapi.cli.settings import Settings, uses_settings
-from ccapi.cli.times import Duration
+from ccapi.cli.params import Duration
 from ccapi.model.token import Role
 from ccapi.service import tokens
 

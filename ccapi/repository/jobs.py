@@ -11,19 +11,10 @@ import psycopg
 from psycopg.rows import class_row, scalar_row
 
 from ccapi.errors import DuplicateJob, TooSlow
-from ccapi.model.job import (
-    LARGEST_INTEGER,
-    Job,
-    JobFilter,
-    JobKey,
-    JobSelection,
-    JobState,
-    NewJob,
-    Place,
-    Range,
-)
-from ccapi.repository import packing, queries
-from ccapi.repository.database import Connection
+from ccapi.model.job import (LARGEST_INTEGER, Job, JobFilter, JobKey, JobSelection, JobState, NewJob, Place, Range)
+from ccapi.repository import codec as packing
+from ccapi.db import queries
+from ccapi.db.pool import Connection
 
 _SQL = queries.load("jobs")
 # The jobs of a rare tag are looked up, 4 us each; a common one is met often on the way.

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from psycopg.rows import class_row, scalar_row
 
 from ccapi.model.reconciliation import Run, Snapshot, StaleRun
-from ccapi.repository import queries
-from ccapi.repository.database import Connection
+from ccapi.db import queries
+from ccapi.db.pool import Connection
 
 _SQL = queries.load("reconciliation")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from psycopg.rows import class_row
 
 from ccapi.model.statistics import Group, GroupBy, Points, Question
-from ccapi.repository import queries
-from ccapi.repository.database import Connection
+from ccapi.db import queries
+from ccapi.db.pool import Connection
 from ccapi.repository.jobs import filter_parameters, in_time
 
 _SQL = queries.load("statistics")

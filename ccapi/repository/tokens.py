@@ -5,8 +5,8 @@ from datetime import timedelta
 from psycopg.rows import class_row
 
 from ccapi.model.token import TRUST_SECONDS, Role, Token, ValidToken
-from ccapi.repository import queries
-from ccapi.repository.database import Connection
+from ccapi.db import queries
+from ccapi.db.pool import Connection
 
 _SQL = queries.load("tokens")
 

@@ -6,7 +6,7 @@ from ccapi.errors import NoMatchingJob, Unfinished
 from ccapi.model.job import JobSelection
 from ccapi.repository import jobs
 from ccapi.service import pace, selection
-from ccapi.service.registry import Registry
+from ccapi.context import Registry
 
 _LONGEST_SECONDS = pace.LONGEST_REQUEST - 20.0
 

@@ -6,9 +6,9 @@ from ccapi import metrics
 from ccapi.errors import AlreadyStopped, InvalidInput
 from ccapi.model.job import Job, JobSelection, NewJob
 from ccapi.repository import jobs
-from ccapi.repository.database import Connection
-from ccapi.service import archiving, selection
-from ccapi.service.registry import Registry
+from ccapi.db.pool import Connection
+from ccapi.service import archive as archiving, selection
+from ccapi.context import Registry
 
 _log = logging.getLogger(__name__)
 

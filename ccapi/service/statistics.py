@@ -7,7 +7,7 @@ from ccapi.model.job import LAST_EPOCH_SECOND
 from ccapi.model.statistics import Point, Points, Question, Statistics
 from ccapi.repository import statistics
 from ccapi.repository.statistics import Figures
-from ccapi.service.registry import Registry
+from ccapi.context import Registry
 
 # A leap year: what a statement may read in its time, however many jobs a site has.
 LONGEST_DAYS = 366

@@ -10,7 +10,7 @@ from datetime import timedelta
 from ccapi.errors import CcapiError, DatabaseUnavailable
 from ccapi.model.token import TRUST_SECONDS, Role, Token, ValidToken
 from ccapi.repository import tokens
-from ccapi.repository.database import Connection, Database
+from ccapi.db.pool import Connection, Database
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ccapi.service.registry import Registry
+from ccapi.context import Registry
 
 FULL_DISKS = pytest.mark.parametrize(
     "full_disk",

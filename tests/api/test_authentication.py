@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from ccapi.config import Config
 from ccapi.model.token import TRUST_SECONDS, Role
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 from tests.client import START, Client, assert_error, assert_nothing_written, job, stop
 from tests.conftest import client, serve

@@ -10,7 +10,7 @@ from flask import Flask
 
 from ccapi.config import Config
 from ccapi.model.token import Role
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from tests.client import Client, assert_error, assert_nothing_written, job
 from tests.conftest import client, serve
 

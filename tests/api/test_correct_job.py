@@ -6,9 +6,9 @@ import orjson
 import pytest
 
 from ccapi.model.correction import Correction
-from ccapi.repository.database import Database
-from ccapi.service import archiving, correcting
-from ccapi.service.registry import Registry
+from ccapi.db.pool import Database
+from ccapi.service import archive as archiving, edits as correcting
+from ccapi.context import Registry
 from tests.api.archived import FULL_DISKS, document, fail
 from tests.client import START, Client, assert_error, at_once, count
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from tests.client import START, Client, assert_error
 
 _JOBS = 400

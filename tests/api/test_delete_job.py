@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from ccapi.cli.deploy import derived
-from ccapi.config.sections import Config
+from ccapi.config.settings import Config
 from ccapi.repository import jobs
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import deletion, pace
-from ccapi.service.registry import Registry
+from ccapi.context import Registry
 from tests.client import START, Client, assert_error, at_once, count
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import orjson
 import pytest
 
-from ccapi.service.registry import Registry
+from ccapi.context import Registry
 from tests.api.archived import FULL_DISKS, document, fail
 from tests.client import START, Client, assert_error, at_once
 

@@ -13,7 +13,7 @@ from flask import Flask
 from ccapi.app import create_app
 from ccapi.config import Config
 from ccapi.repository import jobs
-from ccapi.repository.database import Database, Limits
+from ccapi.db.pool import Database, Limits
 from tests.client import START, Client, assert_error, assert_nothing_written, count, job, stop
 
 _TAGS = [{"type": "a", "name": "b"}]

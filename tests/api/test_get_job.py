@@ -7,7 +7,7 @@ from flask import Flask
 
 from ccapi.config import Config
 from ccapi.model.token import Role
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from tests.api.test_document import EVERYTHING
 from tests.client import START, Client, assert_error
 from tests.conftest import client, serve

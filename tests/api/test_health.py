@@ -15,8 +15,8 @@ from werkzeug.test import TestResponse
 from ccapi.app import create_app
 from ccapi.config import Config
 from ccapi.embedded import PrivatePostgres, private_postgres
-from ccapi.repository import migrations
-from ccapi.repository.database import Database, Limits
+from ccapi.db import migrations
+from ccapi.db.pool import Database, Limits
 from tests.client import assert_error
 
 _STALE_SECONDS = 1.1

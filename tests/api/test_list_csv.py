@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from ccapi.api.representation import JOB_FIELDS
+from ccapi.api.serializers import JOB_FIELDS
 from ccapi.repository import jobs
 from tests.api.test_document import EVERYTHING
 from tests.client import START, Client, assert_error
@@ -43,9 +43,9 @@ def test_a_table_says_what_the_json_says(
     admin.start(**EVERYTHING)
     admin.stop()
     admin.start(jobId=7)
-    monkeypatch.setattr("ccapi.api.listing.now", lambda: START + 60)
+    monkeypatch.setattr("ccapi.api.job_list.now", lambda: START + 60)
     expected = admin.list(query)
-    monkeypatch.setattr("ccapi.api.listing._BATCH", batch)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH", batch)
     rows = table(admin.send("GET", f"/?format=csv{query}"))
     assert list(rows[0]) == [*JOB_FIELDS[:-1], *(["metaData"] if query else [])]
     shown = [{name: row[name] for name in row if row[name] or name in job}
@@ -79,7 +79,7 @@ def test_without_jobs_there_is_the_line_of_names(reader: Client) -> None:
 def test_the_cursor_of_the_header_leads_through_the_list(
     reader: Client, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr("ccapi.api.listing._BATCH", batch)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH", batch)
     seen, cursor = [], ""
     for _ in range(3):
         address = f"/?format=csv&fields=jobId&items-per-page=2&total=1&cursor={cursor}"
@@ -99,7 +99,7 @@ def test_the_cursor_of_the_header_leads_through_the_list(
 def test_a_stream_knows_its_end_before_it_begins(
     reader: Client, monkeypatch: pytest.MonkeyPatch, query: str, *, ends: bool
 ) -> None:
-    monkeypatch.setattr("ccapi.api.listing._BATCH", 1)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH", 1)
     response = reader.send("GET", f"/?format=csv&{query}")
     assert (response.headers["X-Next-Cursor"] == "") is ends
     following = reader.send("GET", f"/?{query}").get_json()["nextCursor"]
@@ -135,7 +135,7 @@ def test_what_goes_wrong_is_json(app: Flask, reader: Client) -> None:
 def test_a_table_that_fails_half_way_is_broken_off(
     reader: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ccapi.api.listing._BATCH", 2)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH", 2)
     real, calls = jobs.list_page, []
 
     def list_page(*args: Any) -> Any:

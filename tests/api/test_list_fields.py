@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ccapi.api.representation import JOB_FIELDS
+from ccapi.api.serializers import JOB_FIELDS
 from ccapi.api.schemas import JobMeta
 from ccapi.model.job import Job
 from ccapi.repository import jobs
@@ -17,7 +17,7 @@ _BATCHES = pytest.mark.parametrize("batch", [1, 250])
 @pytest.fixture(autouse=True)
 def _jobs(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Register two running jobs at a time that stands still."""
-    monkeypatch.setattr("ccapi.api.listing.now", lambda: START + 60)
+    monkeypatch.setattr("ccapi.api.job_list.now", lambda: START + 60)
     admin.start(**EVERYTHING)
     admin.start(jobId=7, startTime=EVERYTHING["startTime"] - 1)
 
@@ -48,7 +48,7 @@ def test_each_field_is_shown_as_in_the_whole_job(reader: Client) -> None:
 def test_fields_are_shown_in_the_order_of_the_question(
     reader: Client, monkeypatch: pytest.MonkeyPatch, query: str, names: list[str], batch: int
 ) -> None:
-    monkeypatch.setattr("ccapi.api.listing._BATCH", batch)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH", batch)
     text = reader.send("GET", f"/?{query}").text
     [job, _] = reader.list(query)
     assert list(job) == sorted(job, key=text.index)

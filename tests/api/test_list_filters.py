@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from tests.client import START, Client, assert_error
 
 HOSTS = {1: ["f1"], 2: ["f1", "f2"], 3: ["f2", "f3", "f10"]}

@@ -12,7 +12,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from ccapi.model.job import JobState
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from tests.client import START, Client, assert_error, job, stop
 
 _LARGEST = 2**63 - 1

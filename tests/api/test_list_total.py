@@ -7,8 +7,9 @@ import pytest
 from flask import Flask
 
 from ccapi.config import Config
-from ccapi.repository import jobs, queries
-from ccapi.repository.database import Database, Limits
+from ccapi.repository import jobs
+from ccapi.db import queries
+from ccapi.db.pool import Database, Limits
 from tests.client import START, Client, assert_error
 
 _NUMBER = 5
@@ -46,7 +47,7 @@ def test_the_total_counts_what_matches_on_all_pages(
     total: int,
     batch: int,
 ) -> None:
-    monkeypatch.setattr("ccapi.api.listing._BATCH", batch)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH", batch)
     answer = reader.send("GET", f"/?{query}&total").get_json()
     assert (answer["items"], answer["total"]) == (items, total)
 

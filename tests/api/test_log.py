@@ -13,7 +13,7 @@ from flask import Flask
 
 from ccapi import logs
 from ccapi.repository import jobs
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from tests.client import Client, job, stop
 
 TOKEN = "ccapi_" + 43 * "x"
@@ -143,7 +143,7 @@ def test_a_streamed_list_is_logged_when_it_has_ended(
 ) -> None:
     for number in (1, 2):
         writer.start(jobId=number)
-    monkeypatch.setattr("ccapi.api.listing._BATCH", 1)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH", 1)
     log.stream.truncate(0)
     log.stream.seek(0)
     response = reader.send("GET", "/?items-per-page=100000")
@@ -189,7 +189,7 @@ def test_no_secret_is_in_the_log_wherever_a_client_puts_it(
         http.get(f"/api/jobs/{secret}", headers={"X-Request-Id": secret.replace("_", "")[:5]})
         http.post(f"/api/jobs/stop_job/{secret}", data=secret)
         http.open("/api/jobs/", method=secret.replace("_", ""))
-        monkeypatch.setattr("ccapi.api.authentication.tokens", None)
+        monkeypatch.setattr("ccapi.http.auth.tokens", None)
         assert http.get("/api/jobs/", headers={"X-Auth-Token": secret}).status_code == 500
         said = log.stream.getvalue()
     assert "Traceback" in said

@@ -8,11 +8,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from werkzeug.test import TestResponse
 
-from ccapi import __version__, metrics, multiprocess
+from ccapi import __version__, metrics, prometheus_multiproc as multiprocess
 from ccapi.app import create_app
 from ccapi.config import Config, Metrics
 from ccapi.model.token import Role
-from ccapi.repository.database import Database, Limits
+from ccapi.db.pool import Database, Limits
 from tests import conftest
 from tests.client import Client, assert_error, job
 
@@ -35,7 +35,7 @@ def value(client: Client, name: str, **labels: str) -> float:
 @pytest.fixture(autouse=True)
 def no_stale_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the database at every scrape: the tests do not want to wait."""
-    monkeypatch.setattr("ccapi.service.observation._FRESH_SECONDS", -1)
+    monkeypatch.setattr("ccapi.service.metrics._FRESH_SECONDS", -1)
 
 
 def test_requests_are_counted_by_operation_and_status(admin: Client) -> None:

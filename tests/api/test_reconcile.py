@@ -10,10 +10,10 @@ from ccapi import config as settings
 from ccapi.api import reconciliation
 from ccapi.model.job import NewJob
 from ccapi.model.token import Role
-from ccapi.repository import bulk
-from ccapi.repository.bulk import RecordedJob
-from ccapi.repository.database import Database
-from ccapi.service.registry import Registry
+from ccapi.repository import bulk_insert as bulk
+from ccapi.repository.bulk_insert import RecordedJob
+from ccapi.db.pool import Database
+from ccapi.context import Registry
 from tests import conftest
 from tests.client import START, Client, assert_error, at_once, without
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ccapi.repository.database import Database
-from ccapi.service.registry import Registry
+from ccapi.db.pool import Database
+from ccapi.context import Registry
 from tests.client import Client, assert_error
 
 

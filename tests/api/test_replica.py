@@ -8,9 +8,9 @@ from flask import Flask
 
 from ccapi.embedded import PrivatePostgres
 from ccapi.model.token import Role
-from ccapi.repository import migrations
-from ccapi.repository.database import Database, Limits
-from ccapi.service.standby import Standby
+from ccapi.db import migrations
+from ccapi.db.pool import Database, Limits
+from ccapi.db.replica import Standby
 from tests.client import Client, assert_error
 from tests.conftest import client
 
@@ -60,7 +60,7 @@ def test_while_the_replica_does_not_answer_the_primary_does_and_one_line_says_wh
     attach(app, Database(GONE, SHORT))
     for _ in range(3):
         assert seen(clients) == dict.fromkeys(Role, 1)
-    [line] = [record for record in caplog.records if record.name == "ccapi.service.standby"]
+    [line] = [record for record in caplog.records if record.name == "ccapi.db.replica"]
     assert line.getMessage().startswith("readers are answered from the primary: the replica: ")
 
 
@@ -111,5 +111,5 @@ def test_what_takes_too_long_is_not_asked_again_of_the_primary(
         for question in ("/stats/", "/"):
             assert_error(clients[Role.READER].send("GET", question), 503, "too long")
     assert seen(clients)[Role.READER] == 0
-    assert not [record for record in caplog.records if record.name == "ccapi.service.standby"]
+    assert not [record for record in caplog.records if record.name == "ccapi.db.replica"]
     hurried.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from tests.client import START, Client, assert_error, assert_nothing_written, count, job, stop
 
 _TOO_DEEP = 100_000

@@ -11,11 +11,11 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from ccapi import logs, metrics
-from ccapi.api.sharing import Shared
+from ccapi.http.cache import Shared
 from ccapi.config import Config
 from ccapi.model.token import Role
 from ccapi.repository import jobs
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 from tests.client import START, Client, assert_error, at_once
 from tests.conftest import client, serve
@@ -136,7 +136,7 @@ def test_a_long_list_that_has_few_jobs_is_shared(
 def test_a_stream_is_not_kept(
     reader: Client, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ccapi.api.listing._BATCH", 1)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH", 1)
     started = [admin.start(jobId=number) for number in (1, 2)]
     assert ids(reader.send("GET", "/?items-per-page=9")) == started[::-1]
     started.append(admin.start(jobId=3))

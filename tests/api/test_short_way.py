@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from marshmallow import Schema, ValidationError
 
-from ccapi.api.contract_schema import ContractSchema
+from ccapi.http.schema import ContractSchema
 from ccapi.api.schemas import DeleteJobApiRequest, JobMeta, StopJobApiRequest
 from tests.client import job, stop
 

@@ -15,7 +15,7 @@ from ccapi import config as settings
 from ccapi.config import Config
 from ccapi.model.job import JobState
 from ccapi.model.token import Role
-from ccapi.repository.database import Connection, Database
+from ccapi.db.pool import Connection, Database
 from tests.client import START, Client, assert_error, assert_nothing_written, at_once, count, job
 from tests.conftest import client, serve
 

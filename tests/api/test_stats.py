@@ -9,7 +9,7 @@ import pytest
 
 from ccapi.config import Config
 from ccapi.model.token import Role
-from ccapi.repository.database import Database, Limits
+from ccapi.db.pool import Database, Limits
 from tests.client import START, Client, assert_error
 from tests.conftest import client, serve
 

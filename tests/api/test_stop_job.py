@@ -12,8 +12,8 @@ import pytest
 from ccapi import metrics
 from ccapi.model.job import FINAL_STATES
 from ccapi.repository import jobs
-from ccapi.repository.database import Database
-from ccapi.service.registry import Registry
+from ccapi.db.pool import Database
+from ccapi.context import Registry
 from tests.client import START, Client, assert_error, at_once, job, stop, without
 
 META_DATA = {"jobName": "a simulation", "jobScript": "#!/bin/sh\ntrue\n"}

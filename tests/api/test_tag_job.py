@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from ccapi.repository.database import Database
-from ccapi.service.registry import Registry
+from ccapi.db.pool import Database
+from ccapi.context import Registry
 from tests.api.archived import FULL_DISKS, document, fail
 from tests.client import START, Client, assert_error, at_once, count
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ccapi.archive import admission, document
+from ccapi.archive import validation as admission, meta_json as document
 from ccapi.errors import ArchiveError
 from tests.archive import trees
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ccapi.archive import dialects, document
+from ccapi.archive import compat as dialects, meta_json as document
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job
 from tests.archive import trees

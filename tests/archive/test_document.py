@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccapi.archive import document
+from ccapi.archive import meta_json as document
 from ccapi.errors import ArchiveError
 from ccapi.model.job import FINAL_STATES, LAST_EPOCH_SECOND, Job
 from tests.archive.jobs import START, job

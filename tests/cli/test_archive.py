@@ -4,8 +4,8 @@ import pytest
 
 from ccapi.archive import layout
 from ccapi.model.job import JobKey
-from ccapi.service import checking
-from ccapi.service.registry import Registry
+from ccapi.service import archive_check as checking
+from ccapi.context import Registry
 from tests.cli.conftest import Command
 from tests.client import START, Client
 

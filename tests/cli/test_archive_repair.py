@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.service import checking
-from ccapi.service.registry import Registry
+from ccapi.service import archive_check as checking
+from ccapi.context import Registry
 from tests.archive.trees import document, put
 from tests.cli.conftest import Command
 from tests.client import Client, count

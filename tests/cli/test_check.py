@@ -5,7 +5,7 @@ import pytest
 
 from ccapi.config import Config
 from ccapi.embedded import PrivatePostgres
-from ccapi.repository import migrations
+from ccapi.db import migrations
 from tests.cli.conftest import Command
 
 pytestmark = pytest.mark.usefixtures("database")

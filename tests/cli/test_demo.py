@@ -23,7 +23,7 @@ from ccapi.embedded import installations
 from ccapi.errors import StartupError
 from ccapi.model.job import JobState
 from ccapi.model.token import Role
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 
 REPOSITORY = Path(__file__).parents[2]

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from ccapi.repository import overdue
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from tests.cli.conftest import Command
 from tests.client import START, Client
 

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from ccapi.embedded import PrivatePostgres
-from ccapi.repository import migrations
+from ccapi.db import migrations
 from tests.cli.conftest import Command
 
 NAMES = [migration.name for migration in migrations.available()]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.cli.times import utc
+from ccapi.cli.params import utc
 from ccapi.config import Config
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import pace
 from tests.cli.conftest import Command
 from tests.client import START, Client, count

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.service.registry import Registry
+from ccapi.context import Registry
 from tests.cli.conftest import Command
 from tests.client import START, Client
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from ccapi.cli import sample
+from ccapi.cli import sample_data as sample
 from ccapi.model.job import JobState
-from ccapi.repository.bulk import RecordedJob
+from ccapi.repository.bulk_insert import RecordedJob
 
 NOW = 1_790_000_000
 Jobs = Sequence[RecordedJob]

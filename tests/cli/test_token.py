@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ccapi.model.token import Role, Token
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 from tests.cli.conftest import Command
 

@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.embedded import (
-    PrivatePostgres,
-    private_postgres,
-)
+from ccapi.embedded import PrivatePostgres, private_postgres
 from tests.embedded.support import (
     MEMORY,
     ROOM_FOR_CLUSTERS,

@@ -12,9 +12,7 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from ccapi.embedded import (
-    PrivatePostgres,
-)
+from ccapi.embedded import PrivatePostgres
 from ccapi.embedded.account import server_account
 
 REPOSITORY = Path(__file__).parent.parent.parent

@@ -16,8 +16,8 @@ import psycopg
 
 from ccapi.embedded import PrivatePostgres, launch
 from ccapi.model.token import Role
-from ccapi.repository import migrations
-from ccapi.repository.database import Database, Limits
+from ccapi.db import migrations
+from ccapi.db.pool import Database, Limits
 from ccapi.service import tokens
 from tests.faults.ledger import Attempt, Ledger
 from tests.faults.processes import Gunicorn

@@ -24,12 +24,12 @@ import orjson
 import psycopg
 
 from ccapi.archive import layout
-from ccapi.cli import sample
+from ccapi.cli import sample_data as sample
 from ccapi.embedded import PrivatePostgres, find_installations
 from ccapi.model.job import JobKey
-from ccapi.repository import migrations
-from ccapi.repository.bulk import RecordedJob
-from ccapi.repository.database import Database
+from ccapi.db import migrations
+from ccapi.repository.bulk_insert import RecordedJob
+from ccapi.db.pool import Database
 
 _NOW = 1_768_978_339
 _SHARED = {1: "none", 2: "single_user", 0: "multi_user"}

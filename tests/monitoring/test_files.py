@@ -8,7 +8,7 @@ from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
 from ccapi import errors
-from ccapi.api import errors as answers
+from ccapi.http import errors as answers
 from tests.client import Client
 from tests.monitoring import files
 

@@ -14,7 +14,7 @@ import pytest
 
 from ccapi.config import Config
 from ccapi.model.token import Role
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 from tests.client import START
 from tests.processes import Service, gunicorn

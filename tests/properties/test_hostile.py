@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from ccapi.config import Config
 from ccapi.model.token import Role
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 from tests.client import START, job
 from tests.processes import gunicorn

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from ccapi.archive import writer
 from ccapi.config import Config, load
 from ccapi.model.token import Role
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import tokens as service_tokens
 from tests import conftest
 from tests.properties import model, service

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from ccapi.model.token import Role
-from ccapi.repository import migrations
-from ccapi.repository.database import Database
+from ccapi.db import migrations
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 from tests.client import job, stop
 from tests.processes import Service, gunicorn

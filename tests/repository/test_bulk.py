@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from ccapi.model.job import Job, JobFilter, JobState, NewJob, Tag
-from ccapi.repository import bulk, jobs
-from ccapi.repository.bulk import RecordedJob
-from ccapi.repository.database import Database
+from ccapi.repository import bulk_insert as bulk, jobs
+from ccapi.repository.bulk_insert import RecordedJob
+from ccapi.db.pool import Database
 from ccapi.repository.jobs import Page, Parts
 
 START = 1_700_000_000

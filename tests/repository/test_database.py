@@ -11,7 +11,7 @@ import pytest
 
 from ccapi.embedded import PrivatePostgres
 from ccapi.errors import DatabaseUnavailable
-from ccapi.repository.database import Connection, Database, Limits
+from ccapi.db.pool import Connection, Database, Limits
 from tests.client import Client, at_once
 
 LIMITS = Limits(pool_size=2, pool_timeout=0.3, statement_timeout=0.3, lock_timeout=0.2)

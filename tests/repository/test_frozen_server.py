@@ -10,7 +10,7 @@ import pytest
 
 from ccapi.embedded import PrivatePostgres, private_postgres
 from ccapi.errors import DatabaseUnavailable
-from ccapi.repository.database import Database, Limits
+from ccapi.db.pool import Database, Limits
 
 STATEMENT_SECONDS = 0.5
 

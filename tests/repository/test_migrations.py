@@ -17,8 +17,9 @@ from ccapi import config as settings
 from ccapi.app import create_app
 from ccapi.embedded import PrivatePostgres
 from ccapi.errors import DatabaseUnavailable, StartupError
-from ccapi.repository import jobs, migrations, queries
-from ccapi.repository.database import Database
+from ccapi.repository import jobs
+from ccapi.db import migrations, queries
+from ccapi.db.pool import Database
 from tests.client import at_once
 
 NAMES = [migration.name for migration in migrations.available()]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccapi.model.job import LARGEST_INTEGER
-from ccapi.repository import packing
-from ccapi.repository.database import Database
+from ccapi.repository import codec as packing
+from ccapi.db.pool import Database
 from tests.client import Client, job
 
 THREADS = list(range(72))

@@ -8,8 +8,9 @@ import pytest
 
 from ccapi.model.job import FINAL_STATES, JobFilter, Range, Tag
 from ccapi.model.statistics import GroupBy, Points, Question
-from ccapi.repository import jobs, queries, statistics
-from ccapi.repository.database import Database
+from ccapi.repository import jobs, statistics
+from ccapi.db import queries
+from ccapi.db.pool import Database
 from tests.client import START
 
 JOBS = 60_000

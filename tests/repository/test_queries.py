@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from ccapi.model.job import FINAL_STATES, JobFilter, JobState, NewJob, Tag
-from ccapi.repository import bulk, jobs, queries
-from ccapi.repository.bulk import RecordedJob
-from ccapi.repository.database import Connection, Database
+from ccapi.repository import bulk_insert as bulk, jobs
+from ccapi.db import queries
+from ccapi.repository.bulk_insert import RecordedJob
+from ccapi.db.pool import Connection, Database
 from tests.client import START
 
 PACKAGE = Path(queries.__file__).parent.parent

@@ -3,9 +3,9 @@
 from random import Random
 
 from ccapi.model.job import NewJob
-from ccapi.repository import bulk
-from ccapi.repository.bulk import RecordedJob
-from ccapi.repository.database import Database
+from ccapi.repository import bulk_insert as bulk
+from ccapi.repository.bulk_insert import RecordedJob
+from ccapi.db.pool import Database
 from tests.client import START
 
 JOBS = 4_000

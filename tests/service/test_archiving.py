@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.archive import document, layout, reader
+from ccapi.archive import meta_json as document, layout, reader
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from ccapi.repository import jobs
-from ccapi.repository.database import Database
-from ccapi.service import archiving, pruning
-from ccapi.service.registry import Registry
+from ccapi.db.pool import Database
+from ccapi.service import archive as archiving, pruning
+from ccapi.context import Registry
 from tests.client import START, Client, at_once
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from ccapi.archive import layout
 from ccapi.model.job import JobKey
-from ccapi.service import archiving, checking
-from ccapi.service.checking import Finding
-from ccapi.service.registry import Registry
+from ccapi.service import archive as archiving, archive_check as checking
+from ccapi.service.archive_check import Finding
+from ccapi.context import Registry
 from tests.client import START, Client
 
 STATISTICS = {"mem_bw": {"unit": "GB/s", "avg": 1.5, "min": 0, "max": 1e300}}

@@ -11,9 +11,9 @@ import pytest
 from ccapi.archive import layout, reader, writer
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job
-from ccapi.repository.database import Database
-from ccapi.service import checking, importing
-from ccapi.service.registry import Registry
+from ccapi.db.pool import Database
+from ccapi.service import archive_check as checking, archive_import as importing
+from ccapi.context import Registry
 from ccapi.service.steps import Step
 from tests.archive.trees import START, document, put
 from tests.client import Client, at_once, count

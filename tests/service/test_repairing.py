@@ -13,8 +13,8 @@ import pytest
 from ccapi.archive import layout, writer
 from ccapi.errors import ArchiveError
 from ccapi.model.job import JobKey
-from ccapi.service import checking, importing, repairing
-from ccapi.service.registry import Registry
+from ccapi.service import (archive_check as checking, archive_import as importing, archive_repair as repairing)
+from ccapi.context import Registry
 from ccapi.service.steps import LEFT, Step
 from tests.archive.trees import document, put
 from tests.client import START, Client, at_once

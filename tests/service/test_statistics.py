@@ -11,11 +11,11 @@ from ccapi.errors import InvalidInput
 from ccapi.model.cluster import Clusters
 from ccapi.model.job import FINAL_STATES, JobFilter, JobState, NewJob, Range
 from ccapi.model.statistics import Group, GroupBy, Point, Question
-from ccapi.repository import bulk
-from ccapi.repository.bulk import RecordedJob
-from ccapi.repository.database import Database
+from ccapi.repository import bulk_insert as bulk
+from ccapi.repository.bulk_insert import RecordedJob
+from ccapi.db.pool import Database
 from ccapi.service import statistics
-from ccapi.service.registry import Registry
+from ccapi.context import Registry
 from tests.client import START
 from tests.conftest import empty
 

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from ccapi.model.token import Role
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 from ccapi.service.tokens import TokenError
 from tests.client import Client, assert_error, at_once

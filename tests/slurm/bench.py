@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ccapi.model.token import Role
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 from tests.processes import Service
 from tests.slurm import cluster

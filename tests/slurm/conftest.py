@@ -8,7 +8,7 @@ import pytest
 
 from ccapi.embedded import PrivatePostgres
 from ccapi.model.token import Role
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from ccapi.service import tokens
 from tests.processes import Service, gunicorn
 from tests.slurm.cluster import ordinary_user, why_not

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from ccapi_slurm import record
 
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from tests.conftest import empty
 from tests.processes import Service
 from tests.slurm.bench import BOTH, EPILOG, JOBCOMP, Bench, bench

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from tests.conftest import empty
 from tests.processes import Service
 from tests.slurm.bench import BOTH, EPILOG, JOBCOMP, Bench, bench

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from ccapi_slurm import record
 
-from ccapi.repository.database import Database
+from ccapi.db.pool import Database
 from tests.processes import Service, free_port
 from tests.slurm import events
 from tests.slurm.bench import EPILOG, JOBCOMP, Bench, bench

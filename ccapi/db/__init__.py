@@ -1,0 +1,1 @@
+"""PostgreSQL: pool, replica, migrations and the named queries."""

@@ -1,0 +1,1 @@
+"""The framework around the operations: middleware, authentication, parsing, errors, the document."""

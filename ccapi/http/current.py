@@ -1,0 +1,43 @@
+"""What the views get from the app that serves them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import cast
+
+from flask import Flask, current_app, g
+
+from ccapi.http.cache import Sharing
+from ccapi.db.pool import Database
+from ccapi.context import Registry
+
+_KEY = "ccapi"
+_SHARING = "ccapi sharing"
+
+
+def attach(app: Flask, registry: Registry, sharing: Sharing) -> None:
+    """Let the app's views work on a registry, and share what they may."""
+    app.extensions[_KEY] = registry
+    app.extensions[_SHARING] = sharing
+
+
+def registry(app: Flask | None = None) -> Registry:
+    """Return the registry that an app serves, the current one without any."""
+    if app is None and "registry" in g:
+        return cast("Registry", g.registry)
+    return cast("Registry", (app or current_app).extensions[_KEY])
+
+
+@contextmanager
+def reading_from(database: Database) -> Iterator[None]:
+    """Let the current request's view find the registry on another database, to read it there."""
+    g.registry = replace(registry(), database=database)
+    try:
+        yield
+    finally:
+        del g.registry
+
+
+def sharing() -> Sharing:
+    """Return what the current app's requests share."""
+    return cast("Sharing", current_app.extensions[_SHARING])
