@@ -10,7 +10,7 @@ from statistics import median
 
 from bench import driver, site
 from bench.service import Service, get
-from bench.site import Registry, Site
+from bench.site import Context, Site
 from bench.table import Row, spread
 
 _CLIENTS = 4
@@ -60,9 +60,9 @@ def rows(running: Site) -> Iterator[Row]:
         yield Row(what=what, measured=median(costs[name]) / bare, bar=bar, details=details)
 
 
-def _tag(registry: Registry) -> None:
+def _tag(context: Context) -> None:
     """Give the jobs on the first page two tags each."""
-    registry.execute(
+    context.execute(
         "INSERT INTO job_tags (job, tag) "
         "SELECT j.id, t.id "
         "FROM (SELECT id FROM jobs WHERE job_state = 'completed' "

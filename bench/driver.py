@@ -11,7 +11,7 @@ from itertools import repeat
 from pathlib import Path
 from statistics import median
 
-from bench.exchange import Answer, Load
+from bench.exchange import CachedResponse, Load
 
 _ROOT = Path(__file__).resolve().parent.parent
 # What a request's number is put in place of; as long as the number, so that lengths stay.
@@ -127,7 +127,7 @@ def _schedule(order: Order, begun: float) -> Iterator[float]:
     return (begun + number * interval for number in range(count))
 
 
-def _result(answers: list[Answer], elapsed: float) -> Result:
+def _result(answers: list[CachedResponse], elapsed: float) -> Result:
     return Result(
         statuses={str(status): n for status, n in Counter(a.status for a in answers).items()},
         elapsed=elapsed,

@@ -16,7 +16,7 @@ _IDLE_SECONDS = 0.5
 _RETRY_SECONDS = 0.002
 
 
-class Answer(NamedTuple):
+class CachedResponse(NamedTuple):
     """What came back; `due` is when the request was to be sent, on the monotonic clock.
 
     `first` is when the first byte came. Status 0 is a connection that broke.
@@ -61,7 +61,7 @@ class Load:
         self._poll = select.epoll()
         self._pending: dict[int, _Pending] = {}
         self._refused: list[_Pending] = []
-        self.answers: list[Answer] = []
+        self.answers: list[CachedResponse] = []
 
     def run(self, due: Iterator[float], seconds: float | None = None) -> None:
         """Send one request at each of the times, or later when all clients are busy.
@@ -138,5 +138,5 @@ class Load:
 
     def _end(self, pending: _Pending) -> None:
         status = int(pending.head[9:12]) if pending.head.startswith(b"HTTP/1.") else 0
-        answer = Answer(status, pending.due, pending.first, time.monotonic(), pending.size)
+        answer = CachedResponse(status, pending.due, pending.first, time.monotonic(), pending.size)
         self.answers.append(answer)

@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 from bench import driver
 from bench.service import get
-from bench.site import Registry, Site, served
+from bench.site import Context, Site, served
 from bench.table import Row, spread
 
 _ROUNDS = 5
@@ -70,9 +70,9 @@ def first_pages(running: Site) -> Iterator[Row]:
     for pattern in _FILTERS:
         waits: dict[str, list[float]] = {}
         for _ in range(_ROUNDS):
-            for registry in (running.small, running.large):
-                query = pattern.format(**_facts(registry))
-                waits.setdefault(registry.name, []).append(_wait(registry, f"?{query}"))
+            for context in (running.small, running.large):
+                query = pattern.format(**_facts(context))
+                waits.setdefault(context.name, []).append(_wait(context, f"?{query}"))
         small, large = waits.values()
         yield Row(
             what=f"first page large / small: {pattern or 'no filter'}",
@@ -82,9 +82,9 @@ def first_pages(running: Site) -> Iterator[Row]:
         )
 
 
-def _facts(registry: Registry) -> dict[str, str]:
+def _facts(context: Context) -> dict[str, str]:
     """Return what the filters ask for: of the last job of the past, and its week."""
-    with registry.database.session() as conn, conn.cursor(row_factory=dict_row) as cursor:
+    with context.database.session() as conn, conn.cursor(row_factory=dict_row) as cursor:
         job = cursor.execute(_LAST).fetchone()
     assert job is not None
     week = f"{job['start_time'] - _WEEK_SECONDS}-{job['start_time']}"
@@ -92,10 +92,10 @@ def _facts(registry: Registry) -> dict[str, str]:
     return {name: urllib.parse.quote(value) for name, value in found.items()}
 
 
-def _wait(registry: Registry, query: str) -> float:
+def _wait(context: Context, query: str) -> float:
     order = driver.Order(
-        socket=registry.socket,
-        request=get(f"/api/jobs/{query}", registry.admin),
+        socket=context.socket,
+        request=get(f"/api/jobs/{query}", context.admin),
         count=_REQUESTS,
     )
     result = driver.run(order)
@@ -105,13 +105,13 @@ def _wait(registry: Registry, query: str) -> float:
 
 def deep_pages(running: Site) -> Iterator[Row]:
     """Compare the cursor's 10,000th page with its first."""
-    registry = running.large
-    pages = min(_PAGES, registry.number("SELECT count(*) FROM jobs") // 25 - 2)
-    deep = _cursor(registry, pages)
+    context = running.large
+    pages = min(_PAGES, context.number("SELECT count(*) FROM jobs") // 25 - 2)
+    deep = _cursor(context, pages)
     waits: dict[str, list[float]] = {"first": [], "deep": []}
     for _ in range(_ROUNDS):
-        waits["first"].append(_wait(registry, f"?cursor={_cursor(registry, 1)}"))
-        waits["deep"].append(_wait(registry, f"?cursor={deep}"))
+        waits["first"].append(_wait(context, f"?cursor={_cursor(context, 1)}"))
+        waits["deep"].append(_wait(context, f"?cursor={deep}"))
     yield Row(
         what=f"cursor page {pages:,} / cursor page 1, large database: p50",
         measured=median(waits["deep"]) / median(waits["first"]),
@@ -120,23 +120,23 @@ def deep_pages(running: Site) -> Iterator[Row]:
     )
 
 
-def _cursor(registry: Registry, pages: int) -> str:
+def _cursor(context: Context, pages: int) -> str:
     """Return the cursor that follows so many pages of 25, reached in larger steps."""
     items, cursor = pages * 25, ""
     while items > 0:
         step = min(items, 10_000)
         query = f"?items-per-page={step}" + (f"&cursor={cursor}" if cursor else "")
-        cursor = ask(registry, query)["nextCursor"]
+        cursor = ask(context, query)["nextCursor"]
         items -= step
     return cursor
 
 
-def ask(registry: Registry, query: str) -> Any:
+def ask(context: Context, query: str) -> Any:
     """Return a list as the service answers it."""
     connection = http.client.HTTPConnection("localhost")
     connection.sock = sockets.socket(sockets.AF_UNIX)
-    connection.sock.connect(registry.socket)
-    connection.request("GET", f"/api/jobs/{query}", headers={"X-Auth-Token": registry.admin})
+    connection.sock.connect(context.socket)
+    connection.request("GET", f"/api/jobs/{query}", headers={"X-Auth-Token": context.admin})
     answer = connection.getresponse()
     content = json.loads(answer.read())
     connection.close()
@@ -147,13 +147,13 @@ def ask(registry: Registry, query: str) -> Any:
 
 def statistics(running: Site) -> Iterator[Row]:
     """Count the jobs of a day and of a month, 10 million a year, with a time line."""
-    registry = running.large
-    last = registry.number("SELECT max(start_time) FROM jobs WHERE cluster = 'fritz'")
+    context = running.large
+    last = context.number("SELECT max(start_time) FROM jobs WHERE cluster = 'fritz'")
     for days, bar in ((1, 200), (30, 1000)):
         query = f"stats/?range={last - days * 86_400}-{last}&group-by=user&timeline"
         order = driver.Order(
-            socket=registry.socket,
-            request=get(f"/api/jobs/{query}", registry.admin),
+            socket=context.socket,
+            request=get(f"/api/jobs/{query}", context.admin),
             count=_ROUNDS,
         )
         result = driver.run(order)
@@ -164,25 +164,25 @@ def statistics(running: Site) -> Iterator[Row]:
 
 def everything_running(running: Site) -> Iterator[Row]:
     """List 20,000 running jobs with a worker that has answered small lists only."""
-    registry = running.small
+    context = running.small
     settings = {
         "CCAPI_CONFIG": "/dev/null",
-        "CCAPI_DATABASE_URL": registry.url,
-        "CCAPI_ARCHIVE_ROOT": str(registry.archive),
+        "CCAPI_DATABASE_URL": context.url,
+        "CCAPI_ARCHIVE_ROOT": str(context.archive),
     }
     socket = running.directory / "running.sock"
     with served(socket, settings, 1) as service:
         small = driver.Order(
-            socket=str(socket), request=get("/api/jobs/", registry.admin), count=50
+            socket=str(socket), request=get("/api/jobs/", context.admin), count=50
         )
         driver.run(small).require(200)
         before = service.peak_memory()
         result = driver.run(
-            driver.Order(socket=str(socket), request=get(_RUNNING, registry.admin), count=_ROUNDS)
+            driver.Order(socket=str(socket), request=get(_RUNNING, context.admin), count=_ROUNDS)
         )
         result.require(200)
         grown = service.peak_memory() - before
-    jobs = registry.number("SELECT count(*) FROM jobs WHERE job_state = 'running'")
+    jobs = context.number("SELECT count(*) FROM jobs WHERE job_state = 'running'")
     what = f"{jobs:,} running jobs in one answer: "
     size = f"{result.sizes[0] / 1e6:.1f} MB"
     yield Row(what=f"{what}memory", measured=grown / 1e6, bar=30, unit="MB", details=size)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.site import BODY, START_TIME, Registry
+from bench.site import BODY, START_TIME, Context
 from ccapi.embedded import PrivatePostgres
 from ccapi.repository import codec as packing
 from ccapi.db import queries
@@ -17,10 +17,10 @@ _MANY = 10_000_000
 
 
 def starts_per_second(
-    postgres: PrivatePostgres, registry: Registry, *, clients: int, seconds: int
+    postgres: PrivatePostgres, context: Context, *, clients: int, seconds: int
 ) -> float:
     """Return how many starts a second pgbench carries out, each statement prepared."""
-    script = registry.service.socket.with_name("start.pgbench")
+    script = context.service.socket.with_name("start.pgbench")
     values = _values()
     script.write_text(_script(values), "utf-8")
     command = [_program(postgres), "--no-vacuum", "--protocol", "prepared", "--file", str(script)]
@@ -28,7 +28,7 @@ def starts_per_second(
     for name, value in values.items():
         command += ["--define", f"{name}={value}"]
     done = subprocess.run(  # noqa: S603 - the command is ours
-        [*command, registry.url], capture_output=True, text=True, check=False
+        [*command, context.url], capture_output=True, text=True, check=False
     )
     found = _RATE.search(done.stdout)
     if done.returncode or not found:
@@ -54,7 +54,7 @@ def _script(values: dict[str, str]) -> str:
 def _translated(statement: str, values: dict[str, str]) -> str:
     """Write a statement with pgbench's variables; what a start leaves out is NULL."""
 
-    def put(found: re.Match[str]) -> str:
+    def put(found: re.RunRef[str]) -> str:
         name = found[1]
         return f":{name}" if name in values or name == "job_id" else "NULL"
 

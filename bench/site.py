@@ -32,7 +32,7 @@ _POSTGRES = {
 
 
 @dataclass(frozen=True)
-class Registry:
+class Context:
     """A service on a database of its own; `admin` and `reader` are tokens."""
 
     name: str
@@ -65,8 +65,8 @@ class Site:
 
     postgres: PrivatePostgres
     bare: Service
-    small: Registry
-    large: Registry
+    small: Context
+    large: Context
     directory: Path
 
 
@@ -91,7 +91,7 @@ def running(directory: Path, *, small: int, large: int) -> Iterator[Site]:
 @contextmanager
 def _registry(
     postgres: PrivatePostgres, directory: Path, name: str, jobs: int
-) -> Iterator[Registry]:
+) -> Iterator[Context]:
     url = postgres.database_url(name)
     database = migrated(postgres, name)
     fill(database, jobs)
@@ -104,7 +104,7 @@ def _registry(
     }
     socket = directory / f"{name}.sock"
     with served(socket, settings, WORKERS) as service:
-        yield Registry(name, url, database, admin, reader, service, archive)
+        yield Context(name, url, database, admin, reader, service, archive)
 
 
 def served(

@@ -10,7 +10,7 @@ from random import Random
 from bench import driver, site
 from bench.cpu import NUMBERS
 from bench.service import delete, get
-from bench.site import Registry, Site
+from bench.site import Context, Site
 from bench.table import Row
 from ccapi.model.job import NewJob
 from ccapi.repository import bulk_insert as bulk
@@ -110,13 +110,13 @@ def _script(rng: Random) -> str:
 
 def pollers(running: Site) -> Iterator[Row]:
     """Let 100 dashboards ask for the same list every 5 seconds, and count what PostgreSQL sees."""
-    registry = running.small
+    context = running.small
     scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_running'"
-    before, begun = _settled(registry, scans), time.monotonic()
+    before, begun = _settled(context, scans), time.monotonic()
     result = driver.run(
         driver.Order(
-            socket=registry.socket,
-            request=get("/api/jobs/?state=running", registry.reader),
+            socket=context.socket,
+            request=get("/api/jobs/?state=running", context.reader),
             clients=_POLLERS,
             rate=_POLLERS / _POLL_SECONDS,
             seconds=30,
@@ -124,8 +124,8 @@ def pollers(running: Site) -> Iterator[Row]:
     )
     result.require(200)
     seconds = time.monotonic() - begun
-    asked = _settled(registry, scans) - before
-    workers = len(registry.service.workers())
+    asked = _settled(context, scans) - before
+    workers = len(context.service.workers())
     yield Row(
         what="100 pollers every 5 s: queries per cache period and worker",
         measured=asked / (seconds / _CACHE_SECONDS) / workers,
@@ -136,10 +136,10 @@ def pollers(running: Site) -> Iterator[Row]:
     )
 
 
-def _settled(registry: Registry, query: str) -> int:
+def _settled(context: Context, query: str) -> int:
     """Read a counter of the statistics, which a busy backend brings up to date late."""
     time.sleep(2)
-    return registry.number(query)
+    return context.number(query)
 
 
 def deletion(running: Site) -> Iterator[Row]:
@@ -147,18 +147,18 @@ def deletion(running: Site) -> Iterator[Row]:
 
     Beside it what a process does to starts that only computes, as long at a time as a batch takes.
     """
-    registry = running.large
+    context = running.large
     span = "SELECT min(start_time) + (max(start_time) - min(start_time)) * %s / 10 FROM jobs"
     where = " WHERE cluster IN ('fritz', 'alex', 'woody')"
-    until = registry.number(span % round(10 * _SHARE_DELETED) + where)
-    jobs = registry.number(f"SELECT count(*) FROM jobs WHERE start_time < {until}")  # noqa: S608 - a number
+    until = context.number(span % round(10 * _SHARE_DELETED) + where)
+    jobs = context.number(f"SELECT count(*) FROM jobs WHERE start_time < {until}")  # noqa: S608 - a number
     # What loading left to write would slow down the starts before, and hide what the deletion does.
-    registry.execute("CHECKPOINT")
-    quiet = driver.run(_starts(registry, _QUIET_SECONDS))
+    context.execute("CHECKPOINT")
+    quiet = driver.run(_starts(context, _QUIET_SECONDS))
     quiet.require(201)
-    yield _beside_computing(registry, quiet)
+    yield _beside_computing(context, quiet)
     busy: list[driver.Result] = []
-    requests, seconds = _delete_before(registry, until, busy)
+    requests, seconds = _delete_before(context, until, busy)
     waits = [wait for result in busy for wait in result.waits]
     statuses = sorted({status for result in busy for status in result.statuses})
     late = driver.percentile(waits, 99)
@@ -173,15 +173,15 @@ def deletion(running: Site) -> Iterator[Row]:
 
 
 def _delete_before(
-    registry: Registry, until: int, starts: list[driver.Result]
+    context: Context, until: int, starts: list[driver.Result]
 ) -> tuple[int, float]:
     """Delete until nothing is left, and start jobs meanwhile; return in how many requests."""
-    request = delete(f"/api/jobs/delete_job_before/{until}", registry.admin)
+    request = delete(f"/api/jobs/delete_job_before/{until}", context.admin)
     requests, seconds = 0, 0.0
     while True:
-        deleting = driver.start(driver.Order(socket=registry.socket, request=request, count=1))
+        deleting = driver.start(driver.Order(socket=context.socket, request=request, count=1))
         while deleting.poll() is None:
-            starts.append(driver.run(_starts(registry, 5)))
+            starts.append(driver.run(_starts(context, 5)))
         done = driver.finish(deleting)
         done.require(200, 503)
         requests, seconds = requests + 1, seconds + done.waits[0]
@@ -189,9 +189,9 @@ def _delete_before(
             return requests, seconds
 
 
-def _beside_computing(registry: Registry, quiet: driver.Result) -> Row:
+def _beside_computing(context: Context, quiet: driver.Result) -> Row:
     with _computing():
-        crowded = driver.run(_starts(registry, _QUIET_SECONDS))
+        crowded = driver.run(_starts(context, _QUIET_SECONDS))
     crowded.require(201)
     return Row(
         what="50 starts/s beside a process that only computes: p99 / before",
@@ -211,10 +211,10 @@ def _computing() -> Iterator[None]:
         process.wait()
 
 
-def _starts(registry: Registry, seconds: int) -> driver.Order:
+def _starts(context: Context, seconds: int) -> driver.Order:
     return driver.Order(
-        socket=registry.socket,
-        request=site.start_job(registry.admin, startTime=_TODAY),
+        socket=context.socket,
+        request=site.start_job(context.admin, startTime=_TODAY),
         first=NUMBERS.take(_STARTS * seconds),
         clients=2000,
         rate=_STARTS,

@@ -6,7 +6,7 @@ from statistics import median
 
 from bench import driver, pgbench, site
 from bench.cpu import NUMBERS
-from bench.site import Registry, Site
+from bench.site import Context, Site
 from bench.table import Row, spread
 
 _CLIENTS = 16
@@ -86,13 +86,13 @@ def stops(running: Site) -> Iterator[Row]:
     )
 
 
-def _stopped(registry: Registry, monitoring_status: int, count: int) -> driver.Result:
+def _stopped(context: Context, monitoring_status: int, count: int) -> driver.Result:
     first = NUMBERS.following
-    _started(registry, count=count, clients=4, monitoringStatus=monitoring_status).require(201)
+    _started(context, count=count, clients=4, monitoringStatus=monitoring_status).require(201)
     result = driver.run(
         driver.Order(
-            socket=registry.socket,
-            request=site.stop_job(registry.admin),
+            socket=context.socket,
+            request=site.stop_job(context.admin),
             first=first,
             count=count,
         )
@@ -102,7 +102,7 @@ def _stopped(registry: Registry, monitoring_status: int, count: int) -> driver.R
 
 
 def _started(
-    registry: Registry,
+    context: Context,
     *,
     clients: int,
     count: int | None = None,
@@ -111,8 +111,8 @@ def _started(
     **changed: int,
 ) -> driver.Result:
     order = driver.Order(
-        socket=registry.socket,
-        request=site.start_job(registry.admin, **changed),
+        socket=context.socket,
+        request=site.start_job(context.admin, **changed),
         first=NUMBERS.following,
         clients=clients,
         count=count,

@@ -8,8 +8,8 @@ from typing import Any
 from flask import Flask
 
 from ccapi import logs, file_modes as permissions
-from ccapi.http import (request_log as accounting, openapi as document, current as state)
-from ccapi.api import (edits as corrections, metrics as exposition, health, jobs, reconciliation, statistics)
+from ccapi.http import (request_log, openapi, current)
+from ccapi.api import (edits, metrics as exposition, health, jobs, reconciliation, statistics)
 from ccapi.http.cache import Sharing
 from ccapi.http.cache_middleware import Shortcut
 from ccapi.archive import writer
@@ -17,8 +17,8 @@ from ccapi.config import Config, load
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
 from ccapi.db import migrations
 from ccapi.db.pool import Database, Limits
-from ccapi.context import Registry
-from ccapi.db.replica import Standby
+from ccapi.context import Context
+from ccapi.db.replica import Replica
 
 _log = logging.getLogger(__name__)
 # gunicorn's word for "the application cannot be loaded": it ends instead of trying again.
@@ -52,26 +52,26 @@ def create_app(config: Config | None = None) -> Flask:
     logs.configure(config.log.level, config.log.format)
     for warning in permissions.warnings(config.secret_files, config.archive.root):
         _log.warning(warning)
-    registry = build_registry(config)
-    _prepare(registry)
+    context = build_context(config)
+    _prepare(context)
     app = _Service(__name__)
     app.config["MAX_BODY_BYTES"] = config.server.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     shared = Sharing(config.jobs.list_cache_seconds)
-    state.attach(app, registry, shared)
-    served = accounting.Accounted(Shortcut(app.wsgi_app, shared))
+    current.attach(app, context, shared)
+    served = request_log.RequestLogMiddleware(Shortcut(app.wsgi_app, shared))
     app.wsgi_app = served  # type: ignore[method-assign] # where Flask wants middleware
     health.create(app)
     if config.metrics.access != "off":
         exposition.create(app, open_to_all=config.metrics.access == "open")
-    documented = document.create(app)
-    for part in (jobs, statistics, reconciliation, corrections):
+    documented = openapi.create(app)
+    for part in (jobs, statistics, reconciliation, edits):
         documented.register_blueprint(part.blueprint)
     return app
 
 
-def build_registry(config: Config) -> Registry:
+def build_context(config: Config) -> Context:
     """Connect the settings with what does the work; nothing is opened yet."""
     settings = config.database
     limits = Limits(
@@ -81,25 +81,25 @@ def build_registry(config: Config) -> Registry:
         statement_timeout=settings.statement_timeout,
         lock_timeout=settings.lock_timeout,
     )
-    return Registry(
+    return Context(
         database=Database(settings.url, limits),
         archive_root=config.archive.root,
         clusters=config.clusters,
         duplicate_window=config.jobs.duplicate_window,
-        standby=(
-            Standby(Database(settings.read_url, limits), settings.read_max_lag)
-            if settings.read_url
+        replica=(
+            Replica(Database(settings.replica_url, limits), settings.replica_max_lag)
+            if settings.replica_url
             else None
         ),
     )
 
 
-def _prepare(registry: Registry) -> None:
+def _prepare(context: Context) -> None:
     try:
-        writer.prepare(registry.archive_root)
+        writer.prepare(context.archive_root)
     except ArchiveError as error:
         _log.warning("starting without an archive: %s", error)
     try:
-        migrations.require_current(registry.database)
+        migrations.require_current(context.database)
     except DatabaseUnavailable as error:
         _log.warning("starting without a database: %s", error)

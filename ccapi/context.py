@@ -5,11 +5,15 @@ from pathlib import Path
 
 from ccapi.model.cluster import Clusters
 from ccapi.db.pool import Database
-from ccapi.db.replica import Standby
+from ccapi.db.replica import Replica
+
+# What gunicorn gives a request before it kills the worker. A list of a million jobs is one
+# request, and so is a deletion.
+MAX_REQUEST_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Registry:
+class Context:
     """The job registry: a database, an archive, and the site's rules.
 
     A run counts as registered already when another of the same cluster and job id
@@ -20,4 +24,4 @@ class Registry:
     archive_root: Path
     clusters: Clusters
     duplicate_window: int
-    standby: Standby | None = None
+    replica: Replica | None = None

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ccapi import prometheus_multiproc as multiprocess
-from ccapi.service.pace import LONGEST_REQUEST
+from ccapi.context import MAX_REQUEST_SECONDS
 
 control_socket_disable = True
-timeout = LONGEST_REQUEST
+timeout = MAX_REQUEST_SECONDS
 # Listening sockets of systemd, or of the gunicorn that this one replaces.
 _HANDED_OVER = {"LISTEN_FDS", "GUNICORN_FD"}
 _made: list[Path] = []

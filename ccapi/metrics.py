@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from ccapi import prometheus_multiproc as multiprocess
+from ccapi import prometheus_multiproc
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MOST_CLUSTERS = 100
@@ -82,7 +82,7 @@ def child(parent: Parent, *labels: object) -> Parent:
     return parent.labels(*labels)
 
 
-_clusters = multiprocess.Names(MOST_CLUSTERS)
+_clusters = prometheus_multiproc.Names(MOST_CLUSTERS)
 
 
 def cluster_label(cluster: str) -> str:
@@ -103,12 +103,12 @@ class _Facts(Collector):
 
 def exposition(facts: Iterable[Metric]) -> bytes:
     """Write what all workers counted, and further facts, as Prometheus reads it."""
-    directory = multiprocess.directory()
+    directory = prometheus_multiproc.directory()
     registry = CollectorRegistry()
     # Asked for before the lock is held: a label may need it, too.
     registry.register(_Facts(list(facts)))
     if directory is None:
         return bytes(generate_latest(REGISTRY) + generate_latest(registry))
     MultiProcessCollector(registry, str(directory))
-    with multiprocess.locked(directory):
+    with prometheus_multiproc.locked(directory):
         return bytes(generate_latest(registry))

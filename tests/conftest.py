@@ -17,7 +17,7 @@ from ccapi.model.token import Role
 from ccapi.db import migrations
 from ccapi.db.pool import Database
 from ccapi.service import tokens
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.client import Client
 
 _MEMORY = Path("/dev/shm")
@@ -86,9 +86,9 @@ def app(config: settings.Config, database: Database) -> Flask:
 
 
 @pytest.fixture
-def registry(app: Flask) -> Registry:
+def context(app: Flask) -> Context:
     """Lend what the app's use cases work on."""
-    found: Registry = app.extensions["ccapi"]
+    found: Context = app.extensions["ccapi"]
     return found
 
 

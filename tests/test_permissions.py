@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ccapi import config, file_modes as permissions
+from ccapi import config, file_modes
 
 WITH_PASSWORD = "postgresql://ccapi:secret@localhost/ccapi"
 
@@ -24,7 +24,7 @@ def settings(tmp_path: Path) -> Path:
 
 def warnings(settings: Path | None, environ: dict[str, str], archive: Path) -> list[str]:
     found = config.load(settings, environ)
-    return list(permissions.warnings(found.secret_files, archive))
+    return list(file_modes.warnings(found.secret_files, archive))
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o602], ids=oct)
@@ -67,7 +67,7 @@ def test_an_archive_that_everybody_can_change_is_warned_of(settings: Path, archi
 
 
 def test_what_does_not_exist_is_not_warned_of(tmp_path: Path) -> None:
-    assert list(permissions.warnings([tmp_path / "none"], tmp_path / "neither")) == []
+    assert list(file_modes.warnings([tmp_path / "none"], tmp_path / "neither")) == []
 
 
 def test_a_socket_that_everybody_can_connect_to_is_warned_of(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_socket_that_everybody_can_connect_to_is_warned_of(tmp_path: Path) -> 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         path.chmod(0o666)
-        [warning] = permissions.socket_warnings([str(path), ("127.0.0.1", 8081)])
+        [warning] = file_modes.socket_warnings([str(path), ("127.0.0.1", 8081)])
         assert warning.endswith(f"run `chmod o= {path}`")
         path.chmod(0o660)
-        assert list(permissions.socket_warnings([str(path)])) == []
+        assert list(file_modes.socket_warnings([str(path)])) == []

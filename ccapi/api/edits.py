@@ -5,14 +5,14 @@ from typing import Any
 from flask import Response
 from marshmallow import ValidationError, post_load
 
-from ccapi.http.auth import caller
+from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint, Documented
 from ccapi.http.schema import ContractSchema
 from ccapi.http.fields import Integer, TextMap, final_state
 from ccapi.api.serializers import answer, job_meta, job_with_timestamp, now
 from ccapi.api.schemas import ApiTag, Job, JobMeta
-from ccapi.http.current import registry
-from ccapi.model.job import LAST_EPOCH_SECOND, Tag
+from ccapi.http.current import context
+from ccapi.model.job import MAX_EPOCH_SECOND, Tag
 from ccapi.model.token import Role
 from ccapi.service import edits as correcting, tagging
 from ccapi.service.edits import End
@@ -37,7 +37,7 @@ class CorrectJobRequest(ContractSchema):
     stop_time = Integer(
         data_key="stopTime",
         least=1,
-        most=LAST_EPOCH_SECOND,
+        most=MAX_EPOCH_SECOND,
         metadata={"description": "Stop, in epoch seconds", "example": 1649763839},
     )
 
@@ -84,7 +84,7 @@ def correct_job(end: End, *, id: int) -> Response:  # noqa: A002 - the contract'
     former values stay in the job's history (`ccapi jobs history`), with time and token. A
     running job is refused with 422.
     """
-    corrected = correcting.correct(registry(), id, end, caller().name)
+    corrected = correcting.correct(context(), id, end, current_token().name)
     return answer(job_meta(corrected, now()))
 
 
@@ -107,7 +107,7 @@ def untag_job(tags: list[Tag], *, id: int) -> Response:  # noqa: A002 - the cont
     A tag that the job does not have is passed over. An archived job's file is without the
     tags before the answer.
     """
-    return answer(job_with_timestamp(tagging.untag(registry(), id, tags), now()))
+    return answer(job_with_timestamp(tagging.untag(context(), id, tags), now()))
 
 
 @blueprint.operation(
@@ -130,5 +130,5 @@ def edit_meta(body: dict[str, Any], *, id: int) -> Response:  # noqa: A002 - the
     Keys that are not given stay. An archived job's file has the same before the answer.
     PATCH does the same.
     """
-    job = correcting.edit_meta_data(registry(), id, body["meta_data"])
+    job = correcting.edit_meta_data(context(), id, body["meta_data"])
     return answer(job_meta(job, now()))

@@ -4,14 +4,14 @@ from flask import Blueprint, Flask, Response
 
 from ccapi.http import errors
 from ccapi.api.serializers import answer
-from ccapi.http.current import registry
-from ccapi.service.health import Readiness
+from ccapi.http.current import context
+from ccapi.service.health import HealthCheck
 
 
 def create(app: Flask) -> None:
     """Serve /healthz and /readyz."""
     blueprint = Blueprint("health", __name__)
-    readiness = Readiness(lambda: registry(app))
+    readiness = HealthCheck(lambda: context(app))
 
     @blueprint.get("/healthz")
     def healthz() -> Response:

@@ -12,12 +12,12 @@ from flask import Response
 from ccapi.http import csv_format as table
 from ccapi.http.pagination import Cursor
 from ccapi.api.serializers import JOB_FIELDS, job_meta, now
-from ccapi.http.cache import Answer
+from ccapi.http.cache import CachedResponse
 from ccapi.errors import InvalidInput
-from ccapi.model.job import LARGEST_INTEGER, Job, JobFilter, Place
+from ccapi.model.job import MAX_INTEGER, Job, JobFilter, ListPosition
 from ccapi.repository import jobs
 from ccapi.db.pool import Connection
-from ccapi.context import Registry
+from ccapi.context import Context
 
 _DEFAULT_ITEMS = 25
 # Jobs that are in memory at a time.
@@ -38,37 +38,37 @@ class _Wanted(NamedTuple):
     is_table: bool
 
 
-def page(registry: Registry, query: dict[str, Any]) -> Answer | Response:
+def page(context: Context, query: dict[str, Any]) -> CachedResponse | Response:
     """Answer the page that a checked query asks for; raises InvalidInput."""
     wanted = _wanted(query)
     if wanted.page.limit > _BATCH:
-        return _streamed(registry, wanted)
-    with registry.database.statement() as conn:
+        return _streamed(context, wanted)
+    with context.database.statement() as conn:
         [found] = _batches(conn, wanted)
         total = _total(conn, wanted, found)
     return _complete(wanted, found, total)
 
 
-def _complete(wanted: _Wanted, found: jobs.Batch, total: dict[str, int]) -> Answer:
+def _complete(wanted: _Wanted, found: jobs.Batch, total: dict[str, int]) -> CachedResponse:
     shown = _shown(found.jobs, wanted)
     if wanted.is_table:
         body = table.head(wanted.shown) + table.lines(wanted.shown, shown)
-        return Answer.named(body, table.CONTENT_TYPE, _headers(wanted, found.end, total))
-    return Answer.of({"jobs": shown, **_tail(wanted, len(shown), found.end), **total})
+        return CachedResponse.named(body, table.CONTENT_TYPE, _headers(wanted, found.end, total))
+    return CachedResponse.of({"jobs": shown, **_tail(wanted, len(shown), found.end), **total})
 
 
-def _tail(wanted: _Wanted, items: int, end: Place | None) -> dict[str, Any]:
+def _tail(wanted: _Wanted, items: int, end: ListPosition | None) -> dict[str, Any]:
     following = _next_cursor(wanted, end)
     return {"items": items, "page": wanted.cursor.page, "nextCursor": following}
 
 
-def _headers(wanted: _Wanted, end: Place | None, total: dict[str, int]) -> dict[str, str]:
+def _headers(wanted: _Wanted, end: ListPosition | None, total: dict[str, int]) -> dict[str, str]:
     """Say beside a table what has no column in it."""
     counted = {"X-Total": str(total["total"])} if total else {}
     return {"X-Next-Cursor": _next_cursor(wanted, end), **counted}
 
 
-def _next_cursor(wanted: _Wanted, end: Place | None) -> str:
+def _next_cursor(wanted: _Wanted, end: ListPosition | None) -> str:
     return "" if end is None else str(wanted.cursor.after(end))
 
 
@@ -82,7 +82,7 @@ def _total(conn: Connection, wanted: _Wanted, first: jobs.Batch) -> dict[str, in
 
 def _wanted(query: dict[str, Any]) -> _Wanted:
     number, items = query.get("page", 1), query.get("items_per_page", _DEFAULT_ITEMS)
-    offset = min((number - 1) * items, LARGEST_INTEGER)
+    offset = min((number - 1) * items, MAX_INTEGER)
     cursor = query.get("cursor")
     if cursor is not None and "page" in query:
         raise InvalidInput.of("page", "must not come with cursor, which tells the page, too")
@@ -128,7 +128,7 @@ def _shown(found: list[Job], wanted: _Wanted) -> list[dict[str, Any]]:
     return [{name: job[name] for name in wanted.shown if name in job} for job in every]
 
 
-def _streamed(registry: Registry, wanted: _Wanted) -> Answer | Response:
+def _streamed(context: Context, wanted: _Wanted) -> CachedResponse | Response:
     """Answer a page of any length in constant memory, as of one moment.
 
     One that turns out to be short is no stream, and may be shared.
@@ -137,7 +137,7 @@ def _streamed(registry: Registry, wanted: _Wanted) -> Answer | Response:
     ordinary error.
     """
     with ExitStack() as opened:
-        conn = opened.enter_context(registry.database.snapshot())
+        conn = opened.enter_context(context.database.snapshot())
         batches = _batches(conn, wanted)
         first = next(batches)
         total = _total(conn, wanted, first)

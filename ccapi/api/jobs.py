@@ -5,11 +5,11 @@ from typing import Any
 from flask import Response
 
 from ccapi.http import request_log as accounting
-from ccapi.api import job_list as listing, schemas
+from ccapi.api import job_list, schemas
 from ccapi.http.blueprint import Blueprint, Documented
 from ccapi.api.serializers import answer, job_meta, job_with_timestamp, now
-from ccapi.http.cache import Answer
-from ccapi.http.current import registry
+from ccapi.http.cache import CachedResponse
+from ccapi.http.current import context
 from ccapi.errors import InvalidInput, UnknownJob
 from ccapi.model.job import JobSelection, NewJob, Tag
 from ccapi.model.token import Role
@@ -36,13 +36,13 @@ _REMOVE = "remove"
     query=schemas.ListQuery(),
     is_shared=True,
 )
-def list_jobs(query: dict[str, Any]) -> Answer | Response:
+def list_jobs(query: dict[str, Any]) -> CachedResponse | Response:
     """List jobs, the latest first.
 
     Filters, page and page size are query parameters. A page past the end is empty; a page
     may be as large as the list.
     """
-    return listing.page(registry(), query)
+    return job_list.page(context(), query)
 
 
 @blueprint.operation(
@@ -56,16 +56,16 @@ def list_jobs(query: dict[str, Any]) -> Answer | Response:
     ),
     is_shared=True,
 )
-def get_job(*, id: int) -> Answer:  # noqa: A002 - as in the contract
+def get_job(*, id: int) -> CachedResponse:  # noqa: A002 - as in the contract
     """Show the job with a database id.
 
     With all that the registry knows of it, metaData included.
     """
-    with registry().database.statement() as conn:
+    with context().database.statement() as conn:
         job = jobs.get(conn, id)
     if job is None:
         raise UnknownJob(f"no job has the database id {id}")
-    return Answer.of(job_meta(job, now()))
+    return CachedResponse.of(job_meta(job, now()))
 
 
 @blueprint.operation(
@@ -88,7 +88,7 @@ def start_job(job: NewJob) -> Response:
     Answered once the job is committed. A start that was reported before is refused with 422,
     whose message holds the database id. PUT does the same.
     """
-    id_ = lifecycle.start(registry(), job)
+    id_ = lifecycle.start(context(), job)
     accounting.current().job = id_
     return answer({"id": id_}, 201)
 
@@ -116,7 +116,7 @@ def stop_job(stop: dict[str, Any]) -> Response:
     if job_id is None:
         raise InvalidInput.of("jobId", "is required, unless the database id is in the path")
     wanted = JobSelection(job_id, stop.get("cluster"), stop.get("start_time"))
-    job = lifecycle.stop(registry(), wanted, stop["job_state"], stop["stop_time"])
+    job = lifecycle.stop(context(), wanted, stop["job_state"], stop["stop_time"])
     accounting.current().job = job.id
     return answer(job_meta(job, now()))
 
@@ -140,7 +140,7 @@ def stop_job_by_id(stop: dict[str, Any], *, id: int) -> Response:  # noqa: A002 
 
     Only stopTime and jobState of the body count. PUT does the same.
     """
-    job = lifecycle.stop_by_id(registry(), id, stop["job_state"], stop["stop_time"])
+    job = lifecycle.stop_by_id(context(), id, stop["job_state"], stop["stop_time"])
     return answer(job_meta(job, now()))
 
 
@@ -164,7 +164,7 @@ def tag_job(tags: list[Tag], *, id: int) -> Response:  # noqa: A002 - the contra
     All or none is added; a tag that the job has already is not added twice. An archived job's
     files have the tags before the answer. PATCH does the same.
     """
-    return answer(job_with_timestamp(tagging.tag(registry(), id, tags), now()))
+    return answer(job_with_timestamp(tagging.tag(context(), id, tags), now()))
 
 
 @blueprint.operation(
@@ -186,7 +186,7 @@ def delete_job(body: dict[str, Any]) -> Response:
     Nothing is deleted when more than one job matches. The archive is not touched.
     """
     wanted = JobSelection(body["job_id"], body.get("cluster"), body.get("start_time"))
-    return _deleted_one(deletion.delete(registry(), wanted))
+    return _deleted_one(deletion.delete(context(), wanted))
 
 
 @blueprint.operation(
@@ -204,7 +204,7 @@ def delete_job_by_id(*, id: int) -> Response:  # noqa: A002 - the contract's nam
 
     The archive is not touched.
     """
-    deletion.delete_by_id(registry(), id)
+    deletion.delete_by_id(context(), id)
     return _deleted_one(id)
 
 
@@ -223,7 +223,7 @@ def delete_job_before(*, ts: int) -> Response:
 
     Whatever the jobs' states; zero is no error. The archive is not touched.
     """
-    deleted = deletion.delete_before(registry(), ts)
+    deleted = deletion.delete_before(context(), ts)
     jobs = "job that" if deleted == 1 else "jobs that"
     return answer({"msg": f"deleted {deleted} {jobs} started before {ts}"})
 

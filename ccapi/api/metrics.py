@@ -9,21 +9,21 @@ from flask import Blueprint, Flask, Response, request
 
 from ccapi import metrics
 from ccapi.http import auth as authentication
-from ccapi.http.current import registry
+from ccapi.http.current import context
 from ccapi.errors import DatabaseUnavailable
 from ccapi.model.token import Role
 from ccapi.service import tokens
-from ccapi.service.metrics import Observation
-from ccapi.db.probe import Watch
+from ccapi.service.metrics import DatabaseGauges
+from ccapi.db.probe import CachedProbe
 
-_PATIENCE_SECONDS = 2
+_TIMEOUT_SECONDS = 2
 _REMEMBERED_SECONDS = 3600
 
 
 def create(app: Flask, *, open_to_all: bool) -> None:
     """Serve /metrics, to every reader's token or to whoever reaches it."""
     blueprint = Blueprint("exposition", __name__)
-    observation = Observation(lambda: registry(app))
+    observation = DatabaseGauges(lambda: context(app))
 
     def read() -> Response:
         """Answer what is counted, in Prometheus' text format."""
@@ -47,11 +47,11 @@ class _Guard:
 
     def require_token(self) -> None:
         """Let any valid token pass; raises Unauthenticated, DatabaseUnavailable."""
-        secret = authentication.presented(request.environ)
+        secret = authentication.read_token(request.environ)
         digest = hashlib.sha256(secret.encode()).digest()
-        ask = partial(tokens.authenticate, registry().database, secret)
+        ask = partial(tokens.authenticate, context().database, secret)
         try:
-            token = Watch(ask, fresh_seconds=0).answer(_PATIENCE_SECONDS)
+            token = CachedProbe(ask, ttl_seconds=0).answer(_TIMEOUT_SECONDS)
         except (DatabaseUnavailable, TimeoutError) as error:
             if time.monotonic() - self._seen.get(digest, -math.inf) > _REMEMBERED_SECONDS:
                 raise DatabaseUnavailable(str(error) or "the token is not found in time") from error

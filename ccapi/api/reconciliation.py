@@ -5,15 +5,15 @@ from typing import Any
 from flask import Response
 from marshmallow import ValidationError, fields, post_load
 
-from ccapi.http.auth import caller
+from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint, Documented
 from ccapi.http.schema import ContractSchema, Objects
 from ccapi.http.fields import Integer, Pattern, QueryBoolean, final_state
 from ccapi.api.serializers import answer
 from ccapi.api.schemas import NAME_RULE
-from ccapi.http.current import registry
+from ccapi.http.current import context
 from ccapi.model.cluster import NAME_PATTERN
-from ccapi.model.job import LARGEST_INTEGER, LAST_EPOCH_SECOND
+from ccapi.model.job import MAX_INTEGER, MAX_EPOCH_SECOND
 from ccapi.model.reconciliation import Differences, EndedRun, Run, Snapshot
 from ccapi.model.token import Role
 from ccapi.service import reconciliation as reconciling
@@ -31,7 +31,7 @@ def _about(description: str, **facts: Any) -> dict[str, Any]:
 def _epoch(data_key: str, description: str) -> Integer:
     about = _about(f"{description}, in epoch seconds", example=1649723812)
     return Integer(
-        data_key=data_key, least=1, most=LAST_EPOCH_SECOND, required=True, metadata=about
+        data_key=data_key, least=1, most=MAX_EPOCH_SECOND, required=True, metadata=about
     )
 
 
@@ -131,9 +131,9 @@ class _Runs(_Objects):
         start_times = [item["startTime"] for item in value]
         if {*map(type, job_ids), *map(type, start_times)} != {int}:
             return None
-        if min(*job_ids, *start_times) < 1 or max(start_times) > LAST_EPOCH_SECOND:
+        if min(*job_ids, *start_times) < 1 or max(start_times) > MAX_EPOCH_SECOND:
             return None
-        if max(job_ids) > LARGEST_INTEGER:
+        if max(job_ids) > MAX_INTEGER:
             return None
         return list(map(Run, job_ids, start_times))
 
@@ -229,10 +229,10 @@ def reconcile(query: dict[str, Any], snapshot: Snapshot) -> Response:
     Missing jobs are only named: their start is to be reported with start_job.
     """
     if query.get("dry_run", True):
-        return _answered(reconciling.compare(registry(), snapshot), dry_run=True)
-    found = reconciling.stop_stale(registry(), snapshot, caller().name)
+        return _answered(reconciling.compare(context(), snapshot), dry_run=True)
+    found = reconciling.stop_stale(context(), snapshot, current_token().name)
     ids = [run.id for run in found.stale]
-    archived = reconciling.archive(registry(), ids, _ARCHIVING_SECONDS)
+    archived = reconciling.archive(context(), ids, _ARCHIVING_SECONDS)
     return _answered(found, dry_run=False, archived=archived)
 
 

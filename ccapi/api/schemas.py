@@ -9,7 +9,7 @@ from ccapi.http.schema import ContractSchema, Objects
 from ccapi.http.fields import (Count, Integer, IntegerList, Number, OptionalText, Pattern, QueryBoolean, QueryChoice, QueryCursor, QueryFields, QueryInteger, QueryRange, QueryTag, QueryText, QueryWords, State, Text, TextList, TextMap, final_state)
 from ccapi.api.serializers import JOB_FIELDS
 from ccapi.model.cluster import HOSTNAME_PATTERN, NAME_PATTERN
-from ccapi.model.job import LAST_EPOCH_SECOND, LONGEST_NAME, JobState, NewJob, Tag
+from ccapi.model.job import MAX_EPOCH_SECOND, MAX_NAME_LENGTH, JobState, NewJob, Tag
 
 _NAME_OR_NONE = re.compile(rf"(?:{NAME_PATTERN.pattern})?")
 NAME_RULE = "must be 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
@@ -22,7 +22,7 @@ def _doc(description: str, **facts: Any) -> dict[str, Any]:
 
 def _epoch(description: str, **kwargs: Any) -> Integer:
     metadata = _doc(description, example=1649723812, **kwargs.pop("metadata", {}))
-    return Integer(least=1, most=LAST_EPOCH_SECOND, metadata=metadata, **kwargs)
+    return Integer(least=1, most=MAX_EPOCH_SECOND, metadata=metadata, **kwargs)
 
 
 def _job_id(description: str, **kwargs: Any) -> Integer:
@@ -55,8 +55,8 @@ class ApiTag(ContractSchema):
         name = "api.ApiTag"
 
     needed = ("type", "name")
-    type = Text(least=1, most=LONGEST_NAME, metadata=_doc("Kind of tag", example="Debug"))
-    name = Text(least=1, most=LONGEST_NAME, metadata=_doc("Name of tag", example="Testjob"))
+    type = Text(least=1, most=MAX_NAME_LENGTH, metadata=_doc("Kind of tag", example="Debug"))
+    name = Text(least=1, most=MAX_NAME_LENGTH, metadata=_doc("Name of tag", example="Testjob"))
 
     @post_load
     def _to_model(self, data: dict[str, Any], **_: Any) -> Tag:
@@ -118,10 +118,10 @@ class _JobFields(ContractSchema):
     user_name = Text(
         data_key="user",
         least=1,
-        most=LONGEST_NAME,
+        most=MAX_NAME_LENGTH,
         metadata=_doc("Account name of the job's owner", example="abcd100h"),
     )
-    project = Text(most=LONGEST_NAME, metadata=_doc("Project charged", example="abcd200"))
+    project = Text(most=MAX_NAME_LENGTH, metadata=_doc("Project charged", example="abcd200"))
     cluster = _cluster("Cluster that runs the job")
     sub_cluster = Pattern(
         _NAME_OR_NONE,
@@ -130,7 +130,7 @@ class _JobFields(ContractSchema):
         metadata=_doc("Part of the cluster with the same kind of nodes", example="main"),
     )
     partition = OptionalText(
-        most=LONGEST_NAME, metadata=_doc("Partition the job was submitted to", example="main")
+        most=MAX_NAME_LENGTH, metadata=_doc("Partition the job was submitted to", example="main")
     )
     array_job_id = Count(
         data_key="arrayJobId", metadata=_doc("Job id of the array's first job", example=123000)
@@ -240,7 +240,7 @@ class StopJobApiRequest(ContractSchema):
     stop_time = Integer(
         data_key="stopTime",
         least=1,
-        most=LAST_EPOCH_SECOND,
+        most=MAX_EPOCH_SECOND,
         required=True,
         metadata=_doc("Stop, in epoch seconds", example=1649763839),
     )

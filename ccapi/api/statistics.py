@@ -10,11 +10,11 @@ from ccapi.http.schema import ContractSchema
 from ccapi.http.fields import (QueryBoolean, QueryChoice, QueryInteger, QueryRange, QueryWords)
 from ccapi.api.job_list import wanted_jobs
 from ccapi.api.schemas import ListQuery
-from ccapi.http.cache import Answer
-from ccapi.http.current import registry
+from ccapi.http.cache import CachedResponse
+from ccapi.http.current import context
 from ccapi.errors import InvalidInput
 from ccapi.model.job import JobFilter, Range
-from ccapi.model.statistics import Group, GroupBy, Question, Statistics
+from ccapi.model.statistics import Group, GroupBy, StatisticsQuery, Statistics
 from ccapi.model.token import Role
 from ccapi.service import statistics
 
@@ -43,7 +43,7 @@ class StatsQuery(ListQuery):
         "epoch seconds",
         metadata=_about(
             "The time that is looked at: FROM-TO, epoch seconds, at most "
-            f"{statistics.LONGEST_DAYS} days. If not given it is start-time, else stop-time, "
+            f"{statistics.MAX_RANGE_DAYS} days. If not given it is start-time, else stop-time, "
             "else the last 24 hours"
         ),
     )
@@ -72,7 +72,7 @@ class StatsQuery(ListQuery):
     step = QueryInteger(
         metadata=_about(
             "Seconds between two points of the time line, which are multiples of it, at most "
-            f"{statistics.MOST_POINTS}. If not given it is chosen; if given there is a time line"
+            f"{statistics.MAX_POINTS}. If not given it is chosen; if given there is a time line"
         )
     )
     format = QueryChoice(
@@ -159,7 +159,7 @@ class GetStatsApiResponse(ContractSchema):
     query=StatsQuery(),
     is_shared=True,
 )
-def get_stats(query: dict[str, Any]) -> Answer:
+def get_stats(query: dict[str, Any]) -> CachedResponse:
     """Count the jobs that ran within a range of time, and their node-hours.
 
     A job ran from its start to its stop, or to now while it runs; it is counted when any
@@ -171,11 +171,11 @@ def get_stats(query: dict[str, Any]) -> Answer:
     """
     question = _question(query)
     if query.get("format") == "csv":
-        return _table(question, statistics.ask(registry(), question))
-    return Answer.of(_shown(question.time, statistics.ask(registry(), question)))
+        return _table(question, statistics.ask(context(), question))
+    return CachedResponse.of(_shown(question.time, statistics.ask(context(), question)))
 
 
-def _question(query: dict[str, Any]) -> Question:
+def _question(query: dict[str, Any]) -> StatisticsQuery:
     limit = query.get("limit", _USUAL_LIMIT)
     if limit > _MOST_GROUPS:
         raise InvalidInput.of("limit", f"must be at most {_MOST_GROUPS}")
@@ -183,7 +183,7 @@ def _question(query: dict[str, Any]) -> Question:
     if with_timeline and query.get("format") == "csv":
         raise InvalidInput.of("timeline", "must not come with format=csv, which has the groups")
     jobs = wanted_jobs(query)
-    return Question(
+    return StatisticsQuery(
         jobs=jobs,
         time=_range(query, jobs),
         group_by=frozenset(query.get("group_by", [GroupBy.CLUSTER])),
@@ -218,10 +218,10 @@ def _shown(time: Range, found: Statistics) -> dict[str, Any]:
     return shown
 
 
-def _table(question: Question, found: Statistics) -> Answer:
+def _table(question: StatisticsQuery, found: Statistics) -> CachedResponse:
     names = [by for by in GroupBy if by in question.group_by] + ["numJobs", "nodeHours"]
     body = table.head(names) + table.lines(names, map(_group, found.groups))
-    return Answer.named(body, table.CONTENT_TYPE, {})
+    return CachedResponse.named(body, table.CONTENT_TYPE, {})
 
 
 def _group(group: Group) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ccapi.errors import ArchiveError
 from ccapi.model.cluster import is_name
-from ccapi.model.job import LARGEST_INTEGER, Job, JobKey
+from ccapi.model.job import MAX_INTEGER, Job, JobKey
 
 VERSION = "1"
 VERSION_FILE = "version.txt"
@@ -50,9 +50,9 @@ def parse(directory: tuple[str, ...]) -> JobKey | None:
     if not all(_is_number(name) for name in (group, number, start_time)):
         return None
     key = JobKey(cluster, int(group) * _GROUP + int(number), int(start_time))
-    in_range = 1 <= key.job_id <= LARGEST_INTEGER and 1 <= key.start_time <= LARGEST_INTEGER
+    in_range = 1 <= key.job_id <= MAX_INTEGER and 1 <= key.start_time <= MAX_INTEGER
     return key if is_name(cluster) and in_range and parts(key) == directory else None
 
 
 def _is_number(name: str) -> bool:
-    return name.isascii() and name.isdigit() and len(name) <= len(str(LARGEST_INTEGER))
+    return name.isascii() and name.isdigit() and len(name) <= len(str(MAX_INTEGER))

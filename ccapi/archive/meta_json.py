@@ -8,7 +8,7 @@ from orjson import Fragment
 
 from ccapi.archive import compat as dialects
 from ccapi.errors import ArchiveError
-from ccapi.model.job import LARGEST_INTEGER, Job, JobState, MonitoringStatus
+from ccapi.model.job import MAX_INTEGER, Job, JobState, MonitoringStatus
 
 # JobMeta's spelling and ours, with the type of the value.
 _REQUIRED = (
@@ -106,7 +106,7 @@ def _take(given: Mapping[str, Any], name: str, kind: type, default: Any = None) 
         raise ArchiveError(f"{name} is missing")
     if type(value) is not kind:
         raise ArchiveError(f"{name} is not of type {kind.__name__}")
-    if isinstance(value, int) and not 0 <= value <= LARGEST_INTEGER:
+    if isinstance(value, int) and not 0 <= value <= MAX_INTEGER:
         raise ArchiveError(f"{name} is out of range")
     return value
 

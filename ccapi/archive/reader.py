@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ccapi.archive import meta_json as document, layout
+from ccapi.archive import meta_json, layout
 from ccapi.errors import ArchiveError
 from ccapi.model.cluster import is_name
 from ccapi.model.job import Job, JobKey
@@ -13,13 +13,13 @@ from ccapi.model.job import Job, JobKey
 _LIST = os.R_OK | os.X_OK
 
 
-class MissingDocument(ArchiveError):
+class MissingMetaJson(ArchiveError):
     """The archive has no meta.json for the job."""
 
 
 def read(root: Path, key: JobKey) -> Job:
     """Read an archived job; raises MissingDocument, or ArchiveError for one that is broken."""
-    job = document.decode(read_bytes(root, key))
+    job = meta_json.decode(read_bytes(root, key))
     if layout.key_of(job) != key:
         raise ArchiveError("belongs to another job")
     return job
@@ -32,7 +32,7 @@ def read_bytes(root: Path, key: JobKey) -> bytes:
         try:
             return path.read_bytes()
         except FileNotFoundError:
-            raise MissingDocument(f"{path} does not exist") from None
+            raise MissingMetaJson(f"{path} does not exist") from None
 
 
 def keys(root: Path) -> Iterator[JobKey]:

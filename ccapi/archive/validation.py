@@ -7,7 +7,7 @@ import orjson
 
 from ccapi.errors import ArchiveError, InvalidInput
 from ccapi.model.cluster import is_hostname, is_name
-from ccapi.model.job import (LARGEST_INTEGER, LAST_EPOCH_SECOND, LONGEST_NAME, Job, count_hosts)
+from ccapi.model.job import (MAX_INTEGER, MAX_EPOCH_SECOND, MAX_NAME_LENGTH, Job, count_hosts)
 
 _MOST_EXCLUSIVE = 2
 
@@ -21,7 +21,7 @@ def admit(job: Job) -> None:
     _require(not job.sub_cluster or is_name(job.sub_cluster), "subCluster", "is no plain name")
     _require(job.job_id >= 1, "jobId", "is not at least 1")
     _require(job.start_time >= 1, "startTime", "is not at least 1")
-    _require((job.stop_time or 0) <= LAST_EPOCH_SECOND, "duration", "ends after the year 9999")
+    _require((job.stop_time or 0) <= MAX_EPOCH_SECOND, "duration", "ends after the year 9999")
     _require(job.exclusive <= _MOST_EXCLUSIVE, "exclusive", "is not 0, 1 or 2")
     _check_resources(orjson.loads(job.resources), job.num_nodes)
     _check_tags(orjson.loads(job.tags))
@@ -44,8 +44,8 @@ def _check_texts(field: str, values: Iterable[Any]) -> None:
 
 def _check_name(field: str, value: str, *, least: int = 0) -> None:
     _check_texts(field, (value,))
-    expected = f"is not of {least} to {LONGEST_NAME} characters"
-    _require(least <= len(value) <= LONGEST_NAME, field, expected)
+    expected = f"is not of {least} to {MAX_NAME_LENGTH} characters"
+    _require(least <= len(value) <= MAX_NAME_LENGTH, field, expected)
 
 
 def _check_tags(tags: list[dict[str, str]]) -> None:
@@ -79,7 +79,7 @@ def _check_numbers(field: str, values: Collection[Any], *kinds: type) -> None:
     right = not values or (set(map(type, values)) <= set(kinds) and min(values) >= 0)
     _require(right, field, "holds something that is no number of at least 0")
     largest = max((value for value in values if type(value) is int), default=0)
-    _require(largest <= LARGEST_INTEGER, field, "holds an integer beyond 64 bits")
+    _require(largest <= MAX_INTEGER, field, "holds an integer beyond 64 bits")
 
 
 def _check_statistics(metric: str, values: Mapping[str, Any]) -> None:

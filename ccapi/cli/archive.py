@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.errors import StartupError
-from ccapi.service import (archive as archiving, archive_check as checking, archive_import as importing, archive_repair as repairing)
-from ccapi.service.steps import DONE, LEFT, Step
+from ccapi.service import (archive as archiving, archive_check, archive_import, archive_repair)
+from ccapi.service.steps import DONE, LEFT, RepairAction
 
 _OWN = "\0"  # --import without a directory: nobody can type this one
 _OF_IMPORT = {"imported", "already there", "bad"}
@@ -32,7 +32,7 @@ def check(settings: Settings) -> None:
     the database, or never was there.
     """
     found: Counter[str] = Counter()
-    for finding in checking.check(settings.registry):
+    for finding in archive_check.check(settings.context):
         click.echo(f"{finding.kind:<8} {finding.path}: {finding.reason}")
         found[finding.kind] += 1
     if found:
@@ -64,9 +64,9 @@ def repair(settings: Settings, source: str | None, *, dry_run: bool) -> None:
     start_job is named and skipped. All of this may be interrupted and run again, at any
     time. The exit status is 1 when something is left to look at.
     """
-    registry = settings.registry
-    tree = _tree(source, registry.archive_root)
-    steps = repairing.repair(registry, tree, dry_run=dry_run)
+    context = settings.context
+    tree = _tree(source, context.archive_root)
+    steps = archive_repair.repair(context, tree, dry_run=dry_run)
     counts = _show(steps, tree)
     summary = ", ".join(f"{kind} {counts[kind]}" for kind in (*DONE, *LEFT) if counts[kind])
     told = "dry run, nothing is changed: " if dry_run else ""
@@ -84,11 +84,11 @@ def _tree(source: str | None, root: Path) -> Path | None:
     return tree
 
 
-def _show(steps: Iterator[Step], tree: Path | None) -> Counter[str]:
+def _show(steps: Iterator[RepairAction], tree: Path | None) -> Counter[str]:
     """Print what one may want to look at, above the progress of an import."""
     counts: Counter[str] = Counter()
     watched = tree if sys.stderr.isatty() else None
-    total = importing.count_runs(watched) if watched else None
+    total = archive_import.count_runs(watched) if watched else None
     with tqdm(total=total, desc="import", unit=" jobs", disable=watched is None) as bar:
         for step in steps:
             counts[step.kind] += 1
@@ -106,7 +106,7 @@ def retry(settings: Settings) -> None:
 
     Safe at any time, and several at once.
     """
-    outcomes = Counter(job.is_archived for job in archiving.retry(settings.registry))
+    outcomes = Counter(job.is_archived for job in archiving.retry(settings.context))
     click.echo(f"archived {outcomes[True]}, failed {outcomes[False]}")
     if outcomes[False]:
         sys.exit(1)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 
 from ccapi import file_modes as permissions
-from ccapi.app import build_registry
+from ccapi.app import build_context
 from ccapi.archive import writer
 from ccapi.cli.settings import Settings, explained, uses_settings
 from ccapi.config import Config
@@ -43,10 +43,10 @@ def check(settings: Settings, *, start: bool) -> None:
 def _problems(config: Config) -> Iterator[_Problem]:
     for warning in permissions.warnings(config.secret_files, config.archive.root):
         yield _Problem(f"ccapi: {warning}", is_fatal=False)
-    registry = build_registry(config)
-    yield from _failure(lambda: migrations.require_current(registry.database))
-    yield from _failure(lambda: _try_archive(registry.archive_root))
-    if registry.standby is not None and (problem := registry.standby.problem()):
+    context = build_context(config)
+    yield from _failure(lambda: migrations.require_current(context.database))
+    yield from _failure(lambda: _try_archive(context.archive_root))
+    if context.replica is not None and (problem := context.replica.problem()):
         text = f"ccapi: [database] read_url: {problem}; readers are answered from the primary"
         yield _Problem(text, is_fatal=False)
 

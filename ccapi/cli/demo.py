@@ -22,7 +22,7 @@ from tqdm import tqdm
 import ccapi
 from ccapi.cli import sample_data as sample
 from ccapi.embedded import PrivatePostgres, find_installations, private_postgres
-from ccapi.embedded.account import Account
+from ccapi.embedded.account import RequestInfo
 from ccapi.errors import StartupError
 from ccapi.model.token import Role
 from ccapi.repository import bulk_insert as bulk
@@ -340,7 +340,7 @@ def _web_server(
 
 
 def _gunicorn(descriptor: int) -> list[str]:
-    me = Account("", os.geteuid(), os.getegid())
+    me = RequestInfo("", os.geteuid(), os.getegid())
     options = {
         "bind": f"fd://{descriptor}",
         "workers": _WORKERS,

@@ -16,7 +16,7 @@ import ccapi
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.config import Config
 from ccapi.errors import StartupError
-from ccapi.service.pace import LONGEST_REQUEST
+from ccapi.service.pace import MAX_REQUEST_SECONDS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _SUFFIX = ".j2"
@@ -135,7 +135,7 @@ def deploy(settings: Settings, /, directory: Path, *, force: bool, **options: An
 def derived(config: Config, options: Mapping[str, Any]) -> dict[str, Any]:
     """Compute what follows from settings and options; time-outs are seconds."""
     database = config.database
-    timeout = max(math.ceil(database.statement_timeout) + _MARGIN, LONGEST_REQUEST)
+    timeout = max(math.ceil(database.statement_timeout) + _MARGIN, MAX_REQUEST_SECONDS)
     port = options["https_port"]
     return {
         "max_body_bytes": config.server.max_body_bytes,

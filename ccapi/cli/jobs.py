@@ -9,10 +9,10 @@ from tqdm import tqdm
 
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.cli.params import Duration, Moment, utc
-from ccapi.model.job import LARGEST_INTEGER, LAST_EPOCH_SECOND
+from ccapi.model.job import MAX_INTEGER, MAX_EPOCH_SECOND
 from ccapi.repository import overdue as repository
 from ccapi.repository.deletion import OldJobs
-from ccapi.service import edits as correcting, pruning
+from ccapi.service import edits, pruning
 
 
 @click.group()
@@ -36,7 +36,7 @@ def overdue(settings: Settings, cluster: str | None, grace: timedelta) -> None:
     Nearly always their stop was lost: `ccapi reconcile` asks Slurm.
     """
     now = int(time.time())
-    with settings.registry.database.statement() as conn:
+    with settings.context.database.statement() as conn:
         found = repository.find(conn, now, int(grace.total_seconds()), cluster)
     if not found:
         click.echo("no running job is past its walltime")
@@ -51,16 +51,16 @@ def overdue(settings: Settings, cluster: str | None, grace: timedelta) -> None:
 
 
 @jobs.command()
-@click.argument("id_", metavar="ID", type=click.IntRange(1, LARGEST_INTEGER))
+@click.argument("id_", metavar="ID", type=click.IntRange(1, MAX_INTEGER))
 @uses_settings
 def history(settings: Settings, id_: int) -> None:
     """Show how the end of the job with a database ID was corrected, by whom and when."""
-    job, corrections = correcting.history(settings.registry, id_)
+    job, corrections = edits.history(settings.context, id_)
     click.echo(f"jobId {job.job_id} on {job.cluster}, started {utc(job.start_time)}")
     for item in corrections:
         old = _end(item.old_state, item.old_stop_time)
         new = _end(item.new_state, item.new_stop_time)
-        click.echo(f"{utc(item.corrected_time.timestamp())} {item.corrected_by}: {old} -> {new}")
+        click.echo(f"{utc(item.corrected_at.timestamp())} {item.corrected_by}: {old} -> {new}")
     click.echo(f"now {_end(job.job_state, job.stop_time)}")
 
 
@@ -84,14 +84,14 @@ def prune(
     service goes on meanwhile, and what ends the command leaves what it has done.
     """
     end = _moment(before, older_than)
-    registry = settings.registry
-    old = pruning.count(registry, end)
+    context = settings.context
+    old = pruning.count(context, end)
     wanted = old.archived + unarchived_too * old.unarchived
     kept = _kept(old, unarchived_too=unarchived_too)
     if dry_run:
         click.echo(f"dry run, nothing is changed: {_told('would delete', wanted, end, kept)}")
         return
-    batches = pruning.prune(registry, end, unarchived_too=unarchived_too)
+    batches = pruning.prune(context, end, unarchived_too=unarchived_too)
     deleted = 0
     with tqdm(total=wanted, desc="prune", unit=" jobs", disable=None) as bar:
         for number in batches:
@@ -102,7 +102,7 @@ def prune(
 
 def _moment(before: int | None, older_than: timedelta | None) -> int:
     """Return the time that either option means."""
-    if before is not None and older_than is None and before <= LAST_EPOCH_SECOND:
+    if before is not None and older_than is None and before <= MAX_EPOCH_SECOND:
         return before
     if before is None and older_than is not None:
         return int(time.time() - older_than.total_seconds())

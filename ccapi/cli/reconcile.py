@@ -14,7 +14,7 @@ from ccapi.cli.params import Duration, utc
 from ccapi.model.job import FINAL_STATES, JobState
 from ccapi.model.reconciliation import Differences, Snapshot
 from ccapi.service import reconciliation as reconciling
-from ccapi.context import Registry
+from ccapi.context import Context
 
 # No token can have this name.
 _STOPPED_BY = "ccapi reconcile"
@@ -58,12 +58,12 @@ def reconcile(
     """
     as_of, running = slurm.running(slurm_cluster or cluster)
     snapshot = Snapshot(cluster=cluster, as_of=as_of, running=running, job_state=state)
-    registry = settings.registry
-    found = reconciling.compare(registry, snapshot)
+    context = settings.context
+    found = reconciling.compare(context, snapshot)
     if found.stale or found.missing:
         sleep(wait.total_seconds())
-        snapshot = _with_ends(snapshot, reconciling.compare(registry, snapshot))
-        found = _mend(registry, snapshot) if applied else reconciling.compare(registry, snapshot)
+        snapshot = _with_ends(snapshot, reconciling.compare(context, snapshot))
+        found = _mend(context, snapshot) if applied else reconciling.compare(context, snapshot)
     _report(found, snapshot, applied=applied)
 
 
@@ -78,9 +78,9 @@ def _with_ends(snapshot: Snapshot, found: Differences) -> Snapshot:
         return snapshot
 
 
-def _mend(registry: Registry, snapshot: Snapshot) -> Differences:
-    found = reconciling.stop_stale(registry, snapshot, _STOPPED_BY)
-    reconciling.archive(registry, [run.id for run in found.stale], math.inf)
+def _mend(context: Context, snapshot: Snapshot) -> Differences:
+    found = reconciling.stop_stale(context, snapshot, _STOPPED_BY)
+    reconciling.archive(context, [run.id for run in found.stale], math.inf)
     return found
 
 

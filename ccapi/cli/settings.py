@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from ccapi.app import build_registry
+from ccapi.app import build_context
 from ccapi.config import Config, describe, load
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
 from ccapi.db import migrations
-from ccapi.context import Registry
+from ccapi.context import Context
 
 _HINTS = {
     DatabaseUnavailable: "; see that PostgreSQL runs, and that [database] url leads to it",
@@ -29,11 +29,11 @@ class Settings:
         return load(self._path)
 
     @property
-    def registry(self) -> Registry:
+    def context(self) -> Context:
         """Build what the use cases work on; raises StartupError when migrations are pending."""
-        registry = build_registry(self.config)
-        migrations.require_current(registry.database)
-        return registry
+        context = build_context(self.config)
+        migrations.require_current(context.database)
+        return context
 
 
 def explained(error: CcapiError) -> str:

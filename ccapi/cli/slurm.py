@@ -38,7 +38,7 @@ _KNOWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 _UNKNOWN_TIMES = {"N/A", "Unknown", "None"}
 # Few enough that a command line holds them.
 _IDS_AT_ONCE = 500
-_PATIENCE_SECONDS = 120
+_TIMEOUT_SECONDS = 120
 
 
 class SlurmError(CcapiError):
@@ -142,13 +142,13 @@ def _ask(command: Sequence[str]) -> str:
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=_PATIENCE_SECONDS,
+            timeout=_TIMEOUT_SECONDS,
             check=False,
         )
     except FileNotFoundError:
         raise SlurmError(f"{name} is not installed here") from None
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"{name} did not answer within {_PATIENCE_SECONDS} s") from None
+        raise SlurmError(f"{name} did not answer within {_TIMEOUT_SECONDS} s") from None
     if done.returncode != 0:
         reason = " ".join(done.stderr.split())
         raise SlurmError(f"{name} failed with status {done.returncode}: {reason:.200}")

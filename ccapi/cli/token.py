@@ -29,7 +29,7 @@ def create(settings: Settings, name: str, role: str, expires: timedelta | None) 
 
     reader: lists jobs. writer: also starts, stops and tags them. admin: also deletes them.
     """
-    secret = tokens.create(settings.registry.database, name, Role(role), expires)
+    secret = tokens.create(settings.context.database, name, Role(role), expires)
     _show(secret)
 
 
@@ -46,7 +46,7 @@ def create(settings: Settings, name: str, role: str, expires: timedelta | None) 
 @uses_settings
 def rotate(settings: Settings, name: str, expires: timedelta | None, keep: timedelta) -> None:
     """Make a new token for NAME and print it; the former one ends soon."""
-    secret = tokens.rotate(settings.registry.database, name, expires, keep=keep)
+    secret = tokens.rotate(settings.context.database, name, expires, keep=keep)
     _show(secret)
 
 
@@ -55,7 +55,7 @@ def rotate(settings: Settings, name: str, expires: timedelta | None, keep: timed
 @uses_settings
 def revoke(settings: Settings, name: str) -> None:
     """End all tokens of NAME, and return once no worker takes one any more."""
-    ended = tokens.revoke(settings.registry.database, name)
+    ended = tokens.revoke(settings.context.database, name)
     click.echo(f"revoked {ended} {'token' if ended == 1 else 'tokens'} of {name}")
 
 
@@ -63,12 +63,12 @@ def revoke(settings: Settings, name: str) -> None:
 @uses_settings
 def list_(settings: Settings) -> None:
     """List all tokens; the secrets are stored nowhere."""
-    found = tokens.list_all(settings.registry.database)
+    found = tokens.list_all(settings.context.database)
     now = datetime.now(UTC)
     row = "{:<24} {:<7} {:<8} {:<17} {:<17} {:<17}".format
     click.echo(row("NAME", "ROLE", "STATUS", "CREATED (UTC)", "EXPIRES", "LAST USED").rstrip())
     for item in found:
-        times = (item.created_time, item.expires_time, item.last_used_time)
+        times = (item.created_at, item.expires_at, item.last_used_at)
         line = row(item.name, item.role, item.status(now), *map(_minute, times))
         click.echo(line.rstrip())
 

@@ -12,7 +12,7 @@ from ccapi.db import queries
 from ccapi.db.pool import Connection, Database
 
 _SQL = queries.load("migrations")
-OLDEST_SERVER = 13
+MIN_SERVER_VERSION = 13
 _LOCK_POLL_SECONDS = 0.1
 
 
@@ -126,9 +126,9 @@ def _scalar(conn: Connection, query: str) -> object:
 
 def _check_server(conn: Connection) -> None:
     number, version, encoding = conn.execute(_SQL["server_facts"]).fetchone() or (0, "", "")
-    if number // 10_000 < OLDEST_SERVER:
+    if number // 10_000 < MIN_SERVER_VERSION:
         raise StartupError(
-            f"PostgreSQL {version} is too old: ccapi needs {OLDEST_SERVER} or newer; upgrade it "
+            f"PostgreSQL {version} is too old: ccapi needs {MIN_SERVER_VERSION} or newer; upgrade it "
             "(pg_upgrade), or let [database] url lead to another"
         )
     if encoding != "UTF8":

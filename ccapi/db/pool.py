@@ -51,7 +51,7 @@ class Limits:
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
+def map_errors() -> Iterator[None]:
     """Turn a failure of PostgreSQL that is no bug of ours into DatabaseUnavailable."""
     try:
         yield
@@ -66,13 +66,13 @@ def is_read_only(conn: Connection) -> bool:
     return conn.execute(_SQL["is_read_only"]).fetchone() == (True,)
 
 
-def seconds_late(conn: Connection) -> float:
+def replication_lag_seconds(conn: Connection) -> float:
     """Return how old a standby's last commit is; 0 when it has all, infinity when it has none."""
     row = conn.execute(_SQL["seconds_late"]).fetchone()
     return math.inf if row is None or row[0] is None else float(row[0])
 
 
-class _ImpatientConnection(psycopg.Connection[TupleRow]):
+class TimeoutConnection(psycopg.Connection[TupleRow]):
     """A connection that gives up on a server that is frozen or out of reach.
 
     The server's own time limits need a server that runs.
@@ -100,7 +100,7 @@ class _ImpatientConnection(psycopg.Connection[TupleRow]):
         return not waiting.poll(0)
 
 
-Pool = ConnectionPool[_ImpatientConnection]
+Pool = ConnectionPool[TimeoutConnection]
 
 
 class Database:
@@ -134,7 +134,7 @@ class Database:
         Raises DatabaseUnavailable. A connection that takes no writes is not lent again: it may
         have been opened while the database took none, and would stay so.
         """
-        with translated_errors():
+        with map_errors():
             pool = self._opened_pool()
             conn = pool.getconn()
             begun = time.perf_counter()
@@ -147,7 +147,7 @@ class Database:
             finally:
                 pool.putconn(conn)
                 metrics.CONNECTIONS_IN_USE.dec()
-                metrics.USE_SECONDS.observe(time.perf_counter() - begun)
+                metrics.CONNECTION_HELD_SECONDS.observe(time.perf_counter() - begun)
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -163,9 +163,9 @@ class Database:
     @contextmanager
     def session(self) -> Iterator[Connection]:
         """Open a connection outside the pool, without time limits, for commands."""
-        with translated_errors():
+        with map_errors():
             conn = psycopg.connect(self._url, **self._connect_options())
-        with conn, translated_errors():
+        with conn, map_errors():
             yield conn
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class Database:
         with self._lock:
             if self._pool is not None and self._pool_owner == os.getpid():
                 self._pool.close()
-                metrics.CONNECTIONS_MOST.dec(self._limits.pool_size)
+                metrics.CONNECTIONS_MAX.dec(self._limits.pool_size)
             self._pool = None
 
     def _opened_pool(self) -> Pool:
@@ -190,7 +190,7 @@ class Database:
             self._pool = ConnectionPool(
                 self._url,
                 kwargs=self._connect_options(),
-                connection_class=_ImpatientConnection,
+                connection_class=TimeoutConnection,
                 min_size=1,
                 max_size=self._limits.pool_size,
                 timeout=self._limits.pool_timeout,
@@ -200,7 +200,7 @@ class Database:
                 open=True,
             )
             self._pool_owner = os.getpid()
-            metrics.CONNECTIONS_MOST.inc(self._limits.pool_size)
+            metrics.CONNECTIONS_MAX.inc(self._limits.pool_size)
 
     def _connect_options(self) -> dict[str, Any]:
         return {
@@ -210,7 +210,7 @@ class Database:
             "client_encoding": "UTF8",
         }
 
-    def _check(self, conn: _ImpatientConnection) -> None:
+    def _check(self, conn: TimeoutConnection) -> None:
         """Check a connection that is to be lent; when one is lost, replace them all.
 
         Found one at a time, each further one would cost the pool's ever longer pause, or,
@@ -228,7 +228,7 @@ class Database:
         conn.answered = now
         metrics.ROUND_TRIP_SECONDS.observe(time.monotonic() - now)
 
-    def _configure(self, conn: _ImpatientConnection) -> None:
+    def _configure(self, conn: TimeoutConnection) -> None:
         conn.patience = self._limits.statement_timeout + _GRACE_SECONDS
         conn.execute(
             _SQL["set_session_limits"],

@@ -6,16 +6,16 @@ import time
 
 from ccapi.errors import DatabaseUnavailable
 from ccapi.db import migrations
-from ccapi.db.pool import Database, seconds_late
-from ccapi.db.probe import Watch
+from ccapi.db.pool import Database, replication_lag_seconds
+from ccapi.db.probe import CachedProbe
 
 _log = logging.getLogger(__name__)
-_PATIENCE_SECONDS = 2
-_FRESH_SECONDS = 1
+_TIMEOUT_SECONDS = 2
+_TTL_SECONDS = 1
 _PAUSE_SECONDS = 5
 
 
-class Standby:
+class Replica:
     """The replica, asked once a second how late it is while readers come.
 
     One that failed, or is later than `max_lag` seconds, is left alone for 5 seconds.
@@ -24,7 +24,7 @@ class Standby:
     def __init__(self, database: Database, max_lag: float) -> None:
         self.database = database
         self._max_lag = max_lag
-        self._watch = Watch(self.problem, fresh_seconds=_FRESH_SECONDS)
+        self._watch = CachedProbe(self.problem, ttl_seconds=_TTL_SECONDS)
         self._whole_at = -math.inf
         self._pause_ends = -math.inf
         self._is_told = False
@@ -34,9 +34,9 @@ class Standby:
         if time.monotonic() < self._pause_ends:
             return False
         try:
-            problem = self._watch.answer(_PATIENCE_SECONDS)
+            problem = self._watch.answer(_TIMEOUT_SECONDS)
         except TimeoutError:
-            problem = f"it does not answer within {_PATIENCE_SECONDS} seconds"
+            problem = f"it does not answer within {_TIMEOUT_SECONDS} seconds"
         if problem:
             self.give_up(problem)
             return False
@@ -56,7 +56,7 @@ class Standby:
         """Say why readers cannot be answered from the replica now; nothing when they can."""
         try:
             with self.database.statement() as conn:
-                late, lacking = seconds_late(conn), migrations.missing(conn)
+                late, lacking = replication_lag_seconds(conn), migrations.missing(conn)
         except DatabaseUnavailable as error:
             return str(error)
         if self._late(late) > self._max_lag:

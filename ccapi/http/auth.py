@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 from flask import request
 
 from ccapi.http import request_log as accounting
-from ccapi.http.current import registry, sharing
+from ccapi.http.current import context, sharing
 from ccapi.errors import Forbidden, Unauthenticated
 from ccapi.model.token import Role, ValidToken
 from ccapi.service import tokens
@@ -37,7 +37,7 @@ def requires(role: Role) -> Callable[[Callable[Parameters, Result]], Callable[Pa
 
 
 def _require(role: Role) -> None:
-    admit(_recognised(presented(request.environ)), role)
+    admit(_recognised(read_token(request.environ)), role)
 
 
 def _recognised(secret: str) -> ValidToken | None:
@@ -50,13 +50,13 @@ def _recognised(secret: str) -> ValidToken | None:
     if (token := known.find(key)) is not None:
         return token
     begun = time.monotonic()
-    token = tokens.authenticate(registry().database, secret)
-    if token is not None and token.is_lasting:
+    token = tokens.authenticate(context().database, secret)
+    if token is not None and token.is_cacheable:
         known.keep(key, token, begun)
     return token
 
 
-def caller() -> ValidToken:
+def current_token() -> ValidToken:
     """Return the token of the current request, which `requires` has let pass."""
     token = accounting.current().token
     assert token is not None
@@ -72,7 +72,7 @@ def admit(token: ValidToken | None, role: Role) -> None:
     accounting.current().token = token
 
 
-def presented(environ: Mapping[str, Any]) -> str:
+def read_token(environ: Mapping[str, Any]) -> str:
     """Return the secret that came with a request; raises Unauthenticated."""
     secret: str | None = environ.get("HTTP_X_AUTH_TOKEN")
     if secret is not None:

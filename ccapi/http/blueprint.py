@@ -11,12 +11,12 @@ from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import Schema
 
 from ccapi import metrics
-from ccapi.http import (request_log as accounting, cache as sharing, current as state)
-from ccapi.http.auth import caller, requires
+from ccapi.http import (request_log, cache, current as state)
+from ccapi.http.auth import current_token, requires
 from ccapi.http.parser import RequestParser
 from ccapi.api.schemas import ErrorResponse
 from ccapi.errors import DatabaseUnavailable, InvalidInput, TooSlow
-from ccapi.model.job import LARGEST_INTEGER
+from ccapi.model.job import MAX_INTEGER
 from ccapi.model.token import Role
 
 Parameters = ParamSpec("Parameters")
@@ -110,36 +110,36 @@ def _shared(view: View) -> View:
     @wraps(view)
     def shared(*args: Any, **kwargs: Any) -> Response:
         ask = partial(view, *args, **kwargs)
-        if caller().role is not Role.READER:
-            return sharing.respond(ask())
-        answers, question = state.sharing().answers, sharing.question(request.environ)
-        return sharing.respond(answers.get(question, partial(_noted, ask), sharing.weigh))
+        if current_token().role is not Role.READER:
+            return cache.respond(ask())
+        answers, question = state.sharing().answers, cache.question(request.environ)
+        return cache.respond(answers.get(question, partial(_noted, ask), cache.size_of))
 
     return shared
 
 
-def _noted(ask: Callable[[], sharing.Answer | Response]) -> sharing.Answer | Response:
+def _noted(ask: Callable[[], cache.CachedResponse | Response]) -> cache.CachedResponse | Response:
     """Note with an answer what was asked, for ccapi/http/cache_middleware.py."""
     answered = _read(ask)
-    if isinstance(answered, sharing.Answer):
-        account = accounting.current()
+    if isinstance(answered, cache.CachedResponse):
+        account = request_log.current()
         return replace(answered, endpoint=account.endpoint, job=account.job)
     return answered
 
 
-def _read(ask: Callable[[], sharing.Answer | Response]) -> sharing.Answer | Response:
+def _read(ask: Callable[[], cache.CachedResponse | Response]) -> cache.CachedResponse | Response:
     """Ask the replica, if there is one and it can answer, else the primary."""
-    standby = state.registry().standby
-    if standby is None:
+    replica = state.context().replica
+    if replica is None:
         return ask()
-    if standby.is_usable():
+    if replica.is_usable():
         try:
-            with state.reading_from(standby.database):
+            with state.reading_from(replica.database):
                 answered = ask()
         except TooSlow:
             raise  # It would be on the primary, too, and the replica is as good as before.
         except DatabaseUnavailable as error:
-            standby.give_up(str(error))
+            replica.give_up(str(error))
         else:
             metrics.child(metrics.READS, "replica").inc()
             return answered
@@ -159,7 +159,7 @@ def _checked_address(
         for name, text in kwargs.items():
             kwargs[name] = number = _path_integer(name, str(text))
             if name == "id":
-                accounting.current().job = number
+                request_log.current().job = number
         return view(*args, **kwargs)
 
     return checked
@@ -169,6 +169,6 @@ def _path_integer(name: str, text: str) -> int:
     digits = text.removeprefix("-")
     if digits.isascii() and digits.isdigit() and len(digits) <= _ID_DIGITS:
         number = int(text)
-        if abs(number) <= LARGEST_INTEGER:
+        if abs(number) <= MAX_INTEGER:
             return number
     raise InvalidInput.of(name, f"must be an integer of 64 bits in the path, not {text[:40]!r}")

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import orjson
 from flask import Response, request
 
-from ccapi.model.token import TRUST_SECONDS, ValidToken
+from ccapi.model.token import TOKEN_TTL_SECONDS, ValidToken
 
 Value = TypeVar("Value")
 _MOST_TOKENS = 1_000
@@ -28,7 +28,7 @@ class _Kept(NamedTuple, Generic[Value]):
     weight: int
 
 
-class Shared(Generic[Value]):
+class TTLCache(Generic[Value]):
     """Values that were got within the last `seconds`; safe between threads.
 
     A value is as old as its getting began. Together they weigh at most `most`; the ones
@@ -65,7 +65,7 @@ class Shared(Generic[Value]):
         self._weight -= former.weight if former else 0
 
     def get(
-        self, key: Hashable, make: Callable[[], Value], weigh: Callable[[Value], int | None]
+        self, key: Hashable, make: Callable[[], Value], size_of: Callable[[Value], int | None]
     ) -> Value:
         """Return the kept value, else make it once for all threads that wait for it.
 
@@ -79,13 +79,13 @@ class Shared(Generic[Value]):
                 return value
             begun = time.monotonic()
             value = make()
-            if (weight := weigh(value)) is not None:
+            if (weight := size_of(value)) is not None:
                 self.keep(key, value, begun, weight)
             return value
 
 
 @dataclass(frozen=True)
-class Answer:
+class CachedResponse:
     """The bytes of an answer, and the name by which a client tells that it has them.
 
     `endpoint` and `job` are what accounting tells of the question.
@@ -123,13 +123,13 @@ class Sharing:
     """What an app's requests share: answers for `seconds`, and which tokens are valid."""
 
     def __init__(self, seconds: float) -> None:
-        self.answers: Shared[Answer | Response] = Shared(seconds, _MOST_ANSWER_BYTES)
-        self.tokens: Shared[ValidToken] = Shared(TRUST_SECONDS, _MOST_TOKENS)
+        self.answers: TTLCache[CachedResponse | Response] = TTLCache(seconds, _MOST_ANSWER_BYTES)
+        self.tokens: TTLCache[ValidToken] = TTLCache(TOKEN_TTL_SECONDS, _MOST_TOKENS)
 
 
-def weigh(answer: Answer | Response) -> int | None:
+def size_of(answer: CachedResponse | Response) -> int | None:
     """Return what an answer takes in memory, nearly; None for a stream."""
-    return len(answer.body) + 1_000 if isinstance(answer, Answer) else None
+    return len(answer.body) + 1_000 if isinstance(answer, CachedResponse) else None
 
 
 def question(environ: Mapping[str, Any]) -> Hashable:
@@ -137,7 +137,7 @@ def question(environ: Mapping[str, Any]) -> Hashable:
     return environ["PATH_INFO"], environ.get("QUERY_STRING", "")
 
 
-def respond(answer: Answer | Response) -> Response:
+def respond(answer: CachedResponse | Response) -> Response:
     """Send an answer, unless the client has it already."""
     if isinstance(answer, Response):
         answer.headers.update(_HEADERS)

@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ccapi.http import request_log as accounting, auth as authentication
-from ccapi.http.cache import Answer, Sharing, question
+from ccapi.http import request_log, auth as authentication
+from ccapi.http.cache import CachedResponse, Sharing, question
 from ccapi.errors import Unauthenticated
 from ccapi.model.token import Role
 from ccapi.service import tokens
@@ -36,21 +36,21 @@ class Shortcut:
         start_response(_REASONS[status], list(headers.items()))
         return [body]
 
-    def _find(self, environ: "WSGIEnvironment") -> Answer | None:
+    def _find(self, environ: "WSGIEnvironment") -> CachedResponse | None:
         """Find what is kept of the answer, if a reader asks whose token is known."""
         arrived = time.monotonic()
         if environ["REQUEST_METHOD"] != "GET":
             return None
         answer = self._shared.answers.find(question(environ), arrived)
-        if not isinstance(answer, Answer):
+        if not isinstance(answer, CachedResponse):
             return None
         try:
-            secret = authentication.presented(environ)
+            secret = authentication.read_token(environ)
         except Unauthenticated:
             return None
         token = self._shared.tokens.find(tokens.digest(secret), arrived)
         if token is None or token.role is not Role.READER:
             return None
-        account = accounting.current()
+        account = request_log.current()
         account.token, account.endpoint, account.job = token, answer.endpoint, answer.job
         return answer

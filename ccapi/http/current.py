@@ -9,33 +9,33 @@ from flask import Flask, current_app, g
 
 from ccapi.http.cache import Sharing
 from ccapi.db.pool import Database
-from ccapi.context import Registry
+from ccapi.context import Context
 
 _KEY = "ccapi"
 _SHARING = "ccapi sharing"
 
 
-def attach(app: Flask, registry: Registry, sharing: Sharing) -> None:
+def attach(app: Flask, context: Context, sharing: Sharing) -> None:
     """Let the app's views work on a registry, and share what they may."""
-    app.extensions[_KEY] = registry
+    app.extensions[_KEY] = context
     app.extensions[_SHARING] = sharing
 
 
-def registry(app: Flask | None = None) -> Registry:
+def context(app: Flask | None = None) -> Context:
     """Return the registry that an app serves, the current one without any."""
     if app is None and "registry" in g:
-        return cast("Registry", g.registry)
+        return cast("Registry", g.context)
     return cast("Registry", (app or current_app).extensions[_KEY])
 
 
 @contextmanager
 def reading_from(database: Database) -> Iterator[None]:
     """Let the current request's view find the registry on another database, to read it there."""
-    g.registry = replace(registry(), database=database)
+    g.context = replace(context(), database=database)
     try:
         yield
     finally:
-        del g.registry
+        del g.context
 
 
 def sharing() -> Sharing:

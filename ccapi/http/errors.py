@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 
 from ccapi import errors
-from ccapi.http import request_log as accounting
+from ccapi.http import request_log
 
 _log = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ def body(status: int, error: str, headers: Iterable[tuple[str, str]] = ()) -> Re
 
 
 def _answer_fact(error: errors.CcapiError) -> Response:
-    accounting.refused(error)
+    request_log.refused(error)
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     if status == 500:
         return _answer_bug(error)
     if isinstance(error, errors.DatabaseUnavailable):
-        _log.error("request %s: %s", accounting.current().request_id, error)
+        _log.error("request %s: %s", request_log.current().request_id, error)
         return body(status, error.advice, [("Retry-After", _RETRY_AFTER_SECONDS)])
     if status == 503:
         return body(status, str(error), [("Retry-After", _RETRY_AFTER_SECONDS)])
@@ -65,7 +65,7 @@ def _answer_fact(error: errors.CcapiError) -> Response:
 def _answer_http(error: HTTPException) -> Response:
     if isinstance(error, NotFound) and error is request.routing_exception:
         error = _seen_with_slash(error)
-    accounting.refused(error)
+    request_log.refused(error)
     status = error.code or 500
     hint = _HINTS.get(status, error.description or "")
     kept = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
@@ -80,7 +80,7 @@ def _seen_with_slash(error: NotFound) -> HTTPException:
 
 
 def _answer_bug(error: Exception) -> Response:
-    account = accounting.current()
+    account = request_log.current()
     asked = account.request_id, request.method, account.endpoint
     _log.error("request %s: %s %s", *asked, exc_info=error)
     return body(500, _INTERNAL.format(request_id=account.request_id))

@@ -12,13 +12,13 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from ccapi.http import pagination as cursor
-from ccapi.model.job import FINAL_STATES, LARGEST_INTEGER, JobState, Range, Tag
+from ccapi.model.job import FINAL_STATES, MAX_INTEGER, JobState, Range, Tag
 
 
 class Integer(fields.Integer):
     """An integer of `least` to `most`; documented bounds go into metadata."""
 
-    def __init__(self, *, least: int = 0, most: int = LARGEST_INTEGER, **kwargs: Any) -> None:
+    def __init__(self, *, least: int = 0, most: int = MAX_INTEGER, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._least, self._most = least, most
 
@@ -41,8 +41,8 @@ class Number(fields.Float):
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         if type(value) not in {int, float} or value < 0:
             raise ValidationError("must be a number of at least 0")
-        if type(value) is int and value > LARGEST_INTEGER:
-            raise ValidationError(f"must be at most {LARGEST_INTEGER} when it is an integer")
+        if type(value) is int and value > MAX_INTEGER:
+            raise ValidationError(f"must be at most {MAX_INTEGER} when it is an integer")
         return value
 
 
@@ -98,12 +98,12 @@ class IntegerList(fields.List[int]):
         if type(value) is not list:
             raise ValidationError("must be an array of integers")
         if value and (set(map(type, value)) != {int} or not _in_range(value)):
-            raise ValidationError(f"must hold only integers from 0 to {LARGEST_INTEGER}")
+            raise ValidationError(f"must hold only integers from 0 to {MAX_INTEGER}")
         return value
 
 
 def _in_range(values: Sequence[int]) -> bool:
-    return min(values) >= 0 and max(values) <= LARGEST_INTEGER
+    return min(values) >= 0 and max(values) <= MAX_INTEGER
 
 
 class TextList(fields.List[str]):
@@ -171,8 +171,8 @@ class QueryInteger(fields.Integer):
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         number = int(value) if _DIGITS.fullmatch(value) else 0
-        if not 1 <= number <= LARGEST_INTEGER:
-            raise ValidationError(f"must be an integer from 1 to {LARGEST_INTEGER}")
+        if not 1 <= number <= MAX_INTEGER:
+            raise ValidationError(f"must be an integer from 1 to {MAX_INTEGER}")
         return number
 
 
@@ -250,7 +250,7 @@ class QueryRange(fields.String):
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         found = self._RANGE.fullmatch(value)
         start, end = map(int, found.groups()) if found else (1, 0)
-        if start > end or end > LARGEST_INTEGER:
+        if start > end or end > MAX_INTEGER:
             raise ValidationError(f"must be FROM-TO in {self._unit}, FROM not after TO")
         return Range(start, end)
 

@@ -5,7 +5,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from struct import Struct
 from typing import NamedTuple
 
-from ccapi.model.job import LARGEST_INTEGER, Place
+from ccapi.model.job import MAX_INTEGER, ListPosition
 
 _NUMBERS = Struct(">qqq")
 # 24 bytes are 32 letters, without padding: each text stands for one cursor and each cursor
@@ -16,12 +16,12 @@ _TEXT = re.compile(r"[A-Za-z0-9_-]{32}")
 class Cursor(NamedTuple):
     """Where a walk through a list stands: after which job, and at which page, from 1."""
 
-    place: Place | None
+    place: ListPosition | None
     page: int
 
-    def after(self, place: Place) -> "Cursor":
+    def after(self, place: ListPosition) -> "Cursor":
         """Go on with the next page after a job."""
-        return Cursor(place, min(self.page + 1, LARGEST_INTEGER))
+        return Cursor(place, min(self.page + 1, MAX_INTEGER))
 
     def __str__(self) -> str:
         """Write the cursor as text that a URL takes; the beginning is the empty one."""
@@ -39,4 +39,4 @@ def parse(text: str) -> Cursor | None:
     start_time, id_, page = _NUMBERS.unpack(urlsafe_b64decode(text))
     if start_time < 1 or id_ < 1 or page < 2:
         return None
-    return Cursor(Place(start_time, id_), page)
+    return Cursor(ListPosition(start_time, id_), page)

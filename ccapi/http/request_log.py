@@ -29,7 +29,7 @@ _NOT_MODIFIED = 304
 
 
 @dataclass
-class Account:
+class RequestInfo:
     """What the log and the metrics tell of a request; it is filled in as it becomes known."""
 
     request_id: str
@@ -65,7 +65,7 @@ class Account:
         return facts
 
 
-_current: ContextVar[Account] = ContextVar("account")
+_current: ContextVar[RequestInfo] = ContextVar("account")
 current = _current.get
 
 
@@ -73,12 +73,12 @@ def refused(error: Exception) -> None:
     """Note why the current request is refused."""
     account = current()
     account.refusal = type(error).__name__
-    metrics.child(metrics.REFUSALS, account.refusal).inc()
+    metrics.child(metrics.REJECTED_REQUESTS, account.refusal).inc()
     if (id_ := getattr(error, "id", None)) is not None:
         account.job = id_
 
 
-class Accounted:
+class RequestLogMiddleware:
     """A WSGI application around another, which accounts for every request of it.
 
     It does so as soon as the answer's length is known, or when its stream has ended.
@@ -92,7 +92,7 @@ class Accounted:
     ) -> Iterable[bytes]:
         """Answer a request."""
         begun = time.perf_counter()
-        account = Account(_name(environ.get("HTTP_X_REQUEST_ID", "")), environ)
+        account = RequestInfo(_name(environ.get("HTTP_X_REQUEST_ID", "")), environ)
         _current.set(account)
         logs.request_id.set(account.request_id)
         at_end: list[Callable[[], None]] = []

@@ -3,15 +3,16 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
 from ccapi.errors import InvalidInput
 
 # 9999-12-31T23:59:59Z, the last second that an RFC 3339 time stamp can express.
-LAST_EPOCH_SECOND = 253_402_300_799
-LARGEST_INTEGER = 2**63 - 1
-LONGEST_NAME = 255
+MAX_EPOCH_SECOND = 253_402_300_799
+MAX_INTEGER = 2**63 - 1
+MAX_NAME_LENGTH = 255
 
 
 class JobState(StrEnum):
@@ -159,7 +160,7 @@ class JobKey(NamedTuple):
     start_time: int
 
 
-class Place(NamedTuple):
+class ListPosition(NamedTuple):
     """Where a job stands in every list: latest start first, then latest id."""
 
     start_time: int
@@ -208,3 +209,18 @@ class JobFilter:
     num_nodes: Range | None = None
     duration: Range | None = None
     now: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Correction:
+    """Another end for a job than it had, by a token or a command of this name.
+
+    Stop times are epoch seconds; the old one is None when the job ran until then.
+    """
+
+    corrected_at: datetime
+    corrected_by: str
+    old_state: str
+    new_state: str
+    old_stop_time: int | None
+    new_stop_time: int

@@ -18,7 +18,7 @@ class GroupBy(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class StatisticsQuery:
     """Which jobs are counted within `time`, and what is shown of them.
 
     Running jobs count until `jobs.now`. `step` is the length between points of the time

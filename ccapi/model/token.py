@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 # How long a token that was found valid is taken for valid without another look (seconds).
-TRUST_SECONDS = 1.0
+TOKEN_TTL_SECONDS = 1.0
 
 
 class Role(StrEnum):
@@ -30,8 +30,8 @@ class ValidToken:
     id: int
     name: str
     role: Role
-    use_is_news: bool
-    is_lasting: bool
+    should_record_use: bool
+    is_cacheable: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,15 +41,15 @@ class Token:
     id: int
     name: str
     role: str
-    created_time: datetime
-    expires_time: datetime | None
-    revoked_time: datetime | None
-    last_used_time: datetime | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
 
     def status(self, now: datetime) -> str:
         """Tell whether the token is valid, expired or revoked."""
-        if self.revoked_time is not None:
+        if self.revoked_at is not None:
             return "revoked"
-        if self.expires_time is not None and self.expires_time <= now:
+        if self.expires_at is not None and self.expires_at <= now:
             return "expired"
         return "valid"

@@ -46,7 +46,7 @@ def load(conn: Connection, jobs: Sequence[RecordedJob]) -> list[int]:
     return ids
 
 
-def adopt(conn: Connection, jobs: Sequence[Job]) -> set[JobKey]:
+def import_finished(conn: Connection, jobs: Sequence[Job]) -> set[JobKey]:
     """Add finished jobs with their tags, but for runs that are there, and name those added.
 
     They share the caller's transaction, and its memory, as with `load`.

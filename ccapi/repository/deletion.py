@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from psycopg.rows import class_row
 
-from ccapi.model.job import Place
+from ccapi.model.job import ListPosition
 from ccapi.db import queries
 from ccapi.db.pool import Connection
 
@@ -27,13 +27,13 @@ class Pruned(NamedTuple):
     id: int
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ListPosition:
         """Return where the next batch begins."""
-        return Place(self.start_time, self.id)
+        return ListPosition(self.start_time, self.id)
 
 
 def prune(
-    conn: Connection, before: int, after: Place, limit: int, *, unarchived_too: bool
+    conn: Connection, before: int, after: ListPosition, limit: int, *, unarchived_too: bool
 ) -> Pruned | None:
     """Delete at most `limit` finished jobs after a place; None when there are no more."""
     parameters = {

@@ -1,13 +1,14 @@
-"""Corrections of jobs' ends, and their traces: sql/queries/corrections.sql."""
+"""Tags, metadata and corrected ends of jobs: sql/queries/edits.sql."""
 
 from collections.abc import Mapping
-
 from psycopg.rows import class_row
-
 from ccapi.model.correction import Correction
 from ccapi.repository import codec as packing
 from ccapi.db import queries
 from ccapi.db.pool import Connection
+from collections.abc import Sequence
+from ccapi.model.job import Tag
+
 
 _SQL = queries.load("corrections")
 
@@ -35,3 +36,24 @@ def replace_meta_data(conn: Connection, id_: int, meta_data: Mapping[str, str]) 
     """Give a job, held by the caller, other metadata."""
     parameters = {"id": id_, "meta_data": packing.meta_data(meta_data)}
     conn.execute(_SQL["replace_meta_data"], parameters)
+
+
+_SQL = queries.load("tags")
+
+
+def attach(conn: Connection, id_: int, tags: Sequence[Tag]) -> None:
+    """Give the job with database id `id_` tags, creating those that are new."""
+    conn.execute(_SQL["attach_tags"], _parameters(id_, tags))
+
+
+def detach(conn: Connection, id_: int, tags: Sequence[Tag]) -> None:
+    """Take tags from the job with database id `id_`; those that it has not are passed over."""
+    conn.execute(_SQL["detach_tags"], _parameters(id_, tags))
+
+
+def _parameters(id_: int, tags: Sequence[Tag]) -> dict[str, object]:
+    return {
+        "job_id": id_,
+        "types": [tag.type for tag in tags],
+        "names": [tag.name for tag in tags],
+    }

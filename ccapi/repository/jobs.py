@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import class_row, scalar_row
 
 from ccapi.errors import DuplicateJob, TooSlow
-from ccapi.model.job import (LARGEST_INTEGER, Job, JobFilter, JobKey, JobSelection, JobState, NewJob, Place, Range)
+from ccapi.model.job import (MAX_INTEGER, Job, JobFilter, JobKey, JobSelection, JobState, NewJob, ListPosition, Range)
 from ccapi.repository import codec as packing
 from ccapi.db import queries
 from ccapi.db.pool import Connection
@@ -25,7 +25,7 @@ _PERIODS, _MORE_PERIODS = 2, 8
 
 
 @dataclass(slots=True, kw_only=True)
-class Match:
+class RunRef:
     """A run that a request's selection found; enough to tell it from others."""
 
     id: int
@@ -52,7 +52,7 @@ class Page(NamedTuple):
 
     offset: int
     limit: int
-    after: Place | None = None
+    after: ListPosition | None = None
 
 
 class Parts(NamedTuple):
@@ -79,7 +79,7 @@ class Batch(NamedTuple):
     """Jobs of a list, and the place to go on from; None at the list's end."""
 
     jobs: list[Job]
-    end: Place | None
+    end: ListPosition | None
 
 
 class Deleted(NamedTuple):
@@ -132,16 +132,16 @@ def _insert_parameters(job: NewJob, duplicate_window: int) -> dict[str, object]:
     }
 
 
-def match(conn: Connection, selection: JobSelection, limit: int) -> list[Match]:
+def match(conn: Connection, selection: JobSelection, limit: int) -> list[RunRef]:
     """Find at most `limit` runs that a selection means, running ones first, then the latest."""
-    with conn.cursor(row_factory=class_row(Match)) as cursor:
+    with conn.cursor(row_factory=class_row(RunRef)) as cursor:
         parameters = {**selection._asdict(), "limit": limit}
         return cursor.execute(_SQL["match_jobs"], parameters).fetchall()
 
 
-def get_match(conn: Connection, id_: int) -> Match | None:
+def get_run(conn: Connection, id_: int) -> RunRef | None:
     """Find one run by its database id."""
-    with conn.cursor(row_factory=class_row(Match)) as cursor:
+    with conn.cursor(row_factory=class_row(RunRef)) as cursor:
         return cursor.execute(_SQL["get_match"], {"id": id_}).fetchone()
 
 
@@ -184,13 +184,13 @@ def list_page(conn: Connection, wanted: JobFilter, page: Page, parts: Parts) -> 
     all that ever ran there.
     """
     listed = list_parameters(page, parts)
-    latest = page.after.start_time if page.after else LARGEST_INTEGER
+    latest = page.after.start_time if page.after else MAX_INTEGER
     periods: int | None = None if wanted.host is None else _PERIODS
     while True:
-        chosen = filter_parameters(conn, wanted, latest, periods)
+        chosen = filter_params(conn, wanted, latest, periods)
         if chosen["hosts"] == []:
             return []
-        with in_time(), conn.cursor(row_factory=packing.job_row) as cursor:
+        with timeout_as_too_slow(), conn.cursor(row_factory=packing.job_row) as cursor:
             found = cursor.execute(
                 _SQL["list_jobs"], {**chosen, **listed}, prepare=False
             ).fetchall()
@@ -212,14 +212,14 @@ def list_parameters(page: Page, parts: Parts) -> dict[str, object]:
 
 def count(conn: Connection, wanted: JobFilter) -> int:
     """Count all jobs that match; raises TooSlow."""
-    with in_time():
-        parameters = filter_parameters(conn, wanted)
+    with timeout_as_too_slow():
+        parameters = filter_params(conn, wanted)
         [number] = conn.execute(_SQL["count_jobs"], parameters, prepare=False).fetchone() or [0]
     return int(number)
 
 
 @contextmanager
-def in_time() -> Iterator[None]:
+def timeout_as_too_slow() -> Iterator[None]:
     """Tell a question that is too large from a database that does not answer."""
     try:
         yield
@@ -227,10 +227,10 @@ def in_time() -> Iterator[None]:
         raise TooSlow(f"it takes the database too long: {error}") from error
 
 
-def filter_parameters(
+def filter_params(
     conn: Connection,
     wanted: JobFilter,
-    latest: int = LARGEST_INTEGER,
+    latest: int = MAX_INTEGER,
     periods: int | None = None,
 ) -> dict[str, Any]:
     """Return the parameters of a query that chooses jobs by a filter.
@@ -243,7 +243,7 @@ def filter_parameters(
         id_, is_common = conn.execute(_SQL["find_tag"], given).fetchone() or (_NO_TAG, False)
         parameters["common_tag" if is_common else "rare_tag"] = id_
     if wanted.host is not None:
-        least, most = wanted.start_time or (0, LARGEST_INTEGER)
+        least, most = wanted.start_time or (0, MAX_INTEGER)
         bounds = {"start_from": least, "start_to": min(most, latest), "most": periods}
         with conn.cursor(row_factory=scalar_row) as cursor:
             cursor.execute(_SQL["host_periods"], {"host": wanted.host, **bounds})
@@ -312,16 +312,16 @@ def batches(
         page = Page(0, left, batch.end)
 
 
-def find_end(conn: Connection, wanted: JobFilter, page: Page) -> Place | None:
+def find_end(conn: Connection, wanted: JobFilter, page: Page) -> ListPosition | None:
     """Find the place after a page without reading it; None at the list's end."""
-    offset = min(page.offset + page.limit - 1, LARGEST_INTEGER)
+    offset = min(page.offset + page.limit - 1, MAX_INTEGER)
     last = list_page(conn, wanted, page._replace(offset=offset, limit=2), _NO_PARTS)
     return _place(last[0]) if len(last) > 1 else None
 
 
-def _place(job: Job) -> Place:
+def _place(job: Job) -> ListPosition:
     assert job.id is not None
-    return Place(job.start_time, job.id)
+    return ListPosition(job.start_time, job.id)
 
 
 def list_archivable(conn: Connection, after_id: int, limit: int) -> list[Job]:
@@ -338,14 +338,14 @@ def list_unarchived(conn: Connection, after_id: int, limit: int) -> list[int]:
         return cursor.execute(_SQL["list_unarchived"], parameters).fetchall()
 
 
-def known_runs(conn: Connection, keys: Sequence[JobKey]) -> dict[JobKey, Match]:
+def find_by_keys(conn: Connection, keys: Sequence[JobKey]) -> dict[JobKey, RunRef]:
     """Find those of the given runs that the registry holds."""
     parameters = {
         "clusters": [key.cluster for key in keys],
         "job_ids": [key.job_id for key in keys],
         "start_times": [key.start_time for key in keys],
     }
-    with conn.cursor(row_factory=class_row(Match)) as cursor:
+    with conn.cursor(row_factory=class_row(RunRef)) as cursor:
         found = cursor.execute(_SQL["known_runs"], parameters)
         return {JobKey(run.cluster, run.job_id, run.start_time): run for run in found}
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 
 from psycopg.rows import class_row
 
-from ccapi.model.statistics import Group, GroupBy, Points, Question
+from ccapi.model.statistics import Group, GroupBy, Points, StatisticsQuery
 from ccapi.db import queries
 from ccapi.db.pool import Connection
-from ccapi.repository.jobs import filter_parameters, in_time
+from ccapi.repository.jobs import filter_params, timeout_as_too_slow
 
 _SQL = queries.load("statistics")
 
 
 @dataclass(kw_only=True)
-class Figures:
+class StatisticsResult:
     """The groups that are shown, what all groups are together, and what a time line is made of.
 
     `more_jobs` and `more_nodes` are, by the number of a point, how many more run there than at
@@ -25,8 +25,8 @@ class Figures:
     node_seconds: float = 0.0
     num_groups: int = 0
     groups: list[Group] = field(default_factory=list)
-    more_jobs: Counter[int] = field(default_factory=Counter)
-    more_nodes: Counter[int] = field(default_factory=Counter)
+    job_delta: Counter[int] = field(default_factory=Counter)
+    node_delta: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,22 +46,22 @@ class _Row:
     all_node_seconds: float
 
 
-def read(conn: Connection, question: Question, points: Points) -> Figures:
+def read(conn: Connection, question: StatisticsQuery, points: Points) -> StatisticsResult:
     """Count the jobs that a question is about; raises TooSlow."""
-    figures = Figures()
+    figures = StatisticsResult()
     for row in _rows(conn, _parameters(conn, question, points)):
         _add(figures, row, question.group_by)
     return figures
 
 
 def _rows(conn: Connection, parameters: dict[str, object]) -> list[_Row]:
-    with in_time(), conn.cursor(row_factory=class_row(_Row)) as cursor:
+    with timeout_as_too_slow(), conn.cursor(row_factory=class_row(_Row)) as cursor:
         return cursor.execute(_SQL["job_statistics"], parameters, prepare=False).fetchall()
 
 
-def _parameters(conn: Connection, question: Question, points: Points) -> dict[str, object]:
+def _parameters(conn: Connection, question: StatisticsQuery, points: Points) -> dict[str, object]:
     return {
-        **filter_parameters(conn, question.jobs),
+        **filter_params(conn, question.jobs),
         **{f"by_{name}": name in question.group_by for name in GroupBy},
         "range_from": question.time.least,
         "range_to": question.time.most,
@@ -73,7 +73,7 @@ def _parameters(conn: Connection, question: Question, points: Points) -> dict[st
     }
 
 
-def _add(figures: Figures, row: _Row, group_by: frozenset[GroupBy]) -> None:
+def _add(figures: StatisticsResult, row: _Row, group_by: frozenset[GroupBy]) -> None:
     if row.kind == "group":
         figures.groups.append(Group(_alike(row, group_by), row.num_jobs, row.node_seconds))
         figures.num_groups = row.num_groups
@@ -82,8 +82,8 @@ def _add(figures: Figures, row: _Row, group_by: frozenset[GroupBy]) -> None:
         return
     assert row.point is not None
     sign = 1 if row.kind == "begun" else -1
-    figures.more_jobs[row.point] += sign * row.num_jobs
-    figures.more_nodes[row.point] += sign * row.num_nodes
+    figures.job_delta[row.point] += sign * row.num_jobs
+    figures.node_delta[row.point] += sign * row.num_nodes
 
 
 def _alike(row: _Row, group_by: frozenset[GroupBy]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from psycopg.rows import class_row
 
-from ccapi.model.token import TRUST_SECONDS, Role, Token, ValidToken
+from ccapi.model.token import TOKEN_TTL_SECONDS, Role, Token, ValidToken
 from ccapi.db import queries
 from ccapi.db.pool import Connection
 
@@ -13,13 +13,13 @@ _SQL = queries.load("tokens")
 
 def find(conn: Connection, digest: bytes) -> ValidToken | None:
     """Look a presented secret up by its SHA-256, if it is valid now."""
-    parameters = {"digest": digest, "trust": TRUST_SECONDS}
+    parameters = {"digest": digest, "trust": TOKEN_TTL_SECONDS}
     row = conn.execute(_SQL["find_token"], parameters).fetchone()
     if row is None:
         return None
-    id_, name, role, use_is_news, is_lasting = row
+    id_, name, role, should_record_use, is_cacheable = row
     return ValidToken(
-        id=id_, name=name, role=Role(role), use_is_news=use_is_news, is_lasting=is_lasting
+        id=id_, name=name, role=Role(role), should_record_use=should_record_use, is_cacheable=is_cacheable
     )
 
 

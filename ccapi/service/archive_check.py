@@ -1,22 +1,37 @@
-"""Whether archive and database say the same."""
+"""Compare the archive with the database."""
 
+from pathlib import Path
+from typing import NamedTuple
 import time
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
-from typing import NamedTuple
-
-from ccapi.archive import meta_json as document, layout, reader
+from ccapi.archive import meta_json, layout, reader
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from ccapi.repository import jobs
-from ccapi.repository.jobs import Match
-from ccapi.context import Registry
+from ccapi.repository.jobs import RunRef
+from ccapi.context import Context
 
-NO_DOCUMENT = "holds no meta.json"
+
+DONE = ("archived", "replaced", "removed", "imported", "already there")
+LEFT = ("failed", "bad", "orphaned", "undecided")
+
+
+class RepairAction(NamedTuple):
+    """One thing that was done, or was left as it is; `kind` is of DONE or of LEFT.
+
+    `path` and `reason` say more where one is to look at it.
+    """
+
+    kind: str
+    path: Path | None = None
+    reason: str = ""
+
+
+NO_META_JSON = "holds no meta.json"
 _BATCH = 500
 # How long a request that is under way may take to finish what looks unfinished.
-_SETTLING_SECONDS = 1
+_RECHECK_DELAY_SECONDS = 1
 
 
 class Finding(NamedTuple):
@@ -27,21 +42,21 @@ class Finding(NamedTuple):
     reason: str
 
 
-def check(registry: Registry) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Finding]:
     """Compare every finished job with its meta.json, and every meta.json with its job.
 
     Reads in batches, in constant memory; the service may go on meanwhile.
     """
-    yield from _of_jobs(registry)
-    yield from check_files(registry)
-    yield from check_directories(registry.archive_root)
+    yield from _of_jobs(context)
+    yield from check_files(context)
+    yield from check_directories(context.archive_root)
 
 
-def finished_jobs(registry: Registry) -> Iterator[list[Job]]:
+def finished_jobs(context: Context) -> Iterator[list[Job]]:
     """Read the jobs that are in the archive or should be, in batches."""
     after_id = 0
     while True:
-        with registry.database.statement() as conn:
+        with context.database.statement() as conn:
             batch = jobs.list_archivable(conn, after_id, _BATCH)
         yield batch
         if len(batch) < _BATCH:
@@ -49,20 +64,20 @@ def finished_jobs(registry: Registry) -> Iterator[list[Job]]:
         after_id = batch[-1].id or 0
 
 
-def _of_jobs(registry: Registry) -> Iterator[Finding]:
-    for batch in finished_jobs(registry):
-        suspects = [job for job in batch if compare(registry.archive_root, job)]
+def _of_jobs(context: Context) -> Iterator[Finding]:
+    for batch in finished_jobs(context):
+        suspects = [job for job in batch if compare(context.archive_root, job)]
         if suspects:
-            time.sleep(_SETTLING_SECONDS)
+            time.sleep(_RECHECK_DELAY_SECONDS)
         for suspect in suspects:
-            yield from _still(registry, suspect)
+            yield from _still(context, suspect)
 
 
-def _still(registry: Registry, suspect: Job) -> Iterator[Finding]:
+def _still(context: Context, suspect: Job) -> Iterator[Finding]:
     """Look again at a job that a request may have been working on."""
-    with registry.database.statement() as conn:
+    with context.database.statement() as conn:
         job = jobs.get(conn, suspect.id or 0)
-    finding = job and compare(registry.archive_root, job)
+    finding = job and compare(context.archive_root, job)
     if finding:
         yield finding
 
@@ -75,22 +90,22 @@ def compare(root: Path, job: Job) -> Finding | None:
         return Finding("missing", path, "not archived yet; run `ccapi archive retry`")
     try:
         archived = reader.read(root, key)
-    except reader.MissingDocument:
+    except reader.MissingMetaJson:
         return Finding("missing", path, f"the database says that id {job.id} is archived")
     except ArchiveError as error:
         return Finding("broken", path, str(error))
-    if document.encode(archived) != document.encode(job):
+    if meta_json.encode(archived) != meta_json.encode(job):
         return Finding("broken", path, f"differs from the database, id {job.id}")
     return None
 
 
-def check_files(registry: Registry) -> Iterator[Finding]:
+def check_files(context: Context) -> Iterator[Finding]:
     """Find every meta.json whose job is not in the database, or still runs there."""
-    root = registry.archive_root
+    root = context.archive_root
     keys = reader.keys(root)
     while batch := list(islice(keys, _BATCH)):
-        with registry.database.statement() as conn:
-            known = jobs.known_runs(conn, batch)
+        with context.database.statement() as conn:
+            known = jobs.find_by_keys(conn, batch)
         for key in batch:
             path = layout.meta_path(root, key)
             if key not in known:
@@ -99,7 +114,7 @@ def check_files(registry: Registry) -> Iterator[Finding]:
                 yield Finding("broken", path, still_runs(known[key]))
 
 
-def still_runs(run: Match) -> str:
+def still_runs(run: RunRef) -> str:
     """Say that the database knows less of a job than the archive, as after a restore."""
     return f"the database says that id {run.id} still runs; stop it as this file says"
 
@@ -108,6 +123,6 @@ def check_directories(root: Path) -> Iterator[Finding]:
     """Find every run's directory without meta.json."""
     suspects = reader.incomplete(root)
     while batch := list(islice(suspects, _BATCH)):
-        time.sleep(_SETTLING_SECONDS)
+        time.sleep(_RECHECK_DELAY_SECONDS)
         for directory in filter(reader.is_incomplete, batch):
-            yield Finding("broken", directory, NO_DOCUMENT)
+            yield Finding("broken", directory, NO_META_JSON)

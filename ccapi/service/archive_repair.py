@@ -8,78 +8,78 @@ from ccapi.archive import layout, reader, writer
 from ccapi.errors import ArchiveError, DatabaseUnavailable
 from ccapi.model.job import Job
 from ccapi.repository import jobs
-from ccapi.service import (archive as archiving, archive_check as checking, archive_import as importing)
+from ccapi.service import (archive as archiving, archive_check as checking, archive_import)
 from ccapi.service.archive_check import Finding
-from ccapi.context import Registry
-from ccapi.service.steps import Step
+from ccapi.context import Context
+from ccapi.service.archive_check import RepairAction
 
 # A writer that is at a file for longer is dead.
 _WRITING_SECONDS = 3600
 
 
 def repair(
-    registry: Registry, tree: Path | None = None, *, dry_run: bool = False
-) -> Iterator[Step]:
+    context: Context, tree: Path | None = None, *, dry_run: bool = False
+) -> Iterator[RepairAction]:
     """Make archive and database agree; yield what was done, and what was left as it is.
 
     For a job that it holds, the database is right. `tree` is an archive whose jobs it is
     to take in: our own one for its orphans, or another. Safe while the service runs, and
     to be interrupted at any moment. Raises ArchiveError when the archive is not there.
     """
-    root = registry.archive_root
+    root = context.archive_root
     writer.find(root)
-    yield from _archive_waiting(registry, dry_run=dry_run)
-    yield from _rewrite_spoilt(registry, dry_run=dry_run)
+    yield from _archive_waiting(context, dry_run=dry_run)
+    yield from _rewrite_spoilt(context, dry_run=dry_run)
     if tree is not None:
-        yield from importing.import_tree(registry, tree, dry_run=dry_run)
+        yield from archive_import.import_tree(context, tree, dry_run=dry_run)
     yield from _remove_temporaries(root, dry_run=dry_run)
-    yield from _clear_directories(registry, dry_run=dry_run)
-    if tree is None or not importing.is_own(registry, tree):
-        for kind, path, reason in checking.check_files(registry):
-            yield Step("orphaned" if kind == "orphaned" else "undecided", path, reason)
+    yield from _clear_directories(context, dry_run=dry_run)
+    if tree is None or not archive_import.is_own(context, tree):
+        for kind, path, reason in checking.check_files(context):
+            yield RepairAction("orphaned" if kind == "orphaned" else "undecided", path, reason)
 
 
-def _archive_waiting(registry: Registry, *, dry_run: bool) -> Iterator[Step]:
+def _archive_waiting(context: Context, *, dry_run: bool) -> Iterator[RepairAction]:
     """Do what a retry does; the log says why a job cannot be archived."""
     if not dry_run:
-        for job in archiving.retry(registry):
-            yield Step("archived" if job.is_archived else "failed")
+        for job in archiving.retry(context):
+            yield RepairAction("archived" if job.is_archived else "failed")
         return
-    for batch in checking.finished_jobs(registry):
-        yield from (Step("archived") for job in batch if not job.is_archived)
+    for batch in checking.finished_jobs(context):
+        yield from (RepairAction("archived") for job in batch if not job.is_archived)
 
 
-def _rewrite_spoilt(registry: Registry, *, dry_run: bool) -> Iterator[Step]:
-    for batch in checking.finished_jobs(registry):
+def _rewrite_spoilt(context: Context, *, dry_run: bool) -> Iterator[RepairAction]:
+    for batch in checking.finished_jobs(context):
         for job in batch:
-            if job.is_archived and checking.compare(registry.archive_root, job):
-                yield from _rewrite(registry, job, dry_run=dry_run)
+            if job.is_archived and checking.compare(context.archive_root, job):
+                yield from _rewrite(context, job, dry_run=dry_run)
 
 
-def _rewrite(registry: Registry, suspect: Job, *, dry_run: bool) -> Iterator[Step]:
+def _rewrite(context: Context, suspect: Job, *, dry_run: bool) -> Iterator[RepairAction]:
     """Archive a job again from the database, its row held as when it was archived first."""
-    root = registry.archive_root
+    root = context.archive_root
     try:
-        with registry.database.transaction() as conn:
+        with context.database.transaction() as conn:
             assert suspect.id is not None
             job = jobs.get(conn, suspect.id) if jobs.lock(conn, suspect.id) else None
             finding = checking.compare(root, job) if job and job.is_archived else None
             kept = writer.replace(root, job) if job and finding and not dry_run else None
     except (ArchiveError, DatabaseUnavailable) as error:
-        yield Step("failed", layout.meta_path(root, layout.key_of(suspect)), str(error))
+        yield RepairAction("failed", layout.meta_path(root, layout.key_of(suspect)), str(error))
         return
     if finding:
         yield _rewritten(finding, kept)
 
 
-def _rewritten(finding: Finding, kept: str | None) -> Step:
+def _rewritten(finding: Finding, kept: str | None) -> RepairAction:
     if finding.kind == "missing":
-        return Step("archived", finding.path, finding.reason)
+        return RepairAction("archived", finding.path, finding.reason)
     where = f"; what was there is kept as {kept}" if kept else ""
-    return Step("replaced", finding.path, finding.reason + where)
+    return RepairAction("replaced", finding.path, finding.reason + where)
 
 
-def _remove_temporaries(root: Path, *, dry_run: bool) -> Iterator[Step]:
+def _remove_temporaries(root: Path, *, dry_run: bool) -> Iterator[RepairAction]:
     """Remove what killed writers left: parts of what the database holds whole."""
     for path in reader.temporaries(root):
         try:
@@ -90,15 +90,15 @@ def _remove_temporaries(root: Path, *, dry_run: bool) -> Iterator[Step]:
         except FileNotFoundError:
             continue
         except OSError as error:
-            yield Step("undecided", path, f"left by a writer that was killed; {error.strerror}")
+            yield RepairAction("undecided", path, f"left by a writer that was killed; {error.strerror}")
         else:
-            yield Step("removed", path, "left by a writer that was killed")
+            yield RepairAction("removed", path, "left by a writer that was killed")
 
 
-def _clear_directories(registry: Registry, *, dry_run: bool) -> Iterator[Step]:
+def _clear_directories(context: Context, *, dry_run: bool) -> Iterator[RepairAction]:
     """Remove empty directories of runs: other readers of the archive trip over them."""
-    for _, directory, reason in checking.check_directories(registry.archive_root):
-        if dry_run and _is_finished(registry, directory):
+    for _, directory, reason in checking.check_directories(context.archive_root):
+        if dry_run and _is_finished(context, directory):
             continue
         try:
             is_empty = not any(directory.iterdir())
@@ -107,15 +107,15 @@ def _clear_directories(registry: Registry, *, dry_run: bool) -> Iterator[Step]:
         except FileNotFoundError:
             continue
         except OSError as error:
-            yield Step("undecided", directory, f"{reason}; {error.strerror}")
+            yield RepairAction("undecided", directory, f"{reason}; {error.strerror}")
         else:
-            files = Step("undecided", directory, f"{reason}, but other files")
-            yield Step("removed", directory, reason) if is_empty else files
+            files = RepairAction("undecided", directory, f"{reason}, but other files")
+            yield RepairAction("removed", directory, reason) if is_empty else files
 
 
-def _is_finished(registry: Registry, directory: Path) -> bool:
+def _is_finished(context: Context, directory: Path) -> bool:
     """Tell whether a run without meta.json has been stopped, so that it would get one."""
-    key = layout.parse(directory.relative_to(registry.archive_root).parts)
-    with registry.database.statement() as conn:
-        known = jobs.known_runs(conn, [key]) if key else {}
+    key = layout.parse(directory.relative_to(context.archive_root).parts)
+    with context.database.statement() as conn:
+        known = jobs.find_by_keys(conn, [key]) if key else {}
     return any(not run.is_running for run in known.values())

@@ -5,26 +5,26 @@ from collections.abc import Callable
 
 from ccapi.archive import writer
 from ccapi.errors import ArchiveError, DatabaseUnavailable
-from ccapi.db import pool as database, migrations
-from ccapi.context import Registry
-from ccapi.db.probe import Watch
+from ccapi.db import pool, migrations
+from ccapi.context import Context
+from ccapi.db.probe import CachedProbe
 
 _log = logging.getLogger(__name__)
-_PATIENCE_SECONDS = 2
-_FRESH_SECONDS = 1
+_TIMEOUT_SECONDS = 2
+_TTL_SECONDS = 1
 
 
-class Readiness:
+class HealthCheck:
     """Asks database and archive; the log tells why they are not ready, once.
 
     A database with more migrations than ours is ready: so it is between `ccapi migrate` and
     the reload that an upgrade ends with.
     """
 
-    def __init__(self, registry: Callable[[], Registry]) -> None:
-        self._registry = registry
-        self._database = Watch(self._ask_database, fresh_seconds=_FRESH_SECONDS)
-        self._archive = Watch(self._ask_archive, fresh_seconds=_FRESH_SECONDS)
+    def __init__(self, context: Callable[[], Context]) -> None:
+        self._registry = context
+        self._database = CachedProbe(self._ask_database, ttl_seconds=_TTL_SECONDS)
+        self._archive = CachedProbe(self._ask_archive, ttl_seconds=_TTL_SECONDS)
         self._told: list[str] = []
 
     def reasons(self) -> list[str]:
@@ -39,10 +39,10 @@ class Readiness:
 
         Readiness does not depend on it. Takes 2 seconds at most.
         """
-        standby = self._registry().standby
-        if standby is None:
+        replica = self._registry().replica
+        if replica is None:
             return None
-        return "OK" if standby.is_usable() else "not used"
+        return "OK" if replica.is_usable() else "not used"
 
     def _tell(self, details: list[str]) -> None:
         if details != self._told:
@@ -56,7 +56,7 @@ class Readiness:
         try:
             with self._registry().database.statement() as conn:
                 missing = migrations.missing(conn)
-                read_only = database.is_read_only(conn)
+                read_only = pool.is_read_only(conn)
         except DatabaseUnavailable as error:
             return "the database does not answer", str(error)
         if missing:
@@ -73,9 +73,9 @@ class Readiness:
         return "", ""
 
 
-def _answer(name: str, watch: Watch[tuple[str, str]]) -> tuple[str, str]:
+def _answer(name: str, watch: CachedProbe[tuple[str, str]]) -> tuple[str, str]:
     try:
-        return watch.answer(_PATIENCE_SECONDS)
+        return watch.answer(_TIMEOUT_SECONDS)
     except TimeoutError:
         reason = f"{name} does not answer"
-        return reason, f"{reason} within {_PATIENCE_SECONDS} seconds"
+        return reason, f"{reason} within {_TIMEOUT_SECONDS} seconds"

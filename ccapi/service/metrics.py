@@ -11,12 +11,12 @@ from ccapi import __version__, metrics
 from ccapi.errors import DatabaseUnavailable
 from ccapi.model.job import JobState
 from ccapi.repository import metrics as observation
-from ccapi.context import Registry
-from ccapi.db.probe import Watch
+from ccapi.context import Context
+from ccapi.db.probe import CachedProbe
 
 _log = logging.getLogger(__name__)
-_PATIENCE_SECONDS = 3
-_FRESH_SECONDS = 5
+_TIMEOUT_SECONDS = 3
+_TTL_SECONDS = 5
 
 
 class _Figures(NamedTuple):
@@ -24,18 +24,18 @@ class _Figures(NamedTuple):
     backlog: observation.Backlog
 
 
-class Observation:
+class DatabaseGauges:
     """Asks the database for figures, at most every 5 seconds, and never waits long."""
 
-    def __init__(self, registry: Callable[[], Registry]) -> None:
-        self._registry = registry
-        self._watch = Watch(self._ask, fresh_seconds=_FRESH_SECONDS)
+    def __init__(self, context: Callable[[], Context]) -> None:
+        self._registry = context
+        self._watch = CachedProbe(self._ask, ttl_seconds=_TTL_SECONDS)
 
     def facts(self) -> Iterator[Metric]:
         """Yield version, the database's state, and its figures when it answers."""
         yield InfoMetricFamily("ccapi_build", "The running version.", {"version": __version__})
         try:
-            figures = self._watch.answer(_PATIENCE_SECONDS)
+            figures = self._watch.answer(_TIMEOUT_SECONDS)
         except (DatabaseUnavailable, TimeoutError) as error:
             _log.warning("no figures from the database: %s", error or "it takes too long")
             figures = None

@@ -11,36 +11,36 @@ from ccapi.repository import reconciliation
 from ccapi.db.pool import Connection
 from ccapi.service import archive as archiving
 from ccapi.service.lifecycle import require_known_cluster
-from ccapi.context import Registry
+from ccapi.context import Context
 
 _log = logging.getLogger(__name__)
 # What happened this shortly before the snapshot may not be in it, or be on its way to us;
 # this far may two clocks differ, too.
-SETTLING_SECONDS = 60
+CLOCK_SKEW_SECONDS = 60
 
 
-def compare(registry: Registry, snapshot: Snapshot) -> Differences:
+def compare(context: Context, snapshot: Snapshot) -> Differences:
     """Find which jobs run there only, and which here only; change nothing.
 
     Runs are the same within the duplicate window. What started within the last minute
     before the snapshot is passed over. Raises InvalidInput: a cluster that the settings
     do not describe, a snapshot of the future.
     """
-    _check(registry, snapshot)
-    with registry.database.transaction() as conn:
-        return _compare(registry, conn, snapshot)
+    _check(context, snapshot)
+    with context.database.transaction() as conn:
+        return _compare(context, conn, snapshot)
 
 
-def stop_stale(registry: Registry, snapshot: Snapshot, stopped_by: str) -> Differences:
+def stop_stale(context: Context, snapshot: Snapshot, stopped_by: str) -> Differences:
     """Stop the jobs that run here only, all or none; return what was missing, and was stopped.
 
     Each job's history tells by whom. A job whose real stop arrives at the same time is
     stopped by one of the two. Nothing is archived yet: see `archive`. Raises InvalidInput,
     as `compare`.
     """
-    _check(registry, snapshot)
-    with registry.database.transaction() as conn:
-        found = _compare(registry, conn, snapshot)
+    _check(context, snapshot)
+    with context.database.transaction() as conn:
+        found = _compare(context, conn, snapshot)
         stopped = reconciliation.stop(conn, found.stale, stopped_by)
     if stopped:
         _log.info("%s: stopped %s jobs that ran here only", snapshot.cluster, len(stopped))
@@ -51,7 +51,7 @@ def stop_stale(registry: Registry, snapshot: Snapshot, stopped_by: str) -> Diffe
     return Differences(found.missing, ended)
 
 
-def archive(registry: Registry, ids: Iterable[int], seconds: float) -> int:
+def archive(context: Context, ids: Iterable[int], seconds: float) -> int:
     """Archive stopped jobs, by database id, for some time; return how many are archived then.
 
     Those for which there is no time wait for `ccapi archive retry`.
@@ -61,19 +61,19 @@ def archive(registry: Registry, ids: Iterable[int], seconds: float) -> int:
     for id_ in ids:
         if time.monotonic() >= deadline:
             break
-        job = archiving.archive_by_id(registry, id_)
+        job = archiving.archive_by_id(context, id_)
         archived += job is not None and job.is_archived
     return archived
 
 
-def _check(registry: Registry, snapshot: Snapshot) -> None:
-    require_known_cluster(registry, snapshot.cluster)
-    if snapshot.as_of > time.time() + SETTLING_SECONDS:
+def _check(context: Context, snapshot: Snapshot) -> None:
+    require_known_cluster(context, snapshot.cluster)
+    if snapshot.as_of > time.time() + CLOCK_SKEW_SECONDS:
         raise InvalidInput.of("asOf", f"{snapshot.as_of} is in the future")
 
 
-def _compare(registry: Registry, conn: Connection, snapshot: Snapshot) -> Differences:
-    facts = (registry.duplicate_window, snapshot.as_of - SETTLING_SECONDS)
+def _compare(context: Context, conn: Connection, snapshot: Snapshot) -> Differences:
+    facts = (context.duplicate_window, snapshot.as_of - CLOCK_SKEW_SECONDS)
     return Differences(
         reconciliation.missing(conn, snapshot, *facts),
         reconciliation.stale(conn, snapshot, *facts),

@@ -3,15 +3,15 @@
 from itertools import accumulate
 
 from ccapi.errors import InvalidInput
-from ccapi.model.job import LAST_EPOCH_SECOND
-from ccapi.model.statistics import Point, Points, Question, Statistics
+from ccapi.model.job import MAX_EPOCH_SECOND
+from ccapi.model.statistics import Point, Points, StatisticsQuery, Statistics
 from ccapi.repository import statistics
-from ccapi.repository.statistics import Figures
-from ccapi.context import Registry
+from ccapi.repository.statistics import StatisticsResult
+from ccapi.context import Context
 
 # A leap year: what a statement may read in its time, however many jobs a site has.
-LONGEST_DAYS = 366
-MOST_POINTS = 2_000
+MAX_RANGE_DAYS = 366
+MAX_POINTS = 2_000
 _DAY_SECONDS = 86_400
 # Steps that a person would choose, up to what the longest range needs.
 _STEPS = (60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800)
@@ -19,11 +19,11 @@ _USUAL_POINTS = 300
 _NO_POINTS = Points(0, 1, 0)
 
 
-def ask(registry: Registry, question: Question) -> Statistics:
+def ask(context: Context, question: StatisticsQuery) -> Statistics:
     """Count jobs; raises InvalidInput: too long a range, too short a step."""
     _check_range(question)
     points = _points(question) if question.with_timeline else _NO_POINTS
-    with registry.database.statement() as conn:
+    with context.database.statement() as conn:
         found = statistics.read(conn, question, points)
     return Statistics(
         num_jobs=found.num_jobs,
@@ -35,15 +35,15 @@ def ask(registry: Registry, question: Question) -> Statistics:
     )
 
 
-def _check_range(question: Question) -> None:
+def _check_range(question: StatisticsQuery) -> None:
     begin, end = question.time
-    if end > LAST_EPOCH_SECOND:
-        raise InvalidInput.of("range", f"must end at {LAST_EPOCH_SECOND} at the latest")
-    if end - begin > LONGEST_DAYS * _DAY_SECONDS:
-        raise InvalidInput.of("range", f"must be at most {LONGEST_DAYS} days long")
+    if end > MAX_EPOCH_SECOND:
+        raise InvalidInput.of("range", f"must end at {MAX_EPOCH_SECOND} at the latest")
+    if end - begin > MAX_RANGE_DAYS * _DAY_SECONDS:
+        raise InvalidInput.of("range", f"must be at most {MAX_RANGE_DAYS} days long")
 
 
-def _points(question: Question) -> Points:
+def _points(question: StatisticsQuery) -> Points:
     """Return the multiples of the step within the range, none after now.
 
     So they stay where they are while a range moves on.
@@ -52,8 +52,8 @@ def _points(question: Question) -> Points:
     step = question.step or _step(end - begin)
     first = -(-begin // step) * step
     number = max(0, (end - first) // step + 1)
-    if number > MOST_POINTS:
-        least = (end - begin) // MOST_POINTS + 1
+    if number > MAX_POINTS:
+        least = (end - begin) // MAX_POINTS + 1
         raise InvalidInput.of("step", f"must be at least {least} seconds for this range")
     return Points(first, step, number)
 
@@ -63,9 +63,9 @@ def _step(length: int) -> int:
     return next(step for step in _STEPS if length <= step * _USUAL_POINTS)
 
 
-def _timeline(found: Figures, points: Points) -> list[Point]:
+def _timeline(found: StatisticsResult, points: Points) -> list[Point]:
     numbers = range(points.number)
-    jobs = accumulate(found.more_jobs[number] for number in numbers)
-    nodes = accumulate(found.more_nodes[number] for number in numbers)
+    jobs = accumulate(found.job_delta[number] for number in numbers)
+    nodes = accumulate(found.node_delta[number] for number in numbers)
     times = (points.first + number * points.step for number in numbers)
     return [Point(*facts) for facts in zip(times, jobs, nodes, strict=True)]

@@ -8,7 +8,7 @@ import time
 from datetime import timedelta
 
 from ccapi.errors import CcapiError, DatabaseUnavailable
-from ccapi.model.token import TRUST_SECONDS, Role, Token, ValidToken
+from ccapi.model.token import TOKEN_TTL_SECONDS, Role, Token, ValidToken
 from ccapi.repository import tokens
 from ccapi.db.pool import Connection, Database
 
@@ -77,7 +77,7 @@ def revoke(database: Database, name: str) -> int:
 
 def _outlast_trust() -> None:
     """Wait until every worker looks again at what it took for valid before now."""
-    time.sleep(TRUST_SECONDS)
+    time.sleep(TOKEN_TTL_SECONDS)
 
 
 def list_all(database: Database) -> list[Token]:
@@ -95,7 +95,7 @@ def authenticate(database: Database, secret: str) -> ValidToken | None:
         return None
     with database.statement() as conn:
         token = tokens.find(conn, digest(secret))
-    if token is not None and token.use_is_news:
+    if token is not None and token.should_record_use:
         _record_use(database, token)
     return token
 

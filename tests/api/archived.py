@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ccapi.context import Registry
+from ccapi.context import Context
 
 FULL_DISKS = pytest.mark.parametrize(
     "full_disk",
@@ -17,9 +17,9 @@ FULL_DISKS = pytest.mark.parametrize(
 )
 
 
-def document(registry: Registry) -> Path:
+def document(context: Context) -> Path:
     """Find the only archived job's file."""
-    [path] = registry.archive_root.rglob("meta.json")
+    [path] = context.archive_root.rglob("meta.json")
     return path
 
 

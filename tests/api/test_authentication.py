@@ -12,7 +12,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from ccapi.config import Config
-from ccapi.model.token import TRUST_SECONDS, Role
+from ccapi.model.token import TOKEN_TTL_SECONDS, Role
 from ccapi.db.pool import Database
 from ccapi.service import tokens
 from tests.client import START, Client, assert_error, assert_nothing_written, job, stop
@@ -284,7 +284,7 @@ def test_a_token_never_appears_in_the_log(
             http.get("/api/jobs/", headers=headers)
             http.post("/api/jobs/start_job/", headers=headers, data=b"{")
             http.get("/api/nothing", headers=headers)
-    time.sleep(TRUST_SECONDS)
+    time.sleep(TOKEN_TTL_SECONDS)
     with database.session() as conn:
         conn.execute("ALTER TABLE tokens RENAME TO tokens_away")
     try:

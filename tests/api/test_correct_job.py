@@ -7,8 +7,8 @@ import pytest
 
 from ccapi.model.correction import Correction
 from ccapi.db.pool import Database
-from ccapi.service import archive as archiving, edits as correcting
-from ccapi.context import Registry
+from ccapi.service import archive, edits as correcting
+from ccapi.context import Context
 from tests.api.archived import FULL_DISKS, document, fail
 from tests.client import START, Client, assert_error, at_once, count
 
@@ -20,19 +20,19 @@ def correct(client: Client, id_: int, **end: Any) -> dict[str, Any]:
     return job
 
 
-def history(registry: Registry, id_: int) -> list[tuple[Any, ...]]:
+def history(context: Context, id_: int) -> list[tuple[Any, ...]]:
     return [
         (item.old_state, item.old_stop_time, item.new_state, item.new_stop_time)
-        for item in corrections(registry, id_)
+        for item in corrections(context, id_)
     ]
 
 
-def corrections(registry: Registry, id_: int) -> list[Correction]:
-    return correcting.history(registry, id_)[1]
+def corrections(context: Context, id_: int) -> list[Correction]:
+    return correcting.history(context, id_)[1]
 
 
-def file_says(registry: Registry) -> tuple[str, int]:
-    archived = orjson.loads(document(registry).read_bytes())
+def file_says(context: Context) -> tuple[str, int]:
+    archived = orjson.loads(document(context).read_bytes())
     return archived["jobState"], archived["duration"]
 
 
@@ -56,75 +56,75 @@ def stopped(admin: Client) -> int:
 )
 def test_database_file_and_history_say_the_same(
     admin: Client,
-    registry: Registry,
+    context: Context,
     stopped: int,
     end: dict[str, Any],
     expected: tuple[str, int],
 ) -> None:
-    before = orjson.loads(document(registry).read_bytes())
+    before = orjson.loads(document(context).read_bytes())
     shown = correct(admin, stopped, **end)
     assert (shown["jobState"], shown["duration"]) == expected
     assert admin.read(stopped) == shown
     state, duration = expected
-    after = orjson.loads(document(registry).read_bytes())
+    after = orjson.loads(document(context).read_bytes())
     assert after == {**before, "jobState": state, "duration": duration}
-    [(old_state, old_stop, new_state, new_stop)] = history(registry, stopped)
+    [(old_state, old_stop, new_state, new_stop)] = history(context, stopped)
     assert (old_state, old_stop) == ("completed", START + 3600)
     assert (new_state, new_stop) == (state, end.get("stopTime") or START + 3600)
 
 
 def test_the_history_tells_who_and_when_in_order(
-    admin: Client, registry: Registry, stopped: int
+    admin: Client, context: Context, stopped: int
 ) -> None:
     correct(admin, stopped, jobState="failed")
     correct(admin, stopped, jobState="timeout")
-    first, second = corrections(registry, stopped)
+    first, second = corrections(context, stopped)
     assert (first.new_state, second.old_state, second.new_state) == ("failed", "failed", "timeout")
     assert {first.corrected_by, second.corrected_by} == {"test-admin"}
-    assert first.corrected_time < second.corrected_time
+    assert first.corrected_at < second.corrected_at
 
 
 def test_the_end_that_it_has_already_leaves_no_trace(
-    admin: Client, registry: Registry, stopped: int
+    admin: Client, context: Context, stopped: int
 ) -> None:
     assert correct(admin, stopped, jobState="completed", stopTime=START + 3600)
-    assert history(registry, stopped) == []
+    assert history(context, stopped) == []
 
 
-def test_a_stop_by_reconciling_is_in_the_history(admin: Client, registry: Registry) -> None:
+def test_a_stop_by_reconciling_is_in_the_history(admin: Client, context: Context) -> None:
     id_ = admin.start()
     body = {"cluster": "fritz", "asOf": START + 7200, "jobs": []}
     admin.send("POST", "/reconcile/?dry-run=false", body)
-    assert history(registry, id_) == [("running", None, "stopped", START + 7200)]
-    assert corrections(registry, id_)[0].corrected_by == "test-admin"
+    assert history(context, id_) == [("running", None, "stopped", START + 7200)]
+    assert corrections(context, id_)[0].corrected_by == "test-admin"
 
 
 def test_a_job_that_is_not_archived_yet_is_archived_as_corrected(
-    admin: Client, registry: Registry
+    admin: Client, context: Context
 ) -> None:
-    obstacle = registry.archive_root / "fritz"
+    obstacle = context.archive_root / "fritz"
     obstacle.write_text("in the way")
     id_ = admin.start()
     assert admin.stop()["monitoringStatus"] == 2
     assert correct(admin, id_, jobState="timeout")["monitoringStatus"] == 2
     obstacle.unlink()
-    assert [job.is_archived for job in archiving.retry(registry)] == [True]
-    assert file_says(registry) == ("timeout", 3600)
+    assert [job.is_archived for job in archive.retry(context)] == [True]
+    assert file_says(context) == ("timeout", 3600)
 
 
-def test_a_job_that_wants_no_archiving_gets_no_file(admin: Client, registry: Registry) -> None:
+def test_a_job_that_wants_no_archiving_gets_no_file(admin: Client, context: Context) -> None:
     id_ = admin.start(monitoringStatus=0)
     admin.stop()
     correct(admin, id_, jobState="timeout")
-    assert not list(registry.archive_root.rglob("meta.json"))
+    assert not list(context.archive_root.rglob("meta.json"))
 
 
-def test_a_running_job_is_refused(admin: Client, registry: Registry) -> None:
+def test_a_running_job_is_refused(admin: Client, context: Context) -> None:
     id_ = admin.start()
     response = admin.send("POST", f"/correct_job/{id_}", {"jobState": "failed"})
     assert_error(response, 422, f"id {id_}", "stop_job")
     assert admin.list()[0]["jobState"] == "running"
-    assert history(registry, id_) == []
+    assert history(context, id_) == []
 
 
 def test_an_unknown_job_is_not_found(admin: Client, database: Database) -> None:
@@ -151,12 +151,12 @@ def test_an_unknown_job_is_not_found(admin: Client, database: Database) -> None:
     ids=str,
 )
 def test_a_bad_correction_is_refused_and_changes_nothing(
-    admin: Client, registry: Registry, stopped: int, body: Any, words: str
+    admin: Client, context: Context, stopped: int, body: Any, words: str
 ) -> None:
-    before = (admin.list(), document(registry).read_bytes())
+    before = (admin.list(), document(context).read_bytes())
     assert_error(admin.send("POST", f"/correct_job/{stopped}", body), 400, words)
-    assert (admin.list(), document(registry).read_bytes()) == before
-    assert history(registry, stopped) == []
+    assert (admin.list(), document(context).read_bytes()) == before
+    assert history(context, stopped) == []
 
 
 def test_correcting_needs_the_role_admin(writer: Client, admin: Client, stopped: int) -> None:
@@ -168,18 +168,18 @@ def test_correcting_needs_the_role_admin(writer: Client, admin: Client, stopped:
 @FULL_DISKS
 def test_when_the_file_cannot_be_written_nothing_is_changed(
     admin: Client,
-    registry: Registry,
+    context: Context,
     stopped: int,
     monkeypatch: pytest.MonkeyPatch,
     full_disk: tuple[int, str],
 ) -> None:
-    before = (admin.list(), document(registry).read_bytes())
+    before = (admin.list(), document(context).read_bytes())
     with monkeypatch.context() as patched:
         fail(patched, *full_disk)
         response = admin.send("POST", f"/correct_job/{stopped}", {"jobState": "failed"})
     assert_error(response, 500)
-    assert (admin.list(), document(registry).read_bytes()) == before
-    assert history(registry, stopped) == []
+    assert (admin.list(), document(context).read_bytes()) == before
+    assert history(context, stopped) == []
     assert correct(admin, stopped, jobState="failed")["jobState"] == "failed"
 
 
@@ -200,22 +200,22 @@ def refused_commits(database: Database) -> Iterator[None]:
 
 @pytest.mark.usefixtures("refused_commits")
 def test_a_failing_commit_brings_the_former_file_back(
-    admin: Client, registry: Registry, stopped: int
+    admin: Client, context: Context, stopped: int
 ) -> None:
-    before = (admin.list(), document(registry).read_bytes())
+    before = (admin.list(), document(context).read_bytes())
     assert_error(admin.send("POST", f"/correct_job/{stopped}", {"jobState": "failed"}), 500)
-    assert (admin.list(), document(registry).read_bytes()) == before
+    assert (admin.list(), document(context).read_bytes()) == before
 
 
 def test_corrections_at_once_follow_each_other(
-    admin: Client, registry: Registry, stopped: int
+    admin: Client, context: Context, stopped: int
 ) -> None:
     times = range(START + 1, START + 9)
     at_once([partial(correct, admin.twin(), stopped, stopTime=time) for time in times])
-    steps = history(registry, stopped)
+    steps = history(context, stopped)
     assert sorted(new for *_, new in steps) == list(times)
     assert [old for _, old, *_ in steps] == [START + 3600, *(new for *_, new in steps[:-1])]
-    assert file_says(registry) == ("completed", steps[-1][3] - START)
+    assert file_says(context) == ("completed", steps[-1][3] - START)
     assert admin.list()[0]["duration"] == steps[-1][3] - START
 
 

@@ -12,7 +12,7 @@ from ccapi.config.settings import Config
 from ccapi.repository import jobs
 from ccapi.db.pool import Database
 from ccapi.service import deletion, pace
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.client import START, Client, assert_error, at_once, count
 
 
@@ -230,11 +230,11 @@ def in_slow_batches_of_3(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("in_slow_batches_of_3")
 def test_after_each_batch_as_long_a_time_is_left_to_others(
-    admin: Client, registry: Registry
+    admin: Client, context: Context
 ) -> None:
     start_many(admin, 6)
     begun = time.monotonic()
-    assert deletion.delete_before(registry, START + 100) == 6
+    assert deletion.delete_before(context, START + 100) == 6
     # Two batches that delete, one that finds no more, and one from the beginning.
     assert time.monotonic() - begun >= 4 * 0.2
 
@@ -285,17 +285,17 @@ def test_what_starts_meanwhile_is_not_waited_for(admin: Client, database: Databa
 
 
 def test_concurrent_deletions_count_each_job_once(
-    admin: Client, registry: Registry, database: Database, monkeypatch: pytest.MonkeyPatch
+    admin: Client, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "BATCH", 10)
     start_many(admin, 60)
-    counted = at_once([partial(deletion.delete_before, registry, START + 100)] * 3)
+    counted = at_once([partial(deletion.delete_before, context, START + 100)] * 3)
     assert sum(counted) == 60
     assert count(database, "jobs") == 0
 
 
 def test_a_deletion_ends_only_when_nothing_is_left_though_another_is_under_way(
-    registry: Registry, admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+    context: Context, admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one holds the rows of the first batch until it has chosen them, too."""
     monkeypatch.setattr(pace, "BATCH", 3)
@@ -303,7 +303,7 @@ def test_a_deletion_ends_only_when_nothing_is_left_though_another_is_under_way(
     left: list[int] = []
 
     def delete() -> None:
-        deletion.delete_before(registry, START + 100)
+        deletion.delete_before(context, START + 100)
         left.append(count(database, "jobs"))
 
     request = threading.Thread(target=delete)
@@ -316,12 +316,12 @@ def test_a_deletion_ends_only_when_nothing_is_left_though_another_is_under_way(
 
 
 def test_a_deletion_goes_on_behind_jobs_that_another_way_of_deleting_took(
-    registry: Registry, admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+    context: Context, admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`ccapi jobs prune` and delete_job do not queue up behind it: a whole batch may be gone."""
     monkeypatch.setattr(pace, "BATCH", 3)
     started = start_many(admin, 5)
-    request = threading.Thread(target=deletion.delete_before, args=(registry, START + 100))
+    request = threading.Thread(target=deletion.delete_before, args=(context, START + 100))
     with database.session() as conn, conn.transaction():
         conn.execute("DELETE FROM jobs WHERE id = ANY (%s)", [started[:3]])
         request.start()

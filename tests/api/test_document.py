@@ -245,7 +245,7 @@ def test_a_list_with_metadata_answers_as_documented(admin: Client, query: str) -
 
 
 # What goes wrong in the way of each operation, while one job runs.
-REFUSALS: dict[str, tuple[str, str, Any, int]] = {
+REJECTED_REQUESTS: dict[str, tuple[str, str, Any, int]] = {
     "list": ("list", "?page=0", None, 400),
     "get": ("get", "?x", None, 400),
     "get nothing": ("get", "", None, 404),
@@ -274,9 +274,9 @@ REFUSALS: dict[str, tuple[str, str, Any, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.parametrize("name", REJECTED_REQUESTS)
 def test_a_refusal_answers_as_documented(admin: Client, name: str) -> None:
-    operation, query, body, status = REFUSALS[name]
+    operation, query, body, status = REJECTED_REQUESTS[name]
     method, path, _ = SUCCESSES[operation]
     admin.start()
     address = path.removeprefix("/jobs").format(id=2**62, ts=1) + query

@@ -4,7 +4,7 @@ from typing import Any
 import orjson
 import pytest
 
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.api.archived import FULL_DISKS, document, fail
 from tests.client import START, Client, assert_error, at_once
 
@@ -16,8 +16,8 @@ def edit(client: Client, id_: int, **edits: Any) -> dict[str, str]:
     return meta_data
 
 
-def archived_meta_data(registry: Registry) -> dict[str, str]:
-    meta_data: dict[str, str] = orjson.loads(document(registry).read_bytes()).get("metaData", {})
+def archived_meta_data(context: Context) -> dict[str, str]:
+    meta_data: dict[str, str] = orjson.loads(document(context).read_bytes()).get("metaData", {})
     return meta_data
 
 
@@ -43,15 +43,15 @@ def archived(admin: Client) -> int:
 )
 def test_keys_are_merged_in_database_and_file(
     admin: Client,
-    registry: Registry,
+    context: Context,
     archived: int,
     edits: dict[str, Any],
     expected: dict[str, str],
 ) -> None:
-    before = orjson.loads(document(registry).read_bytes())
+    before = orjson.loads(document(context).read_bytes())
     assert edit(admin, archived, **edits) == expected
     assert admin.read(archived).get("metaData", {}) == expected
-    after = orjson.loads(document(registry).read_bytes())
+    after = orjson.loads(document(context).read_bytes())
     assert after.pop("metaData", {}) == expected
     before.pop("metaData")
     assert after == before
@@ -64,37 +64,37 @@ def test_the_answer_is_the_whole_job(admin: Client, archived: int) -> None:
 
 
 def test_a_running_jobs_metadata_is_archived_when_it_stops(
-    admin: Client, registry: Registry
+    admin: Client, context: Context
 ) -> None:
     id_ = admin.start()
     assert edit(admin, id_, jobName="x") == {"jobName": "x"}
-    assert not list(registry.archive_root.rglob("meta.json"))
+    assert not list(context.archive_root.rglob("meta.json"))
     admin.stop()
-    assert archived_meta_data(registry) == {"jobName": "x"}
+    assert archived_meta_data(context) == {"jobName": "x"}
 
 
-def test_edits_at_once_are_all_merged(admin: Client, registry: Registry, archived: int) -> None:
+def test_edits_at_once_are_all_merged(admin: Client, context: Context, archived: int) -> None:
     keys = [f"key{number}" for number in range(8)]
     at_once([partial(edit, admin.twin(), archived, **{key: "v"}) for key in keys])
     expected = {"jobName": "x", "message": "größe", **dict.fromkeys(keys, "v")}
     assert admin.read(archived)["metaData"] == expected
-    assert archived_meta_data(registry) == expected
+    assert archived_meta_data(context) == expected
 
 
 @FULL_DISKS
 def test_when_the_file_cannot_be_written_nothing_is_changed(
     admin: Client,
-    registry: Registry,
+    context: Context,
     archived: int,
     monkeypatch: pytest.MonkeyPatch,
     full_disk: tuple[int, str],
 ) -> None:
-    before = (admin.read(archived), document(registry).read_bytes())
+    before = (admin.read(archived), document(context).read_bytes())
     with monkeypatch.context() as patched:
         fail(patched, *full_disk)
         response = admin.send("POST", f"/edit_meta/{archived}", {"metaData": {"a": "b"}})
     assert_error(response, 500)
-    assert (admin.read(archived), document(registry).read_bytes()) == before
+    assert (admin.read(archived), document(context).read_bytes()) == before
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_when_the_file_cannot_be_written_nothing_is_changed(
     ids=str,
 )
 def test_a_bad_edit_is_refused_and_changes_nothing(
-    admin: Client, registry: Registry, archived: int, body: Any, words: str
+    admin: Client, context: Context, archived: int, body: Any, words: str
 ) -> None:
-    before = (admin.read(archived), document(registry).read_bytes())
+    before = (admin.read(archived), document(context).read_bytes())
     assert_error(admin.send("POST", f"/edit_meta/{archived}", body), 400, words)
-    assert (admin.read(archived), document(registry).read_bytes()) == before
+    assert (admin.read(archived), document(context).read_bytes()) == before
 
 
 def test_null_in_the_metadata_of_a_start_is_still_refused(admin: Client) -> None:

@@ -13,7 +13,7 @@ from ccapi.model.token import Role
 from ccapi.repository import bulk_insert as bulk
 from ccapi.repository.bulk_insert import RecordedJob
 from ccapi.db.pool import Database
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests import conftest
 from tests.client import START, Client, assert_error, at_once, without
 
@@ -57,7 +57,7 @@ def load(database: Database, count: int) -> None:
 
 
 def test_of_1000_that_run_here_and_900_there_exactly_100_are_named_and_stopped(
-    admin: Client, database: Database, registry: Registry
+    admin: Client, database: Database, context: Context
 ) -> None:
     load(database, 1000)
     body = snapshot(*range(101, 1001))
@@ -70,13 +70,13 @@ def test_of_1000_that_run_here_and_900_there_exactly_100_are_named_and_stopped(
     found = states(admin)
     assert {n for n, state in found.items() if state == "stopped"} == set(range(1, 101))
     assert list(found.values()).count("running") == 900
-    assert len(list(registry.archive_root.rglob("meta.json"))) == 100
+    assert len(list(context.archive_root.rglob("meta.json"))) == 100
 
 
-def test_applied_twice_nothing_more_happens(admin: Client, registry: Registry) -> None:
+def test_applied_twice_nothing_more_happens(admin: Client, context: Context) -> None:
     admin.start(jobId=1)
     assert apply(admin, snapshot())["numStale"] == 1
-    [file] = registry.archive_root.rglob("meta.json")
+    [file] = context.archive_root.rglob("meta.json")
     before = (admin.list(), file.read_bytes(), file.stat().st_mtime_ns)
     assert apply(admin, snapshot()) == {
         "dryRun": False, "numMissing": 0, "numStale": 0, "numArchived": 0,
@@ -93,7 +93,7 @@ def test_nothing_is_stopped_unless_that_is_asked_for(admin: Client, query: str) 
 
 
 def test_a_stale_job_is_stopped_as_of_the_snapshot_and_archived(
-    admin: Client, registry: Registry
+    admin: Client, context: Context
 ) -> None:
     id_ = admin.start(jobId=7, tags=[{"type": "a", "name": "b"}])
     done = apply(admin, snapshot(jobState="failed"))
@@ -102,7 +102,7 @@ def test_a_stale_job_is_stopped_as_of_the_snapshot_and_archived(
     ]
     [job] = admin.list()
     assert (job["jobState"], job["duration"], job["monitoringStatus"]) == ("failed", 7200, 3)
-    [file] = registry.archive_root.rglob("meta.json")
+    [file] = context.archive_root.rglob("meta.json")
     archived = orjson.loads(file.read_bytes())
     assert (archived["jobState"], archived["duration"]) == ("failed", 7200)
 
@@ -190,11 +190,11 @@ def test_what_started_around_the_snapshot_is_passed_over(admin: Client) -> None:
     assert (numbers(found["missing"]), numbers(found["stale"])) == ([5], [3])
 
 
-def test_a_job_that_wants_no_archiving_gets_no_file(admin: Client, registry: Registry) -> None:
+def test_a_job_that_wants_no_archiving_gets_no_file(admin: Client, context: Context) -> None:
     admin.start(jobId=1, monitoringStatus=0)
     done = apply(admin, snapshot())
     assert (done["numStale"], done["numArchived"]) == (1, 0)
-    assert not list(registry.archive_root.rglob("meta.json"))
+    assert not list(context.archive_root.rglob("meta.json"))
 
 
 def test_what_there_is_no_time_to_archive_waits_for_a_retry(
@@ -209,7 +209,7 @@ def test_what_there_is_no_time_to_archive_waits_for_a_retry(
 
 
 def test_a_real_stop_at_the_same_time_wins_or_is_refused_and_nothing_is_stopped_twice(
-    admin: Client, registry: Registry
+    admin: Client, context: Context
 ) -> None:
     count = 12
     for number in range(1, count + 1):
@@ -228,7 +228,7 @@ def test_a_real_stop_at_the_same_time_wins_or_is_refused_and_nothing_is_stopped_
     assert sorted(by_batches + really) == list(range(1, count + 1))
     expected = {n: "completed" if n in really else "stopped" for n in range(1, count + 1)}
     assert states(admin) == expected
-    files = [orjson.loads(path.read_bytes()) for path in registry.archive_root.rglob("meta.json")]
+    files = [orjson.loads(path.read_bytes()) for path in context.archive_root.rglob("meta.json")]
     assert {file["jobId"]: file["jobState"] for file in files} == expected
 
 

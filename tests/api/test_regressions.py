@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from ccapi.db.pool import Database
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.client import Client, assert_error
 
 
@@ -28,13 +28,13 @@ def deletion_of_stopped_jobs(database: Database) -> Iterator[None]:
 @pytest.mark.usefixtures("deletion_of_stopped_jobs")
 @pytest.mark.parametrize(("wanted", "status", "files"), [(1, 3, 1), (0, 0, 0)])
 def test_a_job_that_is_deleted_before_its_archiving_is_archived_as_it_was(
-    writer: Client, registry: Registry, wanted: int, status: int, files: int
+    writer: Client, context: Context, wanted: int, status: int, files: int
 ) -> None:
     id_ = writer.start(monitoringStatus=wanted, tags=[{"type": "Debug", "name": "Testjob"}])
     stopped = writer.stop()
     assert (stopped["id"], stopped["monitoringStatus"]) == (id_, status)
     assert writer.list() == []
-    assert len(list(registry.archive_root.rglob("meta.json"))) == files
+    assert len(list(context.archive_root.rglob("meta.json"))) == files
 
 
 class WrongChunk(Exception):

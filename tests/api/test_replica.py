@@ -10,7 +10,7 @@ from ccapi.embedded import PrivatePostgres
 from ccapi.model.token import Role
 from ccapi.db import migrations
 from ccapi.db.pool import Database, Limits
-from ccapi.db.replica import Standby
+from ccapi.db.replica import Replica
 from tests.client import Client, assert_error
 from tests.conftest import client
 
@@ -39,8 +39,8 @@ def clients(app: Flask, database: Database) -> dict[Role, Client]:
 
 def attach(app: Flask, database: Database) -> None:
     """Give the app a replica."""
-    registry = app.extensions["ccapi"]
-    app.extensions["ccapi"] = replace(registry, standby=Standby(database, max_lag=10))
+    context = app.extensions["ccapi"]
+    app.extensions["ccapi"] = replace(context, replica=Replica(database, max_lag=10))
 
 
 def seen(clients: dict[Role, Client]) -> dict[Role, int]:

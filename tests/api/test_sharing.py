@@ -11,7 +11,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from ccapi import logs, metrics
-from ccapi.http.cache import Shared
+from ccapi.http.cache import TTLCache
 from ccapi.config import Config
 from ccapi.model.token import Role
 from ccapi.repository import jobs
@@ -250,14 +250,14 @@ def make(value: str) -> Callable[[], str]:
 
 
 def test_what_is_kept_is_bounded_and_the_oldest_makes_room() -> None:
-    shared: Shared[str] = Shared(_LONG, most=100)
+    shared: TTLCache[str] = TTLCache(_LONG, most=100)
     for number in range(1000):
         shared.get(number, make("x" * 10), len)
     assert [number for number in range(1000) if shared.find(number)] == list(range(990, 1000))
 
 
 def test_what_alone_is_too_much_is_not_kept() -> None:
-    shared: Shared[str] = Shared(_LONG, most=100)
+    shared: TTLCache[str] = TTLCache(_LONG, most=100)
     shared.get("small", make("x"), len)
     assert shared.get("large", make("x" * 101), len) == "x" * 101
     assert shared.find("large") is None
@@ -265,7 +265,7 @@ def test_what_alone_is_too_much_is_not_kept() -> None:
 
 
 def test_a_value_is_as_old_as_its_getting_began() -> None:
-    shared: Shared[str] = Shared(0.2, most=100)
+    shared: TTLCache[str] = TTLCache(0.2, most=100)
 
     def slowly() -> str:
         time.sleep(0.2)

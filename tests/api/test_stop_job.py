@@ -13,7 +13,7 @@ from ccapi import metrics
 from ccapi.model.job import FINAL_STATES
 from ccapi.repository import jobs
 from ccapi.db.pool import Database
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.client import START, Client, assert_error, at_once, job, stop, without
 
 META_DATA = {"jobName": "a simulation", "jobScript": "#!/bin/sh\ntrue\n"}
@@ -287,24 +287,24 @@ def test_of_concurrent_stops_one_succeeds(writer: Client, *, by_id: bool) -> Non
     ids=["disabled", "running", "failed before", "said to be archived"],
 )
 def test_the_answer_says_how_archiving_ended(
-    writer: Client, registry: Registry, at_start: int, at_stop: int
+    writer: Client, context: Context, at_start: int, at_stop: int
 ) -> None:
     writer.start(monitoringStatus=at_start)
     assert writer.stop()["monitoringStatus"] == at_stop
     assert writer.list()[0]["monitoringStatus"] == at_stop
-    files = list(registry.archive_root.rglob("meta.json"))
+    files = list(context.archive_root.rglob("meta.json"))
     assert len(files) == (1 if at_stop == 3 else 0)
 
 
 @BROKEN_ARCHIVES
 def test_a_stop_succeeds_although_archiving_fails(
     writer: Client,
-    registry: Registry,
+    context: Context,
     caplog: pytest.LogCaptureFixture,
     break_archive: Break,
 ) -> None:
     id_ = writer.start()
-    break_archive(registry.archive_root)
+    break_archive(context.archive_root)
     failures = archive_failures()
     stopped = writer.stop()
     assert (stopped["jobState"], stopped["monitoringStatus"]) == ("completed", 2)
@@ -314,8 +314,8 @@ def test_a_stop_succeeds_although_archiving_fails(
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "123000" in record.getMessage()
     assert f"id {id_}" in record.getMessage()
-    assert str(registry.archive_root) in record.getMessage()
-    assert not list(registry.archive_root.rglob("meta.json"))
+    assert str(context.archive_root) in record.getMessage()
+    assert not list(context.archive_root.rglob("meta.json"))
 
 
 def test_the_stop_is_committed_before_the_archive_is_touched(

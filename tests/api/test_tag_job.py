@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from ccapi.db.pool import Database
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.api.archived import FULL_DISKS, document, fail
 from tests.client import START, Client, assert_error, at_once, count
 
@@ -27,8 +27,8 @@ def plain(tags: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"type": tag["type"], "name": tag["name"]} for tag in tags]
 
 
-def archived_tags(registry: Registry) -> list[dict[str, Any]]:
-    tags: list[dict[str, Any]] = orjson.loads(document(registry).read_bytes())["tags"]
+def archived_tags(context: Context) -> list[dict[str, Any]]:
+    tags: list[dict[str, Any]] = orjson.loads(document(context).read_bytes())["tags"]
     return tags
 
 
@@ -108,10 +108,10 @@ def test_jobs_share_a_tag(writer: Client, database: Database) -> None:
     assert count(database, "tags") == 1
 
 
-def test_no_tags_change_nothing(writer: Client, archived: int, registry: Registry) -> None:
-    before = document(registry).read_bytes()
+def test_no_tags_change_nothing(writer: Client, archived: int, context: Context) -> None:
+    before = document(context).read_bytes()
     assert tag(writer, archived)["tags"] == []
-    assert document(registry).read_bytes() == before
+    assert document(context).read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -153,56 +153,56 @@ def test_tagging_needs_the_role_writer(reader: Client, writer: Client) -> None:
 
 
 def test_an_archived_jobs_file_has_the_tags_before_the_answer(
-    writer: Client, archived: int, registry: Registry
+    writer: Client, archived: int, context: Context
 ) -> None:
-    before = orjson.loads(document(registry).read_bytes())
+    before = orjson.loads(document(context).read_bytes())
     tag(writer, archived, SLOW, DEBUG)
-    assert orjson.loads(document(registry).read_bytes()) == {**before, "tags": [DEBUG, SLOW]}
-    assert [path.name for path in document(registry).parent.iterdir()] == ["meta.json"]
+    assert orjson.loads(document(context).read_bytes()) == {**before, "tags": [DEBUG, SLOW]}
+    assert [path.name for path in document(context).parent.iterdir()] == ["meta.json"]
 
 
-def test_a_running_jobs_tags_are_archived_when_it_stops(writer: Client, registry: Registry) -> None:
+def test_a_running_jobs_tags_are_archived_when_it_stops(writer: Client, context: Context) -> None:
     id_ = writer.start()
     tag(writer, id_, DEBUG)
-    assert not list(registry.archive_root.rglob("meta.json"))
+    assert not list(context.archive_root.rglob("meta.json"))
     assert plain(writer.stop()["tags"]) == [DEBUG]
-    assert archived_tags(registry) == [DEBUG]
+    assert archived_tags(context) == [DEBUG]
 
 
-def test_a_job_that_wants_no_archiving_gets_no_file(writer: Client, registry: Registry) -> None:
+def test_a_job_that_wants_no_archiving_gets_no_file(writer: Client, context: Context) -> None:
     id_ = writer.start(monitoringStatus=0)
     writer.stop()
     assert plain(tag(writer, id_, DEBUG)["tags"]) == [DEBUG]
-    assert not list(registry.archive_root.rglob("meta.json"))
+    assert not list(context.archive_root.rglob("meta.json"))
 
 
 @FULL_DISKS
 def test_when_the_file_cannot_be_written_nothing_is_changed(
     writer: Client,
     archived: int,
-    registry: Registry,
+    context: Context,
     monkeypatch: pytest.MonkeyPatch,
     full_disk: tuple[int, str],
 ) -> None:
-    before = document(registry).read_bytes()
+    before = document(context).read_bytes()
     with monkeypatch.context() as patched:
         fail(patched, *full_disk)
         response = writer.send("POST", f"/tag_job/{archived}", [DEBUG])
     assert_error(response, 500)
-    assert str(registry.archive_root) not in response.text
+    assert str(context.archive_root) not in response.text
     assert writer.list()[0]["tags"] == []
-    assert document(registry).read_bytes() == before
-    assert [path.name for path in document(registry).parent.iterdir()] == ["meta.json"]
+    assert document(context).read_bytes() == before
+    assert [path.name for path in document(context).parent.iterdir()] == ["meta.json"]
     assert plain(tag(writer, archived, DEBUG)["tags"]) == [DEBUG]
 
 
 def test_an_archived_job_whose_file_is_gone_cannot_be_tagged(
-    writer: Client, archived: int, registry: Registry
+    writer: Client, archived: int, context: Context
 ) -> None:
-    document(registry).unlink()
+    document(context).unlink()
     assert_error(writer.send("POST", f"/tag_job/{archived}", [DEBUG]), 500)
     assert writer.list()[0]["tags"] == []
-    assert not list(registry.archive_root.rglob("meta.json"))
+    assert not list(context.archive_root.rglob("meta.json"))
 
 
 @pytest.fixture
@@ -222,21 +222,21 @@ def refused_commits(database: Database) -> Iterator[None]:
 
 @pytest.mark.usefixtures("refused_commits")
 def test_a_failing_commit_brings_the_former_file_back(
-    writer: Client, archived: int, registry: Registry
+    writer: Client, archived: int, context: Context
 ) -> None:
-    before = document(registry).read_bytes()
+    before = document(context).read_bytes()
     assert_error(writer.send("POST", f"/tag_job/{archived}", [DEBUG]), 500)
     assert writer.list()[0]["tags"] == []
-    assert document(registry).read_bytes() == before
+    assert document(context).read_bytes() == before
 
 
 def test_concurrent_tags_all_end_in_database_and_file(
-    writer: Client, archived: int, registry: Registry
+    writer: Client, archived: int, context: Context
 ) -> None:
     tags = [{"type": "number", "name": f"{number:02}"} for number in range(12)]
     at_once([partial(tag, writer.twin(), archived, one, DEBUG) for one in tags])
     assert plain(writer.list()[0]["tags"]) == [DEBUG, *tags]
-    assert archived_tags(registry) == [DEBUG, *tags]
+    assert archived_tags(context) == [DEBUG, *tags]
 
 
 def test_a_new_tag_that_several_jobs_get_at_once_is_one(writer: Client, database: Database) -> None:
@@ -249,7 +249,7 @@ def test_a_new_tag_that_several_jobs_get_at_once_is_one(writer: Client, database
 
 
 def test_a_tag_given_while_the_job_is_archived_is_in_the_file(
-    writer: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = writer.start()
     archiving, tagging = threading.Event(), threading.Event()
@@ -269,15 +269,15 @@ def test_a_tag_given_while_the_job_is_archived_is_in_the_file(
     tagging.set()
     stopping.join()
     assert (tagged["jobState"], plain(tagged["tags"])) == ("completed", [DEBUG])
-    assert archived_tags(registry) == [DEBUG]
+    assert archived_tags(context) == [DEBUG]
 
 
 def test_tags_and_stop_at_once_leave_database_and_file_the_same(
-    writer: Client, registry: Registry
+    writer: Client, context: Context
 ) -> None:
     ids = [writer.start(jobId=number) for number in range(1, 9)]
     stops = [partial(writer.twin().stop, jobId=number) for number in range(1, 9)]
     at_once([*stops, *(partial(tag, writer.twin(), id_, DEBUG) for id_ in ids)])
-    files = list(registry.archive_root.rglob("meta.json"))
+    files = list(context.archive_root.rglob("meta.json"))
     assert [orjson.loads(path.read_bytes())["tags"] for path in files] == 8 * [[DEBUG]]
     assert {job["startTime"] for job in writer.list("state=completed")} == {START}

@@ -4,7 +4,7 @@ from typing import Any
 import orjson
 import pytest
 
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.api.archived import FULL_DISKS, document, fail
 from tests.client import Client, assert_error, at_once
 
@@ -26,8 +26,8 @@ def shown(client: Client) -> list[dict[str, Any]]:
     return plain(client.list()[0]["tags"])
 
 
-def archived_tags(registry: Registry) -> list[dict[str, Any]]:
-    tags: list[dict[str, Any]] = orjson.loads(document(registry).read_bytes())["tags"]
+def archived_tags(context: Context) -> list[dict[str, Any]]:
+    tags: list[dict[str, Any]] = orjson.loads(document(context).read_bytes())["tags"]
     return tags
 
 
@@ -52,15 +52,15 @@ def archived(admin: Client) -> int:
 )
 def test_tags_are_removed_from_database_and_file(
     admin: Client,
-    registry: Registry,
+    context: Context,
     archived: int,
     unwanted: list[dict[str, str]],
     left: list[dict[str, str]],
 ) -> None:
-    before = orjson.loads(document(registry).read_bytes())
+    before = orjson.loads(document(context).read_bytes())
     assert untag(admin, archived, *unwanted) == left
     assert shown(admin) == left
-    assert orjson.loads(document(registry).read_bytes()) == {**before, "tags": left}
+    assert orjson.loads(document(context).read_bytes()) == {**before, "tags": left}
 
 
 def test_the_answer_has_the_form_of_tagging(admin: Client, archived: int) -> None:
@@ -75,14 +75,14 @@ def test_other_jobs_keep_the_tag(admin: Client) -> None:
     assert admin.read(first)["tags"] == []
 
 
-def test_a_removed_tag_can_be_given_again(admin: Client, registry: Registry, archived: int) -> None:
+def test_a_removed_tag_can_be_given_again(admin: Client, context: Context, archived: int) -> None:
     untag(admin, archived, DEBUG)
     admin.send("POST", f"/tag_job/{archived}", [DEBUG])
-    assert shown(admin) == archived_tags(registry) == [DEBUG, SLOW]
+    assert shown(admin) == archived_tags(context) == [DEBUG, SLOW]
 
 
 def test_tags_added_and_removed_at_once_are_the_same_in_database_and_file(
-    admin: Client, registry: Registry, archived: int
+    admin: Client, context: Context, archived: int
 ) -> None:
     new = [{"type": "number", "name": str(number)} for number in range(6)]
     adding = [partial(admin.twin().send, "POST", f"/tag_job/{archived}", [tag]) for tag in new]
@@ -90,13 +90,13 @@ def test_tags_added_and_removed_at_once_are_the_same_in_database_and_file(
         partial(admin.twin().send, "DELETE", f"/tag_job/{archived}", [tag]) for tag in (DEBUG, SLOW)
     ]
     assert {answer.status_code for answer in at_once(adding + removing)} == {200}
-    assert shown(admin) == archived_tags(registry) == new
+    assert shown(admin) == archived_tags(context) == new
 
 
 @FULL_DISKS
 def test_when_the_file_cannot_be_written_nothing_is_changed(
     admin: Client,
-    registry: Registry,
+    context: Context,
     archived: int,
     monkeypatch: pytest.MonkeyPatch,
     full_disk: tuple[int, str],
@@ -105,7 +105,7 @@ def test_when_the_file_cannot_be_written_nothing_is_changed(
         fail(patched, *full_disk)
         response = admin.send("DELETE", f"/tag_job/{archived}", [DEBUG])
     assert_error(response, 500)
-    assert shown(admin) == archived_tags(registry) == [DEBUG, SLOW]
+    assert shown(admin) == archived_tags(context) == [DEBUG, SLOW]
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@ from typing import Any
 
 import pytest
 
-from ccapi.archive import validation as admission, meta_json as document
+from ccapi.archive import validation, meta_json as document
 from ccapi.errors import ArchiveError
 from tests.archive import trees
 
 
 def admit(**changes: Any) -> None:
-    admission.admit(document.decode(json.dumps(trees.document(**changes)).encode()))
+    validation.admit(document.decode(json.dumps(trees.document(**changes)).encode()))
 
 
 def one(**fields: Any) -> list[dict[str, Any]]:

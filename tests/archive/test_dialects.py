@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ccapi.archive import compat as dialects, meta_json as document
+from ccapi.archive import compat, meta_json as document
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job
 from tests.archive import trees
@@ -93,4 +93,4 @@ def test_units_are_objects_or_texts(unit: Any, text: str) -> None:
 
 def test_what_is_wrong_stays_wrong() -> None:
     given = trees.document(resources="f0101", statistics=[], tags={}, jobState=7, partition=False)
-    assert dialects.translate(given) == given
+    assert compat.translate(given) == given

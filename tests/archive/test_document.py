@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ccapi.archive import meta_json as document
 from ccapi.errors import ArchiveError
-from ccapi.model.job import FINAL_STATES, LAST_EPOCH_SECOND, Job
+from ccapi.model.job import FINAL_STATES, MAX_EPOCH_SECOND, Job
 from tests.archive.jobs import START, job
 
 PLAIN = (
@@ -135,7 +135,7 @@ JOBS = st.builds(
     walltime=COUNTS,
     exclusive=st.integers(0, 2),
     start_time=st.integers(1, START),
-    stop_time=st.integers(START, LAST_EPOCH_SECOND),
+    stop_time=st.integers(START, MAX_EPOCH_SECOND),
     job_state=st.sampled_from([str(state) for state in FINAL_STATES]),
     resources=st.lists(
         st.fixed_dictionaries(

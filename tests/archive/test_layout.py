@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from ccapi.archive import layout
 from ccapi.errors import ArchiveError
-from ccapi.model.job import LARGEST_INTEGER, JobKey
+from ccapi.model.job import MAX_INTEGER, JobKey
 from tests.archive.jobs import job
 
 ROOT = Path("/archive")
-NUMBERS = st.integers(1, LARGEST_INTEGER)
+NUMBERS = st.integers(1, MAX_INTEGER)
 CLUSTERS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
 KEYS = st.builds(JobKey, CLUSTERS, NUMBERS, NUMBERS)
 
@@ -24,7 +24,7 @@ KEYS = st.builds(JobKey, CLUSTERS, NUMBERS, NUMBERS)
         (JobKey("fritz", 1000, 7), "fritz/1/000/7/meta.json"),
         (JobKey("A.b_c-1", 12045, 7), "A.b_c-1/12/045/7/meta.json"),
         (
-            JobKey("c", LARGEST_INTEGER, LARGEST_INTEGER),
+            JobKey("c", MAX_INTEGER, MAX_INTEGER),
             "c/9223372036854775/807/9223372036854775807/meta.json",
         ),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ccapi.archive import layout, reader, writer
-from ccapi.archive.reader import MissingDocument
+from ccapi.archive.reader import MissingMetaJson
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from tests.archive.jobs import START, job
@@ -42,13 +42,13 @@ def test_the_bytes_are_those_of_the_file(root: Path) -> None:
     "key", [JobKey("large", 1034871, 5), JobKey("large", 7, START), JobKey("small", 1034871, START)]
 )
 def test_a_job_that_is_not_archived_is_missing(root: Path, key: JobKey) -> None:
-    with pytest.raises(MissingDocument, match=r"meta\.json"):
+    with pytest.raises(MissingMetaJson, match=r"meta\.json"):
         reader.read(root, key)
 
 
 def test_a_directory_without_the_file_holds_nothing(root: Path) -> None:
     layout.meta_path(root, KEY).unlink()
-    with pytest.raises(MissingDocument):
+    with pytest.raises(MissingMetaJson):
         reader.read(root, KEY)
 
 
@@ -61,7 +61,7 @@ def test_garbage_is_an_error_and_not_a_job(root: Path, data: bytes) -> None:
     layout.meta_path(root, KEY).write_bytes(data)
     with pytest.raises(ArchiveError) as raised:
         reader.read(root, KEY)
-    assert not isinstance(raised.value, MissingDocument)
+    assert not isinstance(raised.value, MissingMetaJson)
 
 
 @pytest.mark.parametrize(

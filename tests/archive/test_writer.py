@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ccapi.archive import meta_json as document, layout, reader, writer
+from ccapi.archive import meta_json, layout, reader, writer
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from tests.archive.jobs import job
@@ -104,7 +104,7 @@ def test_a_job_makes_this_tree_and_nothing_else(root: Path) -> None:
         "large/1034/871/1768978339/meta.json",
         "version.txt",
     ]
-    assert place(root, job()).read_bytes() == document.encode(job())
+    assert place(root, job()).read_bytes() == meta_json.encode(job())
 
 
 def test_strangers_may_not_read_what_is_written(root: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_failed_rewrite_leaves_one_of_the_two_contents(
             writer.write(root, BIG)
     assert tree(root) == before
     renamed = number >= 14
-    assert place(root, job()).read_bytes() == document.encode(BIG if renamed else job())
+    assert place(root, job()).read_bytes() == meta_json.encode(BIG if renamed else job())
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_the_file_is_an_error(root: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_the_file_is_an_error(root: Path) 
 
     assert in_child(write_little) == 0
     assert [path.name for path in place(root, job()).parent.iterdir()] == ["meta.json"]
-    assert place(root, job()).read_bytes() == document.encode(job())
+    assert place(root, job()).read_bytes() == meta_json.encode(job())
     assert not (root / "other").exists()
 
 
@@ -269,7 +269,7 @@ def test_a_writer_that_is_killed_leaves_whole_files(root: Path) -> None:
 
 def test_a_reader_never_sees_half_a_file(root: Path) -> None:
     writer.write(root, job())
-    contents = {document.encode(job()), document.encode(BIG)}
+    contents = {meta_json.encode(job()), meta_json.encode(BIG)}
     child = os.fork()
     if child == 0:
         for written in itertools.cycle([BIG, job()]):
@@ -300,7 +300,7 @@ def test_a_link_in_the_files_place_is_replaced_and_not_followed(root: Path, tmp_
     writer.write(root, job())
     assert target.read_text() == "precious"
     assert not place(root, job()).is_symlink()
-    assert place(root, job()).read_bytes() == document.encode(job())
+    assert place(root, job()).read_bytes() == meta_json.encode(job())
 
 
 def test_the_root_itself_may_be_a_link(root: Path, tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_concurrent_writers_of_one_job_leave_one_whole_file(root: Path) -> None:
     versions = [job(meta_data=f'{{"jobScript":"{letter * 20_000}"}}') for letter in "abcdefgh"]
     at_once([partial(writer.write, root, version) for version in versions])
     assert [path.name for path in place(root, job()).parent.iterdir()] == ["meta.json"]
-    assert place(root, job()).read_bytes() in {document.encode(version) for version in versions}
+    assert place(root, job()).read_bytes() in {meta_json.encode(version) for version in versions}
 
 
 def test_concurrent_writers_of_neighbours_do_not_disturb_each_other(root: Path) -> None:

@@ -5,20 +5,20 @@ import pytest
 from ccapi.archive import layout
 from ccapi.model.job import JobKey
 from ccapi.service import archive_check as checking
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.cli.conftest import Command
 from tests.client import START, Client
 
 
 @pytest.fixture(autouse=True)
 def _no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "_SETTLING_SECONDS", 0)
+    monkeypatch.setattr(checking, "_RECHECK_DELAY_SECONDS", 0)
 
 
 @pytest.fixture
-def left_over(writer: Client, registry: Registry) -> Path:
+def left_over(writer: Client, context: Context) -> Path:
     """A job that is archived, and two that could not be; what is in their way."""
-    obstacle = registry.archive_root / "fritz"
+    obstacle = context.archive_root / "fritz"
     obstacle.write_text("in the way")
     for number, cluster in ((1, "alex"), (2, "fritz"), (3, "fritz")):
         writer.start(jobId=number, cluster=cluster)
@@ -26,8 +26,8 @@ def left_over(writer: Client, registry: Registry) -> Path:
     return obstacle
 
 
-def meta_path(registry: Registry, cluster: str, job_id: int) -> Path:
-    return layout.meta_path(registry.archive_root, JobKey(cluster, job_id, START))
+def meta_path(context: Context, cluster: str, job_id: int) -> Path:
+    return layout.meta_path(context.archive_root, JobKey(cluster, job_id, START))
 
 
 def test_retry_archives_what_is_left_and_counts_it(
@@ -46,9 +46,9 @@ def test_a_retry_that_fails_has_status_1(ccapi: Command, writer: Client, left_ov
     assert sorted(job["monitoringStatus"] for job in writer.list()) == [2, 2, 3]
 
 
-def test_a_retry_may_fail_in_part(ccapi: Command, registry: Registry, left_over: Path) -> None:
+def test_a_retry_may_fail_in_part(ccapi: Command, context: Context, left_over: Path) -> None:
     left_over.unlink()
-    directory = meta_path(registry, "fritz", 2).parent
+    directory = meta_path(context, "fritz", 2).parent
     directory.parent.mkdir(parents=True)
     directory.write_text("in the way")
     status, out, _ = ccapi("archive", "retry")
@@ -65,33 +65,33 @@ def test_check_finds_nothing_after_a_clean_run(
 
 
 def test_check_prints_a_line_per_finding_and_a_summary(
-    ccapi: Command, admin: Client, registry: Registry, left_over: Path
+    ccapi: Command, admin: Client, context: Context, left_over: Path
 ) -> None:
     left_over.unlink()
     ccapi("archive", "retry")
     admin.send("DELETE", "/delete_job/", {"jobId": 1})
-    meta_path(registry, "fritz", 2).write_bytes(b"{")
-    meta_path(registry, "fritz", 3).unlink()
+    meta_path(context, "fritz", 2).write_bytes(b"{")
+    meta_path(context, "fritz", 3).unlink()
     status, out, err = ccapi("archive", "check")
     broken, missing, orphaned, empty, summary = out.splitlines()
     assert (status, err) == (1, "")
-    assert broken.startswith(f"broken   {meta_path(registry, 'fritz', 2)}: ")
-    assert missing.startswith(f"missing  {meta_path(registry, 'fritz', 3)}: ")
-    assert orphaned.startswith(f"orphaned {meta_path(registry, 'alex', 1)}: ")
-    assert empty == f"broken   {meta_path(registry, 'fritz', 3).parent}: holds no meta.json"
+    assert broken.startswith(f"broken   {meta_path(context, 'fritz', 2)}: ")
+    assert missing.startswith(f"missing  {meta_path(context, 'fritz', 3)}: ")
+    assert orphaned.startswith(f"orphaned {meta_path(context, 'alex', 1)}: ")
+    assert empty == f"broken   {meta_path(context, 'fritz', 3).parent}: holds no meta.json"
     assert summary == "2 broken, 1 missing, 1 orphaned"
 
 
 def test_check_says_what_to_do_about_jobs_that_are_not_archived(
-    ccapi: Command, registry: Registry, left_over: Path
+    ccapi: Command, context: Context, left_over: Path
 ) -> None:
     status, out, _ = ccapi("archive", "check")
     assert status == 1
     assert left_over.is_file()
     hint = "not archived yet; run `ccapi archive retry`"
     assert out == (
-        f"missing  {meta_path(registry, 'fritz', 2)}: {hint}\n"
-        f"missing  {meta_path(registry, 'fritz', 3)}: {hint}\n"
+        f"missing  {meta_path(context, 'fritz', 2)}: {hint}\n"
+        f"missing  {meta_path(context, 'fritz', 3)}: {hint}\n"
         "2 missing\n"
     )
 
@@ -109,8 +109,8 @@ def test_a_database_that_is_down_is_one_line(
 
 
 @pytest.mark.usefixtures("database")
-def test_an_archive_of_another_version_is_one_line(ccapi: Command, registry: Registry) -> None:
-    (registry.archive_root / "version.txt").write_text("2\n")
+def test_an_archive_of_another_version_is_one_line(ccapi: Command, context: Context) -> None:
+    (context.archive_root / "version.txt").write_text("2\n")
     status, out, err = ccapi("archive", "retry")
     assert (status, out) == (1, "")
     assert err.startswith("ccapi: ")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ccapi.service import archive_check as checking
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.archive.trees import document, put
 from tests.cli.conftest import Command
 from tests.client import Client, count
@@ -12,7 +12,7 @@ from tests.client import Client, count
 
 @pytest.fixture(autouse=True)
 def _no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "_SETTLING_SECONDS", 0)
+    monkeypatch.setattr(checking, "_RECHECK_DELAY_SECONDS", 0)
 
 
 @pytest.fixture
@@ -33,12 +33,12 @@ def test_nothing_is_to_be_repaired_after_a_clean_run(ccapi: Command, writer: Cli
 
 
 def test_what_is_done_is_told_and_summed_up(
-    ccapi: Command, writer: Client, registry: Registry
+    ccapi: Command, writer: Client, context: Context
 ) -> None:
     for number in (1, 2, 3):
         writer.start(jobId=number)
         writer.stop(jobId=number)
-    missing, wrong, _ = sorted(registry.archive_root.rglob("meta.json"))
+    missing, wrong, _ = sorted(context.archive_root.rglob("meta.json"))
     missing.unlink()
     wrong.write_bytes(b"{}")
     status, out, err = ccapi("archive", "repair")
@@ -51,12 +51,12 @@ def test_what_is_done_is_told_and_summed_up(
 
 
 def test_orphans_are_adopted_only_with_import(
-    ccapi: Command, admin: Client, registry: Registry
+    ccapi: Command, admin: Client, context: Context
 ) -> None:
     admin.start()
     admin.stop()
     admin.send("DELETE", "/delete_job/", {"jobId": 123000})
-    [path] = registry.archive_root.rglob("meta.json")
+    [path] = context.archive_root.rglob("meta.json")
     status, out, _ = ccapi("archive", "repair")
     assert (status, out) == (1, f"orphaned {path}: no such job in the database\norphaned 1\n")
     assert ccapi("archive", "repair", "--import")[:2] == (0, "imported 1\n")
@@ -80,13 +80,13 @@ def test_another_archive_is_imported_but_for_what_is_bad(
 
 
 @pytest.mark.parametrize("order", [("--dry-run", "--import"), ("--import", "--dry-run")])
-def test_a_dry_run_only_tells(ccapi: Command, registry: Registry, order: tuple[str, ...]) -> None:
-    put(registry.archive_root, document())
+def test_a_dry_run_only_tells(ccapi: Command, context: Context, order: tuple[str, ...]) -> None:
+    put(context.archive_root, document())
     assert ccapi("archive", "repair", *order)[:2] == (
         0,
         "dry run, nothing is changed: imported 1\n",
     )
-    assert count(registry.database, "jobs") == 0
+    assert count(context.database, "jobs") == 0
 
 
 @pytest.mark.usefixtures("registry")
@@ -97,8 +97,8 @@ def test_what_is_no_directory_is_one_line(ccapi: Command, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("database")
-def test_an_archive_of_another_version_is_not_touched(ccapi: Command, registry: Registry) -> None:
-    (registry.archive_root / "version.txt").write_text("2\n")
+def test_an_archive_of_another_version_is_not_touched(ccapi: Command, context: Context) -> None:
+    (context.archive_root / "version.txt").write_text("2\n")
     status, out, err = ccapi("archive", "repair", "--import")
     assert (status, out) == (1, "")
     assert "only version 1 can be written" in err

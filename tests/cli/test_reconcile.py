@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.cli.conftest import Command
 from tests.client import START, Client
 
@@ -99,7 +99,7 @@ def test_differences_are_named_and_left_with_status_1(
 
 
 def test_applied_the_stale_are_stopped_and_archived_and_then_there_is_agreement(
-    ccapi: Command, slurm: Slurm, writer: Client, registry: Registry
+    ccapi: Command, slurm: Slurm, writer: Client, context: Context
 ) -> None:
     for number in (1, 2):
         writer.start(jobId=number)
@@ -110,7 +110,7 @@ def test_applied_the_stale_are_stopped_and_archived_and_then_there_is_agreement(
     assert states(writer) == {1: "failed", 2: "running"}
     [job] = writer.list("state=failed")
     assert before <= START + job["duration"] <= time.time()
-    assert len(list(registry.archive_root.rglob("meta.json"))) == 1
+    assert len(list(context.archive_root.rglob("meta.json"))) == 1
     status, out, _ = ccapi("reconcile", "--cluster", "fritz", "--apply")
     assert (status, out) == (0, "registry and Slurm agree on 1 running jobs\n")
 

@@ -49,7 +49,7 @@ def test_create_knows_three_roles(ccapi: Command, database: Database, role: str)
 
 def test_a_token_is_for_ever_if_nothing_is_said(ccapi: Command, database: Database) -> None:
     ccapi("token", "create", "slurm", "--role", "writer")
-    assert listed(database).expires_time is None
+    assert listed(database).expires_at is None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_token_lives_as_long_as_is_said(
     ccapi: Command, database: Database, text: str, expected: timedelta
 ) -> None:
     assert ccapi("token", "create", "slurm", "--role", "writer", "--expires", text).status == 0
-    expires = listed(database).expires_time
+    expires = listed(database).expires_at
     assert expires is not None
     assert abs(expires - datetime.now(UTC) - expected) < timedelta(seconds=20)
 
@@ -129,16 +129,16 @@ def test_the_former_token_stays_valid_for_a_while(
     ccapi("token", "create", "slurm", "--role", "writer")
     assert ccapi("token", "rotate", "slurm", *options).status == 0
     for token, expected in zip(tokens.list_all(database), (former, new), strict=True):
-        assert (token.expires_time is None) == (expected is None)
-        if token.expires_time is not None and expected is not None:
-            difference = token.expires_time - datetime.now(UTC) - expected
+        assert (token.expires_at is None) == (expected is None)
+        if token.expires_at is not None and expected is not None:
+            difference = token.expires_at - datetime.now(UTC) - expected
             assert abs(difference) < timedelta(seconds=20)
 
 
 def test_a_bad_length_of_time_to_keep_is_refused(ccapi: Command, database: Database) -> None:
     ccapi("token", "create", "slurm", "--role", "writer")
     assert ccapi("token", "rotate", "slurm", "--keep", "soon").status == 2
-    assert listed(database).expires_time is None
+    assert listed(database).expires_at is None
 
 
 @pytest.mark.parametrize("number", [1, 2])

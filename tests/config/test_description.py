@@ -59,7 +59,7 @@ def test_the_commented_parts_of_the_example_are_valid(settings: Settings) -> Non
     Path("url").write_text("postgresql:///ccapi")
     Path("read-url").write_text("postgresql:///replica")
     config = load(settings(without_urls.replace("/etc/ccapi/database-", "../")), {})
-    assert (config.database.url, config.database.read_url) == (
+    assert (config.database.url, config.database.replica_url) == (
         "postgresql:///ccapi", "postgresql:///replica"
     )  # fmt: skip
     assert config.clusters.names == ("fritz", "woody")

@@ -146,7 +146,7 @@ def test_the_replicas_url_may_be_in_a_file_of_its_own(settings: Settings) -> Non
     path = settings("[database]\nread_url_file = 'url'")
     Path("settings/url").write_text("postgresql://u:geheim@replica/ccapi\n")
     config = load(path, {})
-    assert config.database.read_url == "postgresql://u:geheim@replica/ccapi"
+    assert config.database.replica_url == "postgresql://u:geheim@replica/ccapi"
     assert config.secret_files == (Path("settings/url").absolute(),)
     assert "geheim" not in describe(config)
 

@@ -74,7 +74,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         database.close()
         settings = {
             "CCAPI_DATABASE_URL": servers.url,
-            "CCAPI_DATABASE_READ_URL": servers.standby.url,
+            "CCAPI_DATABASE_READ_URL": servers.replica.url,
             "CCAPI_DATABASE_READ_MAX_LAG": str(_MAX_LAG),
             "CCAPI_JOBS_LIST_CACHE_SECONDS": "0",
             "CCAPI_ARCHIVE_ROOT": str(tmp_path / "job-archive"),
@@ -88,21 +88,21 @@ def start(site: Site, job_id: int) -> None:
 
 
 def test_readers_are_answered_by_the_standby_until_it_is_late_or_dead(site: Site) -> None:
-    standby = site.servers.standby
+    replica = site.servers.replica
     start(site, 1)
     site.servers.await_replay()
     assert site.jobs(Role.READER) == 1
-    standby.run("SELECT pg_wal_replay_pause()")
+    replica.run("SELECT pg_wal_replay_pause()")
     start(site, 2)
     assert [site.jobs(role) for role in (Role.WRITER, Role.ADMIN, Role.READER)] == [2, 2, 1]
     assert site.reads("replica") == 2
     wait_until(lambda: site.jobs(Role.READER) == 2, "readers are answered late", _MAX_LAG + 3)
     assert "more than 2 seconds late" in site.log.read_text("utf-8")
-    standby.run("SELECT pg_wal_replay_resume()")
+    replica.run("SELECT pg_wal_replay_resume()")
     before = site.reads("replica")
     wait_until(lambda: site.jobs(Role.READER) == 2 and site.reads("replica") > before, "no return")
-    standby.process.kill()
-    standby.process.wait()
+    replica.process.kill()
+    replica.process.wait()
     for _ in range(20):
         assert site.jobs(Role.READER) == 2
     start(site, 3)
@@ -116,7 +116,7 @@ def test_a_standby_that_freezes_is_no_error_for_readers(
     start(site, 1)
     site.servers.await_replay()
     assert site.jobs(Role.READER) == 1
-    site.servers.standby.signal(signal.SIGSTOP)
+    site.servers.replica.signal(signal.SIGSTOP)
     start(site, 2)
     seconds: list[float] = []
     wait_until(lambda: timed(lambda: site.jobs(Role.READER), seconds) == 2, "nobody answers")
@@ -124,7 +124,7 @@ def test_a_standby_that_freezes_is_no_error_for_readers(
     while time.monotonic() < end:
         assert timed(lambda: site.jobs(Role.READER), seconds) == 2
     before = site.reads("replica")
-    site.servers.standby.signal(signal.SIGCONT)
+    site.servers.replica.signal(signal.SIGCONT)
     wait_until(lambda: site.jobs(Role.READER) == 2 and site.reads("replica") > before, "no return")
     with capsys.disabled():
         print(
@@ -178,7 +178,7 @@ def test_a_promoted_standby_has_every_job_that_was_answered(
     site.servers.primary.process.wait()
     killed, promised = time.monotonic(), len(PROMISED[201])
     time.sleep(1)
-    site.servers.standby.run("SELECT pg_promote()")
+    site.servers.replica.run("SELECT pg_promote()")
     promoted = time.monotonic()
     wait_until(lambda: len(PROMISED[201]) > promised + 20, "the service does not go on", 30)
     seconds = time.monotonic() - promoted
@@ -186,7 +186,7 @@ def test_a_promoted_standby_has_every_job_that_was_answered(
     end.set()
     for thread in threads:
         thread.join()
-    found = Database(site.servers.standby.url)
+    found = Database(site.servers.replica.url)
     with found.session() as conn:
         there = dict(conn.execute("SELECT job_id, job_state::text FROM jobs").fetchall())
     assert PROMISED[201] - there.keys() == set()

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 
 from ccapi.embedded import find_installations
-from ccapi.embedded.account import Account, server_account
+from ccapi.embedded.account import RequestInfo, server_account
 from ccapi.embedded.installations import Installation
 from tests.processes import free_port
 
@@ -56,12 +56,12 @@ class Pair:
     """A primary and its standby."""
 
     primary: Server
-    standby: Server
+    replica: Server
 
     @property
     def url(self) -> str:
         """Return an address that leads to whichever of the two takes writes."""
-        hosts = f"{_HOST}:{self.primary.port},{_HOST}:{self.standby.port}"
+        hosts = f"{_HOST}:{self.primary.port},{_HOST}:{self.replica.port}"
         return f"postgresql://ccapi@{hosts}/ccapi?target_session_attrs=read-write"
 
     def be_synchronous(self) -> None:
@@ -79,7 +79,7 @@ class Pair:
         """Wait until the standby shows all that was committed by now."""
         at = self.primary.run("SELECT pg_current_wal_lsn()")
         reached = f"SELECT pg_last_wal_replay_lsn() >= '{at}'"
-        wait_until(lambda: self.standby.run(reached) is True, "the standby does not follow")
+        wait_until(lambda: self.replica.run(reached) is True, "the standby does not follow")
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
@@ -99,16 +99,16 @@ def pair() -> Iterator[Pair]:
     programs = max(find_installations(), key=lambda one: one.major)
     try:
         with ExitStack() as running:
-            primary, standby = _directory(place / "primary", account), place / "standby"
+            primary, replica = _directory(place / "primary", account), place / "standby"
             options = ("--auth=trust", "--username=ccapi", "--encoding=UTF8", "--no-sync")
             _run(account, programs.initdb, *options, "-D", str(primary))
             first = running.enter_context(_server(programs, account, primary))
             first.run("CREATE DATABASE ccapi", "postgres")
             source = f"host={_HOST} port={first.port} user=ccapi application_name={_STANDBY}"
-            _directory(standby, account)
+            _directory(replica, account)
             basebackup = programs.bin_dir / "pg_basebackup"
-            _run(account, basebackup, "-d", source, "-D", str(standby), "-RN", "-c", "fast")
-            second = running.enter_context(_server(programs, account, standby))
+            _run(account, basebackup, "-d", source, "-D", str(replica), "-RN", "-c", "fast")
+            second = running.enter_context(_server(programs, account, replica))
             found = Pair(first, second)
             found.await_state("async")
             yield found
@@ -116,20 +116,20 @@ def pair() -> Iterator[Pair]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _directory(path: Path, account: Account) -> Path:
+def _directory(path: Path, account: RequestInfo) -> Path:
     path.mkdir(mode=0o700)
     account.take(path)
     return path
 
 
-def _run(account: Account, program: Path, *arguments: str) -> None:
+def _run(account: RequestInfo, program: Path, *arguments: str) -> None:
     command = account.command(program, *arguments)
     done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 @contextmanager
-def _server(programs: Installation, account: Account, data: Path) -> Iterator[Server]:
+def _server(programs: Installation, account: RequestInfo, data: Path) -> Iterator[Server]:
     port = free_port()
     settings = {"listen_addresses": _HOST, "port": port, "unix_socket_directories": ""}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]

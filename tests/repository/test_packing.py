@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccapi.model.job import LARGEST_INTEGER
+from ccapi.model.job import MAX_INTEGER
 from ccapi.repository import codec as packing
 from ccapi.db.pool import Database
 from tests.client import Client, job
 
 THREADS = list(range(72))
-NUMBERS = st.integers(0, LARGEST_INTEGER)
+NUMBERS = st.integers(0, MAX_INTEGER)
 RUNS = st.builds(
     lambda first, length: list(range(first, first + length)), NUMBERS, st.integers(0, 9)
 )

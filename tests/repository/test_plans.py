@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ccapi.model.job import FINAL_STATES, JobFilter, Range, Tag
-from ccapi.model.statistics import GroupBy, Points, Question
+from ccapi.model.statistics import GroupBy, Points, StatisticsQuery
 from ccapi.repository import jobs, statistics
 from ccapi.db import queries
 from ccapi.db.pool import Database
@@ -94,7 +94,7 @@ def plan(
 ) -> dict[str, Any]:
     """Run the list and return its plan as PostgreSQL tells it."""
     with database.statement() as conn:
-        chosen = jobs.filter_parameters(conn, JobFilter(states=states, tag=tag, host=host))
+        chosen = jobs.filter_params(conn, JobFilter(states=states, tag=tag, host=host))
     parameters = {
         **chosen,
         **jobs.list_parameters(jobs.Page(0, LIMIT), jobs.Parts()),
@@ -250,7 +250,7 @@ def test_for_a_host_that_never_ran_a_job_no_job_is_looked_for(
 
 def test_a_hosts_latest_jobs_are_read_and_no_more(large: Database) -> None:
     with large.statement() as conn:
-        chosen = jobs.filter_parameters(conn, JobFilter(host="f11"), periods=2)
+        chosen = jobs.filter_params(conn, JobFilter(host="f11"), periods=2)
     parameters = {**chosen, **jobs.list_parameters(jobs.Page(0, LIMIT), jobs.Parts())}
     found = explained(large, "jobs", "list_jobs", parameters)
     # A job every 30 s, on one of 900 hosts; a period is of three days.
@@ -306,7 +306,7 @@ RANGES = {
 
 def statistics_plan(database: Database, begin: int, end: int, **filters: Any) -> dict[str, Any]:
     """Count jobs by everything, with a time line, and return the plan."""
-    asked = Question(
+    asked = StatisticsQuery(
         jobs=JobFilter(**filters, now=LAST),
         time=Range(begin, end),
         group_by=frozenset(GroupBy),

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.archive import meta_json as document, layout, reader
+from ccapi.archive import meta_json, layout, reader
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from ccapi.repository import jobs
 from ccapi.db.pool import Database
 from ccapi.service import archive as archiving, pruning
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.client import START, Client, at_once
 
 
@@ -27,9 +27,9 @@ class Outage:
 
 
 @pytest.fixture
-def left_over(writer: Client, registry: Registry) -> list[int]:
+def left_over(writer: Client, context: Context) -> list[int]:
     """Three jobs that stopped while the archive could not be written."""
-    outage = Outage(registry.archive_root)
+    outage = Outage(context.archive_root)
     ids = [writer.start(jobId=number) for number in (1, 2, 3)]
     for number in (1, 2, 3):
         assert writer.stop(jobId=number)["monitoringStatus"] == 2
@@ -37,12 +37,12 @@ def left_over(writer: Client, registry: Registry) -> list[int]:
     return ids
 
 
-def retry(registry: Registry) -> list[Job]:
-    return list(archiving.retry(registry))
+def retry(context: Context) -> list[Job]:
+    return list(archiving.retry(context))
 
 
-def archived(registry: Registry) -> set[int]:
-    return {key.job_id for key in reader.keys(registry.archive_root)}
+def archived(context: Context) -> set[int]:
+    return {key.job_id for key in reader.keys(context.archive_root)}
 
 
 def statuses(client: Client) -> set[int]:
@@ -56,106 +56,106 @@ def cut_off(database: Database) -> None:
 
 
 def test_a_retry_archives_what_is_left(
-    writer: Client, registry: Registry, left_over: list[int]
+    writer: Client, context: Context, left_over: list[int]
 ) -> None:
-    retried = retry(registry)
+    retried = retry(context)
     assert [(job.id, job.monitoring_status) for job in retried] == [(id_, 3) for id_ in left_over]
-    assert archived(registry) == {1, 2, 3}
+    assert archived(context) == {1, 2, 3}
     assert statuses(writer) == {3}
-    assert retry(registry) == []
+    assert retry(context) == []
 
 
 def test_a_retry_writes_what_the_stop_would_have_written(
-    writer: Client, registry: Registry, left_over: list[int]
+    writer: Client, context: Context, left_over: list[int]
 ) -> None:
     writer.send("POST", f"/tag_job/{left_over[0]}", [{"type": "Debug", "name": "Testjob"}])
-    retry(registry)
-    with registry.database.statement() as conn:
+    retry(context)
+    with context.database.statement() as conn:
         job = jobs.get(conn, left_over[0])
     assert job is not None
-    path = layout.meta_path(registry.archive_root, JobKey("fritz", 1, START))
-    assert path.read_bytes() == document.encode(job)
+    path = layout.meta_path(context.archive_root, JobKey("fritz", 1, START))
+    assert path.read_bytes() == meta_json.encode(job)
     assert b'"tags":[{"type":"Debug","name":"Testjob"}]' in path.read_bytes()
 
 
 def test_a_retry_finds_a_job_whose_archiving_was_cut_off(
-    writer: Client, registry: Registry, database: Database
+    writer: Client, context: Context, database: Database
 ) -> None:
-    outage = Outage(registry.archive_root)
+    outage = Outage(context.archive_root)
     id_ = writer.start()
     writer.stop()
     outage.end()
     cut_off(database)
     assert statuses(writer) == {1}
-    assert [job.id for job in retry(registry)] == [id_]
-    assert archived(registry) == {123000}
+    assert [job.id for job in retry(context)] == [id_]
+    assert archived(context) == {123000}
 
 
 def test_a_retry_leaves_running_and_unwanted_and_archived_jobs_alone(
-    writer: Client, registry: Registry
+    writer: Client, context: Context
 ) -> None:
     writer.start(jobId=1)
     for number, status in ((2, 0), (3, 1)):
         writer.start(jobId=number, monitoringStatus=status)
         writer.stop(jobId=number)
-    assert retry(registry) == []
-    assert archived(registry) == {3}
+    assert retry(context) == []
+    assert archived(context) == {3}
 
 
 def test_a_retry_that_fails_says_so_and_can_be_retried(
     writer: Client,
-    registry: Registry,
+    context: Context,
     left_over: list[int],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    outage = Outage(registry.archive_root)
-    assert [job.monitoring_status for job in retry(registry)] == [2, 2, 2]
+    outage = Outage(context.archive_root)
+    assert [job.monitoring_status for job in retry(context)] == [2, 2, 2]
     assert statuses(writer) == {2}
     assert all(f"id {id_}" in caplog.text for id_ in left_over)
     outage.end()
-    assert [job.monitoring_status for job in retry(registry)] == [3, 3, 3]
+    assert [job.monitoring_status for job in retry(context)] == [3, 3, 3]
 
 
-def test_one_job_that_fails_does_not_keep_the_others(writer: Client, registry: Registry) -> None:
-    outage = Outage(registry.archive_root)
+def test_one_job_that_fails_does_not_keep_the_others(writer: Client, context: Context) -> None:
+    outage = Outage(context.archive_root)
     for number, cluster in enumerate(("fritz", "alex", "fritz"), 1):
         writer.start(jobId=number, cluster=cluster)
         writer.stop(jobId=number)
-    assert [job.monitoring_status for job in retry(registry)] == [2, 2]
-    assert archived(registry) == {2}
+    assert [job.monitoring_status for job in retry(context)] == [2, 2]
+    assert archived(context) == {2}
     outage.end()
-    retry(registry)
-    assert archived(registry) == {1, 2, 3}
+    retry(context)
+    assert archived(context) == {1, 2, 3}
 
 
 def test_a_retry_goes_on_after_a_batch(
-    registry: Registry, left_over: list[int], monkeypatch: pytest.MonkeyPatch
+    context: Context, left_over: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archiving, "_BATCH", 2)
-    assert [job.id for job in retry(registry)] == left_over
+    assert [job.id for job in retry(context)] == left_over
 
 
 @pytest.mark.usefixtures("left_over")
-def test_several_retries_at_once_are_safe(writer: Client, registry: Registry) -> None:
-    results = at_once([partial(retry, registry)] * 4)
+def test_several_retries_at_once_are_safe(writer: Client, context: Context) -> None:
+    results = at_once([partial(retry, context)] * 4)
     assert {job.monitoring_status for retried in results for job in retried} == {3}
-    assert archived(registry) == {1, 2, 3}
+    assert archived(context) == {1, 2, 3}
     assert statuses(writer) == {3}
 
 
 def test_a_retry_passes_over_a_job_that_is_deleted_meanwhile(
-    admin: Client, registry: Registry, left_over: list[int]
+    admin: Client, context: Context, left_over: list[int]
 ) -> None:
-    retried = archiving.retry(registry)
+    retried = archiving.retry(context)
     assert next(retried).id == left_over[0]
     admin.send("DELETE", f"/delete_job/{left_over[1]}")
     assert [job.id for job in retried] == [left_over[2]]
-    assert archived(registry) == {1, 3}
+    assert archived(context) == {1, 3}
 
 
 @pytest.mark.parametrize("by", ["id", "time", "pruning"])
 def test_a_deleted_job_is_archived_no_more(
-    admin: Client, registry: Registry, left_over: list[int], by: str
+    admin: Client, context: Context, left_over: list[int], by: str
 ) -> None:
     if by == "id":
         for id_ in left_over:
@@ -163,17 +163,17 @@ def test_a_deleted_job_is_archived_no_more(
     elif by == "time":
         admin.send("DELETE", f"/delete_job_before/{START + 1}")
     else:
-        assert sum(pruning.prune(registry, START + 1, unarchived_too=True)) == 3
-    with registry.database.statement() as conn:
+        assert sum(pruning.prune(context, START + 1, unarchived_too=True)) == 3
+    with context.database.statement() as conn:
         assert jobs.list_unarchived(conn, 0, 9) == []
 
 
-def test_a_retry_needs_an_archive(registry: Registry, left_over: list[int]) -> None:
+def test_a_retry_needs_an_archive(context: Context, left_over: list[int]) -> None:
     assert left_over
-    registry.archive_root.rename(registry.archive_root.with_name("former"))
-    registry.archive_root.write_text("no directory")
+    context.archive_root.rename(context.archive_root.with_name("former"))
+    context.archive_root.write_text("no directory")
     with pytest.raises(ArchiveError, match="job-archive"):
-        retry(registry)
+        retry(context)
 
 
 def waits_until_released(action: Callable[[], object], release: Callable[[], object]) -> bool:
@@ -188,26 +188,26 @@ def waits_until_released(action: Callable[[], object], release: Callable[[], obj
 
 
 def test_a_retry_waits_for_who_works_on_the_job(
-    registry: Registry, database: Database, left_over: list[int]
+    context: Context, database: Database, left_over: list[int]
 ) -> None:
     with database.session() as conn:
         conn.autocommit = False
         assert jobs.lock(conn, left_over[0])
-        assert waits_until_released(partial(retry, registry), conn.commit)
-    assert archived(registry) == {1, 2, 3}
+        assert waits_until_released(partial(retry, context), conn.commit)
+    assert archived(context) == {1, 2, 3}
 
 
 def test_what_changes_between_the_stop_and_the_file_is_in_it(
-    writer: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = writer.start()
     archive, tag = archiving.archive, [{"type": "Debug", "name": "Testjob"}]
 
-    def late(registry: Registry, job: Job) -> Job:
+    def late(context: Context, job: Job) -> Job:
         assert writer.twin().send("POST", f"/tag_job/{id_}", tag).status_code == 200
-        return archive(registry, job)
+        return archive(context, job)
 
     monkeypatch.setattr(archiving, "archive", late)
     assert [plain["name"] for plain in writer.stop()["tags"]] == ["Testjob"]
-    path = layout.meta_path(registry.archive_root, JobKey("fritz", 123000, START))
+    path = layout.meta_path(context.archive_root, JobKey("fritz", 123000, START))
     assert b'"tags":[{"type":"Debug","name":"Testjob"}]' in path.read_bytes()

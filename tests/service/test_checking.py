@@ -11,7 +11,7 @@ from ccapi.archive import layout
 from ccapi.model.job import JobKey
 from ccapi.service import archive as archiving, archive_check as checking
 from ccapi.service.archive_check import Finding
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.client import START, Client
 
 STATISTICS = {"mem_bw": {"unit": "GB/s", "avg": 1.5, "min": 0, "max": 1e300}}
@@ -20,19 +20,19 @@ TAGS = [{"type": "b", "name": "2"}, {"type": "b", "name": "1"}, {"type": "ä", "
 
 @pytest.fixture(autouse=True)
 def _short_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "_SETTLING_SECONDS", 0.4)
+    monkeypatch.setattr(checking, "_RECHECK_DELAY_SECONDS", 0.4)
 
 
-def findings(registry: Registry) -> list[Finding]:
-    return list(checking.check(registry))
+def findings(context: Context) -> list[Finding]:
+    return list(checking.check(context))
 
 
-def kinds(registry: Registry) -> list[str]:
-    return [finding.kind for finding in findings(registry)]
+def kinds(context: Context) -> list[str]:
+    return [finding.kind for finding in findings(context)]
 
 
-def meta_path(registry: Registry) -> Path:
-    return layout.meta_path(registry.archive_root, JobKey("fritz", 123000, START))
+def meta_path(context: Context) -> Path:
+    return layout.meta_path(context.archive_root, JobKey("fritz", 123000, START))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def archived(admin: Client) -> int:
 
 
 def test_after_a_clean_run_archive_and_database_agree(
-    writer: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checking, "_BATCH", 3)
     for number in range(1, 12):
@@ -60,33 +60,33 @@ def test_after_a_clean_run_archive_and_database_agree(
         if number != 5:
             writer.stop(jobId=number * 999, stopTime=START + number // 6, jobState="timeout")
         writer.send("POST", f"/tag_job/{id_}", TAGS[1:])
-    assert len(list(registry.archive_root.rglob("meta.json"))) == 8
-    assert findings(registry) == []
+    assert len(list(context.archive_root.rglob("meta.json"))) == 8
+    assert findings(context) == []
 
 
-def test_an_empty_archive_agrees_with_an_empty_database(registry: Registry) -> None:
-    assert findings(registry) == []
+def test_an_empty_archive_agrees_with_an_empty_database(context: Context) -> None:
+    assert findings(context) == []
 
 
-def test_a_job_that_could_not_be_archived_is_missing(writer: Client, registry: Registry) -> None:
-    (registry.archive_root / "fritz").write_text("in the way")
+def test_a_job_that_could_not_be_archived_is_missing(writer: Client, context: Context) -> None:
+    (context.archive_root / "fritz").write_text("in the way")
     writer.start()
     writer.stop()
-    [finding] = findings(registry)
-    assert (finding.kind, finding.path) == ("missing", meta_path(registry))
+    [finding] = findings(context)
+    assert (finding.kind, finding.path) == ("missing", meta_path(context))
     assert "ccapi archive retry" in finding.reason
-    (registry.archive_root / "fritz").unlink()
-    list(archiving.retry(registry))
-    assert findings(registry) == []
+    (context.archive_root / "fritz").unlink()
+    list(archiving.retry(context))
+    assert findings(context) == []
 
 
-def test_an_archived_job_without_its_file_is_missing(registry: Registry, archived: int) -> None:
-    meta_path(registry).unlink()
-    missing, directory = findings(registry)
+def test_an_archived_job_without_its_file_is_missing(context: Context, archived: int) -> None:
+    meta_path(context).unlink()
+    missing, directory = findings(context)
     assert missing.kind == "missing"
-    assert missing.path == meta_path(registry)
+    assert missing.path == meta_path(context)
     assert f"id {archived}" in missing.reason
-    assert directory == Finding("broken", meta_path(registry).parent, "holds no meta.json")
+    assert directory == Finding("broken", meta_path(context).parent, "holds no meta.json")
 
 
 @pytest.mark.usefixtures("archived")
@@ -118,63 +118,63 @@ def test_an_archived_job_without_its_file_is_missing(registry: Registry, archive
     ],
 )
 def test_a_file_that_says_something_else_is_broken(
-    registry: Registry, spoil: Callable[[bytes], bytes]
+    context: Context, spoil: Callable[[bytes], bytes]
 ) -> None:
-    path = meta_path(registry)
+    path = meta_path(context)
     path.write_bytes(spoil(path.read_bytes()))
-    [finding] = findings(registry)
+    [finding] = findings(context)
     assert (finding.kind, finding.path) == ("broken", path)
 
 
 @pytest.mark.parametrize("by", ["request", "id", "time"])
 def test_a_file_whose_job_was_deleted_is_orphaned(
-    admin: Client, registry: Registry, archived: int, by: str
+    admin: Client, context: Context, archived: int, by: str
 ) -> None:
     path = {"request": "/", "id": f"/{archived}", "time": f"_before/{START + 1}"}[by]
     body = {"jobId": 123000} if by == "request" else None
     assert admin.send("DELETE", f"/delete_job{path}", body).status_code == 200
-    [finding] = findings(registry)
-    assert (finding.kind, finding.path) == ("orphaned", meta_path(registry))
+    [finding] = findings(context)
+    assert (finding.kind, finding.path) == ("orphaned", meta_path(context))
 
 
 @pytest.mark.usefixtures("archived")
-def test_a_file_of_another_run_is_orphaned(registry: Registry) -> None:
-    other = layout.meta_path(registry.archive_root, JobKey("fritz", 123000, START + 1))
+def test_a_file_of_another_run_is_orphaned(context: Context) -> None:
+    other = layout.meta_path(context.archive_root, JobKey("fritz", 123000, START + 1))
     other.parent.mkdir()
-    other.write_bytes(meta_path(registry).read_bytes())
-    [finding] = findings(registry)
+    other.write_bytes(meta_path(context).read_bytes())
+    [finding] = findings(context)
     assert (finding.kind, finding.path) == ("orphaned", other)
 
 
 @pytest.mark.usefixtures("archived")
-def test_a_run_directory_without_a_file_is_broken(registry: Registry) -> None:
-    empty = registry.archive_root / "alex" / "0" / "001" / "1"
+def test_a_run_directory_without_a_file_is_broken(context: Context) -> None:
+    empty = context.archive_root / "alex" / "0" / "001" / "1"
     empty.mkdir(parents=True)
-    assert findings(registry) == [Finding("broken", empty, "holds no meta.json")]
+    assert findings(context) == [Finding("broken", empty, "holds no meta.json")]
 
 
 @pytest.mark.usefixtures("archived")
-def test_files_of_other_programs_are_no_findings(registry: Registry) -> None:
-    root = registry.archive_root
+def test_files_of_other_programs_are_no_findings(context: Context) -> None:
+    root = context.archive_root
     (root / "fritz" / "cluster.json").write_text("{}")
     (root / "lost+found").mkdir()
-    (meta_path(registry).parent / "data.json.gz").write_bytes(b"\x1f\x8b")
-    assert findings(registry) == []
+    (meta_path(context).parent / "data.json.gz").write_bytes(b"\x1f\x8b")
+    assert findings(context) == []
 
 
 def test_each_problem_is_found_in_any_batch(
-    admin: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    admin: Client, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checking, "_BATCH", 2)
     for number in range(1, 8):
         admin.start(jobId=number)
         admin.stop(jobId=number)
     for number in (1, 4, 7):
-        path = layout.meta_path(registry.archive_root, JobKey("fritz", number, START))
+        path = layout.meta_path(context.archive_root, JobKey("fritz", number, START))
         path.write_bytes(b"{}")
     for number in (2, 5):
         admin.send("DELETE", "/delete_job/", {"jobId": number})
-    assert kinds(registry) == ["broken"] * 3 + ["orphaned"] * 2
+    assert kinds(context) == ["broken"] * 3 + ["orphaned"] * 2
 
 
 class SlowDisk:
@@ -200,26 +200,26 @@ ANY_STEP = pytest.mark.parametrize("step", [1, 4, 5, 6], ids="fsync {}".format)
 
 @ANY_STEP
 def test_a_stop_that_is_archived_meanwhile_is_no_finding(
-    writer: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch, step: int
+    writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     disk = SlowDisk(monkeypatch, step)
     writer.start()
     stopping = threading.Thread(target=writer.twin().stop)
     stopping.start()
     assert disk.is_reached.wait(10)
-    found = findings(registry)
+    found = findings(context)
     stopping.join()
     assert found == []
 
 
 @ANY_STEP
 def test_a_stop_after_the_jobs_were_compared_is_no_finding(
-    writer: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch, step: int
+    writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     writer.start(jobId=1, cluster="alex")
     writer.stop(jobId=1)
-    next(registry.archive_root.rglob("meta.json")).write_text("spoilt")
-    checked = checking.check(registry)
+    next(context.archive_root.rglob("meta.json")).write_text("spoilt")
+    checked = checking.check(context)
     assert next(checked).kind == "broken"
     disk = SlowDisk(monkeypatch, step)
     writer.start()

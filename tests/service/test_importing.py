@@ -13,8 +13,8 @@ from ccapi.errors import ArchiveError
 from ccapi.model.job import Job
 from ccapi.db.pool import Database
 from ccapi.service import archive_check as checking, archive_import as importing
-from ccapi.context import Registry
-from ccapi.service.steps import Step
+from ccapi.context import Context
+from ccapi.service.archive_check import RepairAction
 from tests.archive.trees import START, document, put
 from tests.client import Client, at_once, count
 
@@ -35,7 +35,7 @@ NEWER: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "_SETTLING_SECONDS", 0)
+    monkeypatch.setattr(checking, "_RECHECK_DELAY_SECONDS", 0)
     monkeypatch.setattr(importing, "_BATCH", 4)
 
 
@@ -54,11 +54,11 @@ def newer(**changes: Any) -> dict[str, Any]:
     return values
 
 
-def run(registry: Registry, tree: Path, *, dry_run: bool = False) -> list[Step]:
-    return list(importing.import_tree(registry, tree, dry_run=dry_run))
+def run(context: Context, tree: Path, *, dry_run: bool = False) -> list[RepairAction]:
+    return list(importing.import_tree(context, tree, dry_run=dry_run))
 
 
-def kinds(steps: list[Step]) -> Counter[str]:
+def kinds(steps: list[RepairAction]) -> Counter[str]:
     return Counter(step.kind for step in steps)
 
 
@@ -72,10 +72,10 @@ def files(root: Path) -> dict[Path, bytes]:
 
 
 def test_a_job_of_another_archive_is_registered_and_archived(
-    registry: Registry, reader: Client, tmp_path: Path
+    context: Context, reader: Client, tmp_path: Path
 ) -> None:
     put(tmp_path / "other", newer())
-    assert run(registry, tmp_path / "other") == [Step("imported")]
+    assert run(context, tmp_path / "other") == [RepairAction("imported")]
     [job] = reader.list("with-metadata")
     assert without_ids(job) == {
         "id": 0,
@@ -97,22 +97,22 @@ def test_a_job_of_another_archive_is_registered_and_archived(
         "metaData": {"jobName": "rotor"},
         "statistics": {"mem_bw": {"unit": "GB/s", "avg": 1.5}},
     }
-    assert list(checking.check(registry)) == []
-    assert len(files(registry.archive_root)) == 1
+    assert list(checking.check(context)) == []
+    assert len(files(context.archive_root)) == 1
 
 
 def test_an_orphan_is_adopted_and_its_file_left_as_it_is(
-    registry: Registry, reader: Client
+    context: Context, reader: Client
 ) -> None:
-    path = put(registry.archive_root, newer())
+    path = put(context.archive_root, newer())
     former = path.read_bytes()
-    assert run(registry, registry.archive_root) == [Step("imported")]
+    assert run(context, context.archive_root) == [RepairAction("imported")]
     assert [job["jobState"] for job in reader.list()] == ["failed"]
     assert path.read_bytes() == former
-    assert list(checking.check(registry)) == []
+    assert list(checking.check(context)) == []
 
 
-def test_a_deleted_job_comes_back_as_it_was(registry: Registry, admin: Client) -> None:
+def test_a_deleted_job_comes_back_as_it_was(context: Context, admin: Client) -> None:
     id_ = admin.start(
         tags=[{"type": "a", "name": "ä"}, {"type": "a", "name": "b"}],
         statistics={"x": {"unit": "W", "avg": 1, "min": 0, "max": 2.5}},
@@ -121,38 +121,38 @@ def test_a_deleted_job_comes_back_as_it_was(registry: Registry, admin: Client) -
     admin.stop()
     [before] = admin.list("with-metadata")
     admin.send("DELETE", f"/delete_job/{id_}")
-    assert run(registry, registry.archive_root) == [Step("imported")]
+    assert run(context, context.archive_root) == [RepairAction("imported")]
     [after] = admin.list("with-metadata")
     assert without_ids(after) == without_ids(before)
     assert after["id"] > id_
-    assert list(checking.check(registry)) == []
+    assert list(checking.check(context)) == []
 
 
-def test_doing_it_again_changes_nothing(registry: Registry, reader: Client, tree: Path) -> None:
-    assert kinds(run(registry, tree)) == {"imported": 10}
-    jobs, archived = reader.list("items-per-page=99"), files(registry.archive_root)
-    assert kinds(run(registry, tree)) == {"already there": 10}
+def test_doing_it_again_changes_nothing(context: Context, reader: Client, tree: Path) -> None:
+    assert kinds(run(context, tree)) == {"imported": 10}
+    jobs, archived = reader.list("items-per-page=99"), files(context.archive_root)
+    assert kinds(run(context, tree)) == {"already there": 10}
     assert reader.list("items-per-page=99") == jobs
-    assert files(registry.archive_root) == archived
+    assert files(context.archive_root) == archived
 
 
 def test_only_the_same_start_time_is_the_same_job(
-    registry: Registry, writer: Client, tmp_path: Path
+    context: Context, writer: Client, tmp_path: Path
 ) -> None:
     writer.start(jobId=1034871, startTime=START)
     writer.stop(jobId=1034871, stopTime=START + 5)
     put(tmp_path / "other", document())
     put(tmp_path / "other", document(startTime=START + 1))
-    assert kinds(run(registry, tmp_path / "other")) == {"already there": 1, "imported": 1}
+    assert kinds(run(context, tmp_path / "other")) == {"already there": 1, "imported": 1}
     assert sorted(job["duration"] for job in writer.list()) == [5, 3600]
 
 
 def test_a_job_that_runs_in_the_database_is_left_to_the_user(
-    registry: Registry, writer: Client, tmp_path: Path
+    context: Context, writer: Client, tmp_path: Path
 ) -> None:
     id_ = writer.start(jobId=1034871, startTime=START)
     path = put(tmp_path / "other", document())
-    [step] = run(registry, tmp_path / "other")
+    [step] = run(context, tmp_path / "other")
     assert (step.kind, step.path) == ("undecided", path)
     assert f"id {id_} still runs" in step.reason
     assert [job["jobState"] for job in writer.list()] == ["running"]
@@ -170,10 +170,10 @@ BAD: dict[str, dict[str, Any] | bytes] = {
 
 @pytest.mark.parametrize("reason", BAD)
 def test_a_bad_entry_is_named_and_skipped(
-    registry: Registry, reader: Client, tree: Path, reason: str
+    context: Context, reader: Client, tree: Path, reason: str
 ) -> None:
     bad = put(tree, BAD[reason], cluster="fritz")
-    steps = run(registry, tree)
+    steps = run(context, tree)
     [named] = [step for step in steps if step.path]
     assert (named.kind, named.path) == ("bad", bad)
     assert reason in named.reason
@@ -181,10 +181,10 @@ def test_a_bad_entry_is_named_and_skipped(
     assert len(reader.list("items-per-page=99")) == 10
 
 
-def test_a_directory_that_is_no_runs_is_named(registry: Registry, tree: Path) -> None:
+def test_a_directory_that_is_no_runs_is_named(context: Context, tree: Path) -> None:
     for path in ("fritz/0/7/1700000000", "fritz/0/007/now", "fritz/0/008/1700000000"):
         (tree / path).mkdir(parents=True)
-    named = {step.path: step.kind for step in run(registry, tree) if step.path}
+    named = {step.path: step.kind for step in run(context, tree) if step.path}
     assert {path.relative_to(tree).as_posix(): kind for path, kind in named.items()} == {
         "fritz/0/7/1700000000": "bad",
         "fritz/0/007/now": "bad",
@@ -192,38 +192,38 @@ def test_a_directory_that_is_no_runs_is_named(registry: Registry, tree: Path) ->
     }
 
 
-def test_files_that_are_not_ours_are_left_there(registry: Registry, tree: Path) -> None:
+def test_files_that_are_not_ours_are_left_there(context: Context, tree: Path) -> None:
     data = next(tree.rglob("meta.json")).with_name("data.json.gz")
     data.write_bytes(b"\x1f\x8b")
     (tree / "fritz" / "cluster.json").write_text("{}")
-    assert kinds(run(registry, tree)) == {"imported": 10}
-    assert list(registry.archive_root.rglob("*.gz")) == []
+    assert kinds(run(context, tree)) == {"imported": 10}
+    assert list(context.archive_root.rglob("*.gz")) == []
     assert data.exists()
 
 
 def test_a_dry_run_finds_the_same_and_changes_nothing(
-    registry: Registry, database: Database, tree: Path
+    context: Context, database: Database, tree: Path
 ) -> None:
     put(tree, b"{")
-    dry = run(registry, tree, dry_run=True)
+    dry = run(context, tree, dry_run=True)
     assert (count(database, "jobs"), count(database, "tags")) == (0, 0)
-    assert files(registry.archive_root) == {}
-    assert run(registry, tree) == dry
+    assert files(context.archive_root) == {}
+    assert run(context, tree) == dry
 
 
 @pytest.mark.parametrize("steps", [1, 4, 7])
-def test_an_import_that_was_killed_goes_on(registry: Registry, tree: Path, steps: int) -> None:
-    interrupted = importing.import_tree(registry, tree, dry_run=False)
+def test_an_import_that_was_killed_goes_on(context: Context, tree: Path, steps: int) -> None:
+    interrupted = importing.import_tree(context, tree, dry_run=False)
     for _ in range(steps):
         next(interrupted)
     del interrupted
-    again = kinds(run(registry, tree))
+    again = kinds(run(context, tree))
     assert again == {"already there": (steps + 3) // 4 * 4, "imported": 10 - (steps + 3) // 4 * 4}
-    assert list(checking.check(registry)) == []
+    assert list(checking.check(context)) == []
 
 
 def test_a_batch_whose_files_cannot_be_written_is_not_registered(
-    registry: Registry, database: Database, tree: Path, monkeypatch: pytest.MonkeyPatch
+    context: Context, database: Database, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = writer.replace
 
@@ -234,31 +234,31 @@ def test_a_batch_whose_files_cannot_be_written_is_not_registered(
 
     monkeypatch.setattr(writer, "replace", full)
     with pytest.raises(ArchiveError, match="No space"):
-        run(registry, tree)
+        run(context, tree)
     assert count(database, "jobs") == 4
     monkeypatch.setattr(writer, "replace", write)
-    assert kinds(run(registry, tree)) == {"already there": 4, "imported": 6}
-    assert list(checking.check(registry)) == []
+    assert kinds(run(context, tree)) == {"already there": 4, "imported": 6}
+    assert list(checking.check(context)) == []
 
 
 def test_two_imports_at_once_register_each_job_once(
-    registry: Registry, database: Database, tmp_path: Path
+    context: Context, database: Database, tmp_path: Path
 ) -> None:
     for number in range(1, 101):
         put(tmp_path / "other", newer(jobId=number * 37))
-    both = at_once([partial(run, registry, tmp_path / "other")] * 2)
+    both = at_once([partial(run, context, tmp_path / "other")] * 2)
     assert sum(kinds(steps)["imported"] for steps in both) == 100
     assert [len(steps) for steps in both] == [100, 100]
     assert (count(database, "jobs"), count(database, "job_tags")) == (100, 100)
-    assert list(checking.check(registry)) == []
+    assert list(checking.check(context)) == []
 
 
 def test_an_orphan_that_says_something_else_is_kept_beside_what_is_imported(
-    registry: Registry, tree: Path
+    context: Context, tree: Path
 ) -> None:
-    other = put(registry.archive_root, document(jobId=700, user="mallory1"))
+    other = put(context.archive_root, document(jobId=700, user="mallory1"))
     former = other.read_bytes()
-    steps = run(registry, tree)
+    steps = run(context, tree)
     assert kinds(steps) == {"imported": 10, "replaced": 1}
     [step] = [step for step in steps if step.kind == "replaced"]
     kept = other.with_name(step.reason.split()[-1])
@@ -267,27 +267,27 @@ def test_an_orphan_that_says_something_else_is_kept_beside_what_is_imported(
     assert json.loads(other.read_bytes())["user"] == "abcd100h"
 
 
-def test_our_archive_is_known_by_any_name(registry: Registry, tmp_path: Path) -> None:
+def test_our_archive_is_known_by_any_name(context: Context, tmp_path: Path) -> None:
     link = tmp_path / "link"
-    link.symlink_to(registry.archive_root)
-    assert importing.is_own(registry, link)
-    assert not importing.is_own(registry, tmp_path)
-    missing = replace(registry, archive_root=tmp_path / "missing")
+    link.symlink_to(context.archive_root)
+    assert importing.is_own(context, link)
+    assert not importing.is_own(context, tmp_path)
+    missing = replace(context, archive_root=tmp_path / "missing")
     assert not importing.is_own(missing, tmp_path)
 
 
-def test_what_is_gone_through_can_be_counted_before(registry: Registry, tree: Path) -> None:
+def test_what_is_gone_through_can_be_counted_before(context: Context, tree: Path) -> None:
     put(tree, b"{")
     (tree / "fritz/0/7/x").mkdir(parents=True)
-    assert importing.count_runs(tree) == len(run(registry, tree)) == 12
+    assert importing.count_runs(tree) == len(run(context, tree)) == 12
 
 
-def test_memory_does_not_grow_with_the_archive(registry: Registry, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_archive(context: Context, tmp_path: Path) -> None:
     def peak(name: str, jobs: int) -> int:
         for number in range(1, jobs + 1):
             put(tmp_path / name, document(jobId=number, metaData={"jobScript": "x" * 20_000}))
         tracemalloc.start()
-        for _ in importing.import_tree(registry, tmp_path / name, dry_run=True):
+        for _ in importing.import_tree(context, tmp_path / name, dry_run=True):
             pass
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -297,8 +297,8 @@ def test_memory_does_not_grow_with_the_archive(registry: Registry, tmp_path: Pat
     assert peak("long", 400) < 1.5 * peak("short", 40)
 
 
-def test_keys_are_found_as_they_were_written(registry: Registry, tree: Path) -> None:
-    run(registry, tree)
-    ours = list(reader.keys(registry.archive_root))
+def test_keys_are_found_as_they_were_written(context: Context, tree: Path) -> None:
+    run(context, tree)
+    ours = list(reader.keys(context.archive_root))
     assert ours == list(reader.keys(tree))
     assert all(layout.meta_path(tree, key).exists() for key in ours)

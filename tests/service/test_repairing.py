@@ -13,29 +13,29 @@ import pytest
 from ccapi.archive import layout, writer
 from ccapi.errors import ArchiveError
 from ccapi.model.job import JobKey
-from ccapi.service import (archive_check as checking, archive_import as importing, archive_repair as repairing)
-from ccapi.context import Registry
-from ccapi.service.steps import LEFT, Step
+from ccapi.service import (archive_check, archive_import, archive_repair)
+from ccapi.context import Context
+from ccapi.service.steps import LEFT, RepairAction
 from tests.archive.trees import document, put
 from tests.client import START, Client, at_once
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "_SETTLING_SECONDS", 0)
-    monkeypatch.setattr(checking, "_BATCH", 3)
+    monkeypatch.setattr(archive_check, "_RECHECK_DELAY_SECONDS", 0)
+    monkeypatch.setattr(archive_check, "_BATCH", 3)
 
 
-def repair(registry: Registry, tree: Path | None = None, *, dry_run: bool = False) -> list[Step]:
-    return list(repairing.repair(registry, tree, dry_run=dry_run))
+def repair(context: Context, tree: Path | None = None, *, dry_run: bool = False) -> list[RepairAction]:
+    return list(archive_repair.repair(context, tree, dry_run=dry_run))
 
 
-def kinds(steps: list[Step]) -> Counter[str]:
+def kinds(steps: list[RepairAction]) -> Counter[str]:
     return Counter(step.kind for step in steps)
 
 
-def meta_path(registry: Registry, job_id: int = 123000) -> Path:
-    return layout.meta_path(registry.archive_root, JobKey("fritz", job_id, START))
+def meta_path(context: Context, job_id: int = 123000) -> Path:
+    return layout.meta_path(context.archive_root, JobKey("fritz", job_id, START))
 
 
 def everything(root: Path) -> dict[Path, bytes | None]:
@@ -51,38 +51,38 @@ def archived(admin: Client) -> int:
 
 
 @contextmanager
-def unwritable(registry: Registry) -> Iterator[None]:
-    obstacle = registry.archive_root / "fritz"
+def unwritable(context: Context) -> Iterator[None]:
+    obstacle = context.archive_root / "fritz"
     obstacle.write_text("in the way")
     yield
     obstacle.unlink()
 
 
 @pytest.mark.usefixtures("archived")
-def test_what_agrees_is_left_alone(registry: Registry) -> None:
-    before = everything(registry.archive_root)
-    assert repair(registry) == []
-    assert everything(registry.archive_root) == before
+def test_what_agrees_is_left_alone(context: Context) -> None:
+    before = everything(context.archive_root)
+    assert repair(context) == []
+    assert everything(context.archive_root) == before
 
 
-def test_jobs_that_wait_are_archived(registry: Registry, writer: Client) -> None:
-    with unwritable(registry):
+def test_jobs_that_wait_are_archived(context: Context, writer: Client) -> None:
+    with unwritable(context):
         for number in range(1, 6):
             writer.start(jobId=number)
             writer.stop(jobId=number)
-        assert kinds(repair(registry)) == {"failed": 5}
-    assert kinds(repair(registry)) == {"archived": 5}
-    assert list(checking.check(registry)) == []
+        assert kinds(repair(context)) == {"failed": 5}
+    assert kinds(repair(context)) == {"archived": 5}
+    assert list(archive_check.check(context)) == []
 
 
-def test_a_missing_file_is_written_again(registry: Registry, archived: int) -> None:
-    former = meta_path(registry).read_bytes()
-    shutil.rmtree(registry.archive_root / "fritz")
-    [step] = repair(registry)
-    assert (step.kind, step.path) == ("archived", meta_path(registry))
+def test_a_missing_file_is_written_again(context: Context, archived: int) -> None:
+    former = meta_path(context).read_bytes()
+    shutil.rmtree(context.archive_root / "fritz")
+    [step] = repair(context)
+    assert (step.kind, step.path) == ("archived", meta_path(context))
     assert f"id {archived}" in step.reason
-    assert meta_path(registry).read_bytes() == former
-    assert [path.name for path in meta_path(registry).parent.iterdir()] == ["meta.json"]
+    assert meta_path(context).read_bytes() == former
+    assert [path.name for path in meta_path(context).parent.iterdir()] == ["meta.json"]
 
 
 @pytest.mark.usefixtures("archived")
@@ -98,244 +98,244 @@ def test_a_missing_file_is_written_again(registry: Registry, archived: int) -> N
     ids=["empty", "cut off", "other user", "other job", "other tag"],
 )
 def test_a_file_that_is_wrong_is_replaced_and_what_it_said_is_kept(
-    registry: Registry, spoil: Callable[[bytes], bytes]
+    context: Context, spoil: Callable[[bytes], bytes]
 ) -> None:
-    path = meta_path(registry)
+    path = meta_path(context)
     right = path.read_bytes()
     path.write_bytes(spoil(right))
-    [step] = repair(registry)
+    [step] = repair(context)
     assert (step.kind, step.path) == ("replaced", path)
     assert path.read_bytes() == right
     kept = path.with_name(step.reason.split()[-1])
     assert kept.name.startswith(".meta.json.replaced-")
     assert kept.read_bytes() == spoil(right)
-    assert repair(registry) == []
-    assert list(checking.check(registry)) == []
+    assert repair(context) == []
+    assert list(archive_check.check(context)) == []
 
 
 @pytest.mark.usefixtures("archived")
-def test_each_content_is_kept_once(registry: Registry) -> None:
-    path = meta_path(registry)
+def test_each_content_is_kept_once(context: Context) -> None:
+    path = meta_path(context)
     for content in (b"one", b"two", b"one"):
         path.write_bytes(content)
-        repair(registry)
+        repair(context)
     kept = [file.read_bytes() for file in path.parent.iterdir() if file != path]
     assert sorted(kept) == [b"one", b"two"]
 
 
 def test_what_is_archived_late_keeps_what_is_in_its_place(
-    registry: Registry, writer: Client
+    context: Context, writer: Client
 ) -> None:
-    with unwritable(registry):
+    with unwritable(context):
         writer.start()
         writer.stop()
-    put(registry.archive_root, b"{}", jobId=123000, startTime=START)
-    assert kinds(repair(registry)) == {"archived": 1}
-    assert [path.read_bytes() for path in meta_path(registry).parent.glob(".*")] == [b"{}"]
+    put(context.archive_root, b"{}", jobId=123000, startTime=START)
+    assert kinds(repair(context)) == {"archived": 1}
+    assert [path.read_bytes() for path in meta_path(context).parent.glob(".*")] == [b"{}"]
 
 
 def test_one_that_cannot_be_written_does_not_keep_others_from_it(
-    registry: Registry, writer: Client
+    context: Context, writer: Client
 ) -> None:
     for number in range(1, 8):
         writer.start(jobId=number)
         writer.stop(jobId=number)
-        meta_path(registry, number).unlink()
-    meta_path(registry, 3).mkdir()
-    assert kinds(repair(registry)) == {"archived": 6, "failed": 1, "undecided": 1}
-    meta_path(registry, 3).rmdir()
-    assert kinds(repair(registry)) == {"archived": 1}
+        meta_path(context, number).unlink()
+    meta_path(context, 3).mkdir()
+    assert kinds(repair(context)) == {"archived": 6, "failed": 1, "undecided": 1}
+    meta_path(context, 3).rmdir()
+    assert kinds(repair(context)) == {"archived": 1}
 
 
-def test_empty_directories_are_removed_and_others_are_named(registry: Registry) -> None:
-    empty = registry.archive_root / "fritz/0/001/1700000000"
-    other = registry.archive_root / "fritz/0/002/1700000000"
-    strange = registry.archive_root / "fritz/0/2/now"
+def test_empty_directories_are_removed_and_others_are_named(context: Context) -> None:
+    empty = context.archive_root / "fritz/0/001/1700000000"
+    other = context.archive_root / "fritz/0/002/1700000000"
+    strange = context.archive_root / "fritz/0/2/now"
     for directory in (empty, other, strange):
         directory.mkdir(parents=True)
     (other / "data.json.gz").write_bytes(b"\x1f\x8b")
     (strange / "notes").write_text("mine")
-    steps = {step.path: step.kind for step in repair(registry)}
+    steps = {step.path: step.kind for step in repair(context)}
     assert steps == {empty: "removed", other: "undecided", strange: "undecided"}
     assert (empty.exists(), other.exists(), strange.exists()) == (False, True, True)
 
 
-def test_the_directory_of_a_running_job_is_no_obstacle(registry: Registry, writer: Client) -> None:
+def test_the_directory_of_a_running_job_is_no_obstacle(context: Context, writer: Client) -> None:
     writer.start()
-    meta_path(registry).parent.mkdir(parents=True)
-    assert kinds(repair(registry)) == {"removed": 1}
+    meta_path(context).parent.mkdir(parents=True)
+    assert kinds(repair(context)) == {"removed": 1}
     assert writer.stop()["monitoringStatus"] == 3
 
 
-def test_orphans_are_named_and_left(registry: Registry, admin: Client, archived: int) -> None:
+def test_orphans_are_named_and_left(context: Context, admin: Client, archived: int) -> None:
     admin.send("DELETE", f"/delete_job/{archived}")
-    before = everything(registry.archive_root)
-    [step] = repair(registry)
-    assert (step.kind, step.path) == ("orphaned", meta_path(registry))
-    assert everything(registry.archive_root) == before
+    before = everything(context.archive_root)
+    [step] = repair(context)
+    assert (step.kind, step.path) == ("orphaned", meta_path(context))
+    assert everything(context.archive_root) == before
     assert admin.list() == []
 
 
-def test_orphans_are_adopted_on_request(registry: Registry, admin: Client, archived: int) -> None:
+def test_orphans_are_adopted_on_request(context: Context, admin: Client, archived: int) -> None:
     admin.send("DELETE", f"/delete_job/{archived}")
-    assert kinds(repair(registry, registry.archive_root)) == {"imported": 1}
+    assert kinds(repair(context, context.archive_root)) == {"imported": 1}
     assert [job["jobId"] for job in admin.list()] == [123000]
-    assert list(checking.check(registry)) == []
+    assert list(archive_check.check(context)) == []
 
 
 def test_another_archive_is_taken_in_and_our_orphans_are_still_named(
-    registry: Registry, tmp_path: Path
+    context: Context, tmp_path: Path
 ) -> None:
     put(tmp_path / "other", document())
-    put(registry.archive_root, document(jobId=5))
-    assert kinds(repair(registry, tmp_path / "other")) == {"imported": 1, "orphaned": 1}
+    put(context.archive_root, document(jobId=5))
+    assert kinds(repair(context, tmp_path / "other")) == {"imported": 1, "orphaned": 1}
 
 
 def test_what_a_killed_import_left_half_done_is_finished(
-    registry: Registry, tmp_path: Path
+    context: Context, tmp_path: Path
 ) -> None:
     put(tmp_path / "other", document())
-    half = put(registry.archive_root, b'{"jobId":')
+    half = put(context.archive_root, b'{"jobId":')
     half.rename(half.with_name(".meta.json.4711.0123abcd"))
-    assert kinds(repair(registry, tmp_path / "other")) == {"imported": 1}
-    assert list(checking.check(registry)) == []
+    assert kinds(repair(context, tmp_path / "other")) == {"imported": 1}
+    assert list(archive_check.check(context)) == []
 
 
 @pytest.mark.usefixtures("archived")
 def test_a_job_that_runs_in_an_older_database_is_left_to_the_user(
-    registry: Registry, admin: Client
+    context: Context, admin: Client
 ) -> None:
-    with registry.database.transaction() as conn:
+    with context.database.transaction() as conn:
         conn.execute("UPDATE jobs SET job_state = 'running', stop_time = NULL")
-    before = everything(registry.archive_root)
-    for tree in (None, registry.archive_root):
-        [step] = repair(registry, tree)
-        assert (step.kind, step.path) == ("undecided", meta_path(registry))
-    assert [finding.kind for finding in checking.check(registry)] == ["broken"]
-    assert everything(registry.archive_root) == before
+    before = everything(context.archive_root)
+    for tree in (None, context.archive_root):
+        [step] = repair(context, tree)
+        assert (step.kind, step.path) == ("undecided", meta_path(context))
+    assert [finding.kind for finding in archive_check.check(context)] == ["broken"]
+    assert everything(context.archive_root) == before
     admin.stop()
-    assert repair(registry) == []
+    assert repair(context) == []
 
 
 @pytest.mark.usefixtures("archived")
-def test_an_archive_that_is_not_mounted_is_not_made_anew(registry: Registry) -> None:
-    shutil.rmtree(registry.archive_root)
-    registry.archive_root.mkdir()
+def test_an_archive_that_is_not_mounted_is_not_made_anew(context: Context) -> None:
+    shutil.rmtree(context.archive_root)
+    context.archive_root.mkdir()
     for dry_run in (True, False):
         with pytest.raises(ArchiveError, match="mounted"):
-            repair(registry, dry_run=dry_run)
-    assert everything(registry.archive_root) == {}
+            repair(context, dry_run=dry_run)
+    assert everything(context.archive_root) == {}
 
 
 @pytest.mark.usefixtures("archived")
-def test_an_archive_that_is_lost_is_written_again(registry: Registry) -> None:
-    shutil.rmtree(registry.archive_root)
-    assert kinds(repair(registry)) == {"archived": 1}
-    assert list(checking.check(registry)) == []
+def test_an_archive_that_is_lost_is_written_again(context: Context) -> None:
+    shutil.rmtree(context.archive_root)
+    assert kinds(repair(context)) == {"archived": 1}
+    assert list(archive_check.check(context)) == []
 
 
-def break_everything(registry: Registry, admin: Client) -> None:
+def break_everything(context: Context, admin: Client) -> None:
     """Leave one of each: waiting, missing, wrong, deleted, empty, undecided."""
     for number in range(1, 5):
         admin.start(jobId=number)
         admin.stop(jobId=number)
-    meta_path(registry, 1).unlink()
-    meta_path(registry, 2).write_bytes(b"{}")
+    meta_path(context, 1).unlink()
+    meta_path(context, 2).write_bytes(b"{}")
     admin.send("DELETE", "/delete_job/", {"jobId": 3})
-    with registry.database.transaction() as conn:
+    with context.database.transaction() as conn:
         conn.execute(
             "INSERT INTO jobs_to_archive SELECT id, false, true FROM jobs WHERE job_id = 4"
         )
-    meta_path(registry, 5).parent.mkdir(parents=True)
-    meta_path(registry, 6).parent.mkdir(parents=True)
-    meta_path(registry, 6).with_name("data.json").write_text("{}")
+    meta_path(context, 5).parent.mkdir(parents=True)
+    meta_path(context, 6).parent.mkdir(parents=True)
+    meta_path(context, 6).with_name("data.json").write_text("{}")
 
 
 @pytest.mark.parametrize("adopt", [False, True], ids=["named", "adopted"])
 def test_a_dry_run_says_the_same_and_changes_nothing(
-    registry: Registry, admin: Client, *, adopt: bool
+    context: Context, admin: Client, *, import_finished: bool
 ) -> None:
-    break_everything(registry, admin)
-    tree = registry.archive_root if adopt else None
-    before = everything(registry.archive_root), admin.list("with-metadata")
-    dry = repair(registry, tree, dry_run=True)
-    assert (everything(registry.archive_root), admin.list("with-metadata")) == before
-    done = kinds(repair(registry, tree)) - Counter({"already there": 99})
+    break_everything(context, admin)
+    tree = context.archive_root if import_finished else None
+    before = everything(context.archive_root), admin.list("with-metadata")
+    dry = repair(context, tree, dry_run=True)
+    assert (everything(context.archive_root), admin.list("with-metadata")) == before
+    done = kinds(repair(context, tree)) - Counter({"already there": 99})
     assert done == kinds(dry) - Counter({"already there": 99})
     assert done == {
         "archived": 2,
         "replaced": 1,
         "removed": 1,
         "undecided": 1,
-        "imported" if adopt else "orphaned": 1,
+        "imported" if import_finished else "orphaned": 1,
     }
 
 
-def test_after_a_repair_only_what_was_named_is_left(registry: Registry, admin: Client) -> None:
-    break_everything(registry, admin)
-    repair(registry, registry.archive_root)
-    left = repair(registry, registry.archive_root)
+def test_after_a_repair_only_what_was_named_is_left(context: Context, admin: Client) -> None:
+    break_everything(context, admin)
+    repair(context, context.archive_root)
+    left = repair(context, context.archive_root)
     assert {step.kind for step in left if step.kind in LEFT} == {"undecided"}
-    assert [finding.path for finding in checking.check(registry)] == [meta_path(registry, 6).parent]
+    assert [finding.path for finding in archive_check.check(context)] == [meta_path(context, 6).parent]
 
 
-def test_two_repairs_at_once_do_no_harm(registry: Registry, admin: Client) -> None:
-    break_everything(registry, admin)
-    meta_path(registry, 6).with_name("data.json").unlink()
-    at_once([partial(repair, registry, registry.archive_root)] * 2)
-    assert list(checking.check(registry)) == []
-    kept = list(registry.archive_root.rglob(".*"))
+def test_two_repairs_at_once_do_no_harm(context: Context, admin: Client) -> None:
+    break_everything(context, admin)
+    meta_path(context, 6).with_name("data.json").unlink()
+    at_once([partial(repair, context, context.archive_root)] * 2)
+    assert list(archive_check.check(context)) == []
+    kept = list(context.archive_root.rglob(".*"))
     assert [path.read_bytes() for path in kept] == [b"{}"]
 
 
-def test_tags_given_meanwhile_are_in_the_file(registry: Registry, admin: Client) -> None:
+def test_tags_given_meanwhile_are_in_the_file(context: Context, admin: Client) -> None:
     ids = [admin.start(jobId=number) for number in range(1, 21)]
     for number in range(1, 21):
         admin.stop(jobId=number)
-        path = meta_path(registry, number)
+        path = meta_path(context, number)
         path.write_bytes(path.read_bytes().replace(b"abcd100h", b"mallory1"))
 
     def tag(client: Client) -> list[int]:
         body = [{"type": "a", "name": "b"}]
         return [client.send("POST", f"/tag_job/{id_}", body).status_code for id_ in ids]
 
-    tagged, _ = at_once([lambda: (tag(admin.twin()), []), lambda: ([], repair(registry))])
+    tagged, _ = at_once([lambda: (tag(admin.twin()), []), lambda: ([], repair(context))])
     assert tagged[0] == [200] * 20
-    assert list(checking.check(registry)) == []
+    assert list(archive_check.check(context)) == []
 
 
 def test_our_own_archive_is_imported_once_only(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
+    context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "_BATCH", 2)
-    root = registry.archive_root
+    monkeypatch.setattr(archive_import, "_BATCH", 2)
+    root = context.archive_root
     for number in range(1, 8):
         put(root, document(jobId=number))
     put(root, b"{", jobId=9)
     (root / "fritz/0/7/now").mkdir(parents=True)
     (root / "fritz/0/7/now/notes").write_text("mine")
-    steps = repair(registry, root)
+    steps = repair(context, root)
     assert kinds(steps) == {"imported": 7, "bad": 1, "undecided": 1}
-    assert kinds(repair(registry, root)) == {"already there": 7, "bad": 1, "undecided": 1}
+    assert kinds(repair(context, root)) == {"already there": 7, "bad": 1, "undecided": 1}
 
 
 @pytest.mark.usefixtures("archived")
 def test_what_killed_writers_left_is_removed_after_an_hour(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
+    context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = everything(registry.archive_root)
+    before = everything(context.archive_root)
     child = os.fork()
     if child == 0:
         monkeypatch.setattr(os, "rename", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
-        writer.put(registry.archive_root, JobKey("fritz", 123000, START), b"half")
+        writer.put(context.archive_root, JobKey("fritz", 123000, START), b"half")
     os.waitpid(child, 0)
-    [left] = everything(registry.archive_root).keys() - before.keys()
-    assert repair(registry) == []
+    [left] = everything(context.archive_root).keys() - before.keys()
+    assert repair(context) == []
     an_hour_ago = time.time() - 3601
     os.utime(left, (an_hour_ago, an_hour_ago))
-    assert [(step.kind, step.path) for step in repair(registry, dry_run=True)] == [
+    assert [(step.kind, step.path) for step in repair(context, dry_run=True)] == [
         ("removed", left)
     ]
     assert left.exists()
-    assert [(step.kind, step.path) for step in repair(registry)] == [("removed", left)]
-    assert everything(registry.archive_root) == before
+    assert [(step.kind, step.path) for step in repair(context)] == [("removed", left)]
+    assert everything(context.archive_root) == before

@@ -10,12 +10,12 @@ import pytest
 from ccapi.errors import InvalidInput
 from ccapi.model.cluster import Clusters
 from ccapi.model.job import FINAL_STATES, JobFilter, JobState, NewJob, Range
-from ccapi.model.statistics import Group, GroupBy, Point, Question
+from ccapi.model.statistics import Group, GroupBy, Point, StatisticsQuery
 from ccapi.repository import bulk_insert as bulk
 from ccapi.repository.bulk_insert import RecordedJob
 from ccapi.db.pool import Database
 from ccapi.service import statistics
-from ccapi.context import Registry
+from ccapi.context import Context
 from tests.client import START
 from tests.conftest import empty
 
@@ -58,8 +58,8 @@ def jobs(_migrated: Database) -> Iterator[list[RecordedJob]]:
 
 
 @pytest.fixture
-def registry(_migrated: Database, tmp_path: Path) -> Registry:
-    return Registry(
+def context(_migrated: Database, tmp_path: Path) -> Context:
+    return Context(
         database=_migrated, archive_root=tmp_path, clusters=Clusters(), duplicate_window=60
     )
 
@@ -72,7 +72,7 @@ def state(job: RecordedJob) -> str:
     return job.job_state or JobState.RUNNING
 
 
-def is_counted(job: RecordedJob, question: Question) -> bool:
+def is_counted(job: RecordedJob, question: StatisticsQuery) -> bool:
     wanted, begin, last = question.jobs, *question.time
     equal = (
         (wanted.cluster, job.job.cluster),
@@ -98,7 +98,7 @@ def node_seconds(job: RecordedJob, time: Range) -> int:
     return len(job.job.resources) * max(0, seconds)
 
 
-def groups(counted: list[RecordedJob], question: Question) -> list[Group]:
+def groups(counted: list[RecordedJob], question: StatisticsQuery) -> list[Group]:
     """Add up by group; not sorted."""
     found: dict[tuple[str, ...], list[int]] = defaultdict(list)
     order = [by for by in GroupBy if by in question.group_by]
@@ -130,7 +130,7 @@ def by_name(found: list[Group]) -> list[Group]:
     return sorted(found, key=lambda group: list(group.alike.items()))
 
 
-def question(rng: Random) -> Question:
+def question(rng: Random) -> StatisticsQuery:
     # Half of the jobs start at full hours, as some ranges begin and end.
     begin = START + rng.choice([rng.randrange(22 * DAY) - DAY, 3600 * rng.randrange(24)])
     length = rng.choice([0, 1, 3600, rng.randrange(7200), rng.randrange(9 * DAY), 40 * DAY])
@@ -140,7 +140,7 @@ def question(rng: Random) -> Question:
                        {"duration": Range(least, least + 3 * DAY)},
                        {"num_nodes": Range(nodes, 2)},
                        {"start_time": Range(START + least, START + 10 * DAY)}])  # fmt: skip
-    return Question(
+    return StatisticsQuery(
         jobs=JobFilter(**some, now=NOW),  # type: ignore[arg-type] # one of several kinds
         time=Range(begin, begin + length),
         group_by=frozenset(rng.sample(list(GroupBy), rng.randrange(1, 4))),
@@ -152,13 +152,13 @@ def question(rng: Random) -> Question:
 
 
 def test_statistics_are_what_all_jobs_add_up_to(
-    jobs: list[RecordedJob], registry: Registry
+    jobs: list[RecordedJob], context: Context
 ) -> None:
     rng = Random(2)
     for _ in range(QUESTIONS):
         asked = question(rng)
         counted = [job for job in jobs if is_counted(job, asked)]
-        found = statistics.ask(registry, asked)
+        found = statistics.ask(context, asked)
         expected = groups(counted, asked)
         assert by_name(found.groups) == by_name(expected), asked
         sums = sum(g.num_jobs for g in expected), sum(g.node_seconds for g in expected)
@@ -172,9 +172,9 @@ def test_statistics_are_what_all_jobs_add_up_to(
 
 @pytest.mark.parametrize("most_jobs_first", [True, False])
 @pytest.mark.usefixtures("jobs")
-def test_the_groups_with_the_most_are_shown(registry: Registry, *, most_jobs_first: bool) -> None:
+def test_the_groups_with_the_most_are_shown(context: Context, *, most_jobs_first: bool) -> None:
     def ask(limit: int) -> list[Group]:
-        asked = Question(
+        asked = StatisticsQuery(
             jobs=JobFilter(now=NOW),
             time=Range(START, NOW),
             group_by=frozenset(GroupBy),
@@ -182,7 +182,7 @@ def test_the_groups_with_the_most_are_shown(registry: Registry, *, most_jobs_fir
             limit=limit,
             with_timeline=False,
         )
-        found = statistics.ask(registry, asked)
+        found = statistics.ask(context, asked)
         assert (found.num_jobs, found.step, found.timeline) == (JOBS, None, [])
         assert found.num_groups > 30
         return found.groups
@@ -194,7 +194,7 @@ def test_the_groups_with_the_most_are_shown(registry: Registry, *, most_jobs_fir
     assert ask(1) == everything[:1]
 
 
-def asking(**changed: object) -> Question:
+def asking(**changed: object) -> StatisticsQuery:
     usual = {
         "jobs": JobFilter(now=NOW),
         "time": Range(START, NOW),
@@ -203,23 +203,23 @@ def asking(**changed: object) -> Question:
         "limit": 1,
         "with_timeline": True,
     }
-    return Question(**{**usual, **changed})  # type: ignore[arg-type] # of several kinds
+    return StatisticsQuery(**{**usual, **changed})  # type: ignore[arg-type] # of several kinds
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 3600, DAY, 7 * DAY, 31 * DAY, 366 * DAY])
 def test_a_step_that_is_not_given_makes_a_few_hundred_points_at_most(
-    registry: Registry, seconds: int
+    context: Context, seconds: int
 ) -> None:
     now = START + seconds
-    found = statistics.ask(registry, asking(jobs=JobFilter(now=now), time=Range(START, now)))
+    found = statistics.ask(context, asking(jobs=JobFilter(now=now), time=Range(START, now)))
     assert len(found.timeline) <= 301
     assert len(found.timeline) >= 60 or seconds < 3600
 
 
-def test_there_is_no_point_of_a_time_that_is_to_come(registry: Registry) -> None:
-    found = statistics.ask(registry, asking(time=Range(NOW - 600, NOW + DAY), step=100))
+def test_there_is_no_point_of_a_time_that_is_to_come(context: Context) -> None:
+    found = statistics.ask(context, asking(time=Range(NOW - 600, NOW + DAY), step=100))
     assert [found.timeline[0].time, found.timeline[-1].time] == [NOW - 600, NOW]
-    found = statistics.ask(registry, asking(time=Range(NOW + 1, NOW + DAY), step=100))
+    found = statistics.ask(context, asking(time=Range(NOW + 1, NOW + DAY), step=100))
     assert found.timeline == []
 
 
@@ -231,10 +231,10 @@ def test_there_is_no_point_of_a_time_that_is_to_come(registry: Registry) -> None
         ({"step": 1}, "step: must be at least 865 seconds"),
     ],
 )
-def test_too_much_is_refused(registry: Registry, changed: dict[str, object], said: str) -> None:
+def test_too_much_is_refused(context: Context, changed: dict[str, object], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
-        statistics.ask(registry, asking(**changed))
+        statistics.ask(context, asking(**changed))
 
 
-def test_the_step_that_a_refusal_names_is_long_enough(registry: Registry) -> None:
-    assert len(statistics.ask(registry, asking(step=865)).timeline) <= 2000
+def test_the_step_that_a_refusal_names_is_long_enough(context: Context) -> None:
+    assert len(statistics.ask(context, asking(step=865)).timeline) <= 2000

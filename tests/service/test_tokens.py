@@ -42,7 +42,7 @@ def expiry(database: Database, name: str) -> list[timedelta | None]:
     found = [token for token in tokens.list_all(database) if token.name == name]
     now = datetime.now(UTC)
     return [
-        None if token.expires_time is None else _in_minutes(token.expires_time - now)
+        None if token.expires_at is None else _in_minutes(token.expires_at - now)
         for token in found
     ]
 
@@ -238,9 +238,9 @@ def test_a_name_without_a_valid_token_is_an_error(
 
 def test_the_list_tells_when_a_token_was_last_used(database: Database) -> None:
     secret = tokens.create(database, "slurm", Role.WRITER)
-    assert tokens.list_all(database)[0].last_used_time is None
+    assert tokens.list_all(database)[0].last_used_at is None
     tokens.authenticate(database, secret)
-    used = tokens.list_all(database)[0].last_used_time
+    used = tokens.list_all(database)[0].last_used_at
     assert used is not None
     assert abs(datetime.now(UTC) - used) < timedelta(seconds=30)
 
@@ -248,12 +248,12 @@ def test_the_list_tells_when_a_token_was_last_used(database: Database) -> None:
 def test_the_last_use_is_written_once_a_minute(database: Database) -> None:
     secret = tokens.create(database, "slurm", Role.WRITER)
     tokens.authenticate(database, secret)
-    first = tokens.list_all(database)[0].last_used_time
+    first = tokens.list_all(database)[0].last_used_at
     tokens.authenticate(database, secret)
-    assert tokens.list_all(database)[0].last_used_time == first
+    assert tokens.list_all(database)[0].last_used_at == first
     let_pass(database, timedelta(minutes=2))
     tokens.authenticate(database, secret)
-    later = tokens.list_all(database)[0].last_used_time
+    later = tokens.list_all(database)[0].last_used_at
     assert first is not None
     assert later is not None
     assert later > first
