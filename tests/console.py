@@ -8,7 +8,7 @@ _MARK = "=-=-= next command"
 _ANY_LINES = "\0"
 
 
-class RepairAction(NamedTuple):
+class Step(NamedTuple):
     """A command and the output that the text promises.
 
     `...` stands for any text, and as a line of its own for any lines.
@@ -18,17 +18,17 @@ class RepairAction(NamedTuple):
     output: str
 
 
-def steps(section: str) -> list[RepairAction]:
+def steps(section: str) -> list[Step]:
     """Read the console blocks of a section's text."""
     lines = [
         line[4:] for block in _BLOCK.findall(section) for line in block.splitlines() if line.strip()
     ]
-    found: list[RepairAction] = []
+    found: list[Step] = []
     for line in lines:
         if line.startswith("$ "):
-            found.append(RepairAction(line[2:], ""))
+            found.append(Step(line[2:], ""))
         elif line.startswith("> "):
-            found[-1] = RepairAction(f"{found[-1].command}\n{line[2:]}", "")
+            found[-1] = Step(f"{found[-1].command}\n{line[2:]}", "")
         else:
             found[-1] = found[-1]._replace(output=f"{found[-1].output}{line}\n")
     return found
@@ -40,7 +40,7 @@ def split(text: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def script(commands: list[RepairAction]) -> str:
+def script(commands: list[Step]) -> str:
     """Write commands as one script, as a reader pastes them into a shell."""
     return "".join(f"{step.command}\necho '{_MARK}'\n" for step in commands)
 
@@ -50,7 +50,7 @@ def outputs(text: str) -> list[str]:
     return text.split(f"{_MARK}\n")[:-1]
 
 
-def assert_promised(commands: list[RepairAction], outputs: list[str]) -> None:
+def assert_promised(commands: list[Step], outputs: list[str]) -> None:
     """Compare what was printed with what the text shows."""
     assert len(outputs) == len(commands), outputs
     for step, output in zip(commands, outputs, strict=True):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ccapi.embedded import PrivatePostgres
-from tests.console import RepairAction, assert_promised, outputs, script, split, steps
+from tests.console import Step, assert_promised, outputs, script, split, steps
 from tests.processes import clean_environment, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +24,7 @@ def sections() -> dict[str, str]:
     return split(text)
 
 
-def run(commands: list[RepairAction], directory: Path, environment: dict[str, str]) -> list[str]:
+def run(commands: list[Step], directory: Path, environment: dict[str, str]) -> list[str]:
     """Run commands in one shell, as a reader pastes them, and return each one's output."""
     done = subprocess.run(
         ["bash", "-c", f"exec 2>&1\n{script(commands)}kill %1 2>/dev/null; wait"],
@@ -65,7 +65,7 @@ def test_the_life_of_a_job_is_as_shown(
 ) -> None:
     told = sections()
     commands = steps(told["The life of a job"] + told["When the batch system says otherwise"])
-    commands = [RepairAction(step.command.replace(":8080", f":{demo}"), step.output) for step in commands]
+    commands = [Step(step.command.replace(":8080", f":{demo}"), step.output) for step in commands]
     assert_promised(commands, run(commands, tmp_path, environment))
 
 
@@ -80,7 +80,7 @@ def test_installation_settings_tokens_and_archive_are_as_shown(
         for name in ("On a site's PostgreSQL", "Health", "The log", "Metrics", "Settings", "Tokens")
     )
     commands = [
-        RepairAction(step.command.replace(":8081", f":{port}"), step.output)
+        Step(step.command.replace(":8081", f":{port}"), step.output)
         for step in steps(text + told["The archive"] + told["Agreement with Slurm"])
         if not step.command.startswith("createdb")
     ]

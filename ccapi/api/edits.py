@@ -14,7 +14,7 @@ from ccapi.api.schemas import ApiTag, Job, JobMeta
 from ccapi.http.current import context
 from ccapi.model.job import MAX_EPOCH_SECOND, Tag
 from ccapi.model.token import Role
-from ccapi.service import edits as correcting, tagging
+from ccapi.service import edits
 from ccapi.service.edits import End
 
 blueprint = Blueprint("corrections", __name__, url_prefix="/api/jobs")
@@ -84,7 +84,7 @@ def correct_job(end: End, *, id: int) -> Response:  # noqa: A002 - the contract'
     former values stay in the job's history (`ccapi jobs history`), with time and token. A
     running job is refused with 422.
     """
-    corrected = correcting.correct(context(), id, end, current_token().name)
+    corrected = edits.correct(context(), id, end, current_token().name)
     return answer(job_meta(corrected, now()))
 
 
@@ -107,7 +107,7 @@ def untag_job(tags: list[Tag], *, id: int) -> Response:  # noqa: A002 - the cont
     A tag that the job does not have is passed over. An archived job's file is without the
     tags before the answer.
     """
-    return answer(job_with_timestamp(tagging.untag(context(), id, tags), now()))
+    return answer(job_with_timestamp(edits.untag(context(), id, tags), now()))
 
 
 @blueprint.operation(
@@ -130,5 +130,5 @@ def edit_meta(body: dict[str, Any], *, id: int) -> Response:  # noqa: A002 - the
     Keys that are not given stay. An archived job's file has the same before the answer.
     PATCH does the same.
     """
-    job = correcting.edit_meta_data(context(), id, body["meta_data"])
+    job = edits.edit_meta_data(context(), id, body["meta_data"])
     return answer(job_meta(job, now()))

@@ -14,7 +14,7 @@ from ccapi.errors import InvalidInput, UnknownJob
 from ccapi.model.job import JobSelection, NewJob, Tag
 from ccapi.model.token import Role
 from ccapi.repository import jobs
-from ccapi.service import deletion, lifecycle, tagging
+from ccapi.service import deletion, edits, lifecycle
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
 
@@ -164,7 +164,7 @@ def tag_job(tags: list[Tag], *, id: int) -> Response:  # noqa: A002 - the contra
     All or none is added; a tag that the job has already is not added twice. An archived job's
     files have the tags before the answer. PATCH does the same.
     """
-    return answer(job_with_timestamp(tagging.tag(context(), id, tags), now()))
+    return answer(job_with_timestamp(edits.tag(context(), id, tags), now()))
 
 
 @blueprint.operation(

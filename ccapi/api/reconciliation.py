@@ -16,7 +16,7 @@ from ccapi.model.cluster import NAME_PATTERN
 from ccapi.model.job import MAX_INTEGER, MAX_EPOCH_SECOND
 from ccapi.model.reconciliation import Differences, EndedRun, Run, Snapshot
 from ccapi.model.token import Role
-from ccapi.service import reconciliation as reconciling
+from ccapi.service import reconciliation
 
 blueprint = Blueprint("reconciliation", __name__, url_prefix="/api/jobs")
 
@@ -229,10 +229,10 @@ def reconcile(query: dict[str, Any], snapshot: Snapshot) -> Response:
     Missing jobs are only named: their start is to be reported with start_job.
     """
     if query.get("dry_run", True):
-        return _answered(reconciling.compare(context(), snapshot), dry_run=True)
-    found = reconciling.stop_stale(context(), snapshot, current_token().name)
+        return _answered(reconciliation.compare(context(), snapshot), dry_run=True)
+    found = reconciliation.stop_stale(context(), snapshot, current_token().name)
     ids = [run.id for run in found.stale]
-    archived = reconciling.archive(context(), ids, _ARCHIVING_SECONDS)
+    archived = reconciliation.archive(context(), ids, _ARCHIVING_SECONDS)
     return _answered(found, dry_run=False, archived=archived)
 
 

@@ -16,7 +16,7 @@ import ccapi
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.config import Config
 from ccapi.errors import StartupError
-from ccapi.service.pace import MAX_REQUEST_SECONDS
+from ccapi.context import MAX_REQUEST_SECONDS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _SUFFIX = ".j2"

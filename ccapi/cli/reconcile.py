@@ -13,7 +13,7 @@ from ccapi.cli.settings import Settings, uses_settings
 from ccapi.cli.params import Duration, utc
 from ccapi.model.job import FINAL_STATES, JobState
 from ccapi.model.reconciliation import Differences, Snapshot
-from ccapi.service import reconciliation as reconciling
+from ccapi.service import reconciliation
 from ccapi.context import Context
 
 # No token can have this name.
@@ -59,11 +59,11 @@ def reconcile(
     as_of, running = slurm.running(slurm_cluster or cluster)
     snapshot = Snapshot(cluster=cluster, as_of=as_of, running=running, job_state=state)
     context = settings.context
-    found = reconciling.compare(context, snapshot)
+    found = reconciliation.compare(context, snapshot)
     if found.stale or found.missing:
         sleep(wait.total_seconds())
-        snapshot = _with_ends(snapshot, reconciling.compare(context, snapshot))
-        found = _mend(context, snapshot) if applied else reconciling.compare(context, snapshot)
+        snapshot = _with_ends(snapshot, reconciliation.compare(context, snapshot))
+        found = _mend(context, snapshot) if applied else reconciliation.compare(context, snapshot)
     _report(found, snapshot, applied=applied)
 
 
@@ -79,8 +79,8 @@ def _with_ends(snapshot: Snapshot, found: Differences) -> Snapshot:
 
 
 def _mend(context: Context, snapshot: Snapshot) -> Differences:
-    found = reconciling.stop_stale(context, snapshot, _STOPPED_BY)
-    reconciling.archive(context, [run.id for run in found.stale], math.inf)
+    found = reconciliation.stop_stale(context, snapshot, _STOPPED_BY)
+    reconciliation.archive(context, [run.id for run in found.stale], math.inf)
     return found
 
 

@@ -11,7 +11,7 @@ from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import Schema
 
 from ccapi import metrics
-from ccapi.http import (request_log, cache, current as state)
+from ccapi.http import (request_log, cache, current)
 from ccapi.http.auth import current_token, requires
 from ccapi.http.parser import RequestParser
 from ccapi.api.schemas import ErrorResponse
@@ -112,7 +112,7 @@ def _shared(view: View) -> View:
         ask = partial(view, *args, **kwargs)
         if current_token().role is not Role.READER:
             return cache.respond(ask())
-        answers, question = state.sharing().answers, cache.question(request.environ)
+        answers, question = current.sharing().answers, cache.question(request.environ)
         return cache.respond(answers.get(question, partial(_noted, ask), cache.size_of))
 
     return shared
@@ -129,12 +129,12 @@ def _noted(ask: Callable[[], cache.CachedResponse | Response]) -> cache.CachedRe
 
 def _read(ask: Callable[[], cache.CachedResponse | Response]) -> cache.CachedResponse | Response:
     """Ask the replica, if there is one and it can answer, else the primary."""
-    replica = state.context().replica
+    replica = current.context().replica
     if replica is None:
         return ask()
     if replica.is_usable():
         try:
-            with state.reading_from(replica.database):
+            with current.reading_from(replica.database):
                 answered = ask()
         except TooSlow:
             raise  # It would be on the primary, too, and the replica is as good as before.

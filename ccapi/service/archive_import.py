@@ -9,7 +9,7 @@ from ccapi.archive import validation, layout, reader, writer
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from ccapi.repository import bulk_insert, jobs
-from ccapi.service import archive_check as checking
+from ccapi.service import archive_check
 from ccapi.context import Context
 from ccapi.service.archive_check import RepairAction
 
@@ -65,7 +65,7 @@ def _import_batch(
             try:
                 found.append(_read(tree, key))
             except reader.MissingMetaJson:
-                yield RepairAction("bad", directory, checking.NO_META_JSON)
+                yield RepairAction("bad", directory, archive_check.NO_META_JSON)
             except ArchiveError as error:
                 yield RepairAction("bad", layout.meta_path(tree, key), str(error))
     if found:
@@ -76,7 +76,7 @@ def _left_alone(tree: Path, run: jobs.RunRef) -> RepairAction:
     if not run.is_running:
         return RepairAction("already there")
     path = layout.meta_path(tree, JobKey(run.cluster, run.job_id, run.start_time))
-    return RepairAction("undecided", path, checking.still_runs(run))
+    return RepairAction("undecided", path, archive_check.still_runs(run))
 
 
 def _read(tree: Path, key: JobKey) -> Job:

@@ -8,7 +8,7 @@ from ccapi.archive import layout, reader, writer
 from ccapi.errors import ArchiveError, DatabaseUnavailable
 from ccapi.model.job import Job
 from ccapi.repository import jobs
-from ccapi.service import (archive as archiving, archive_check as checking, archive_import)
+from ccapi.service import archive, archive_check, archive_import
 from ccapi.service.archive_check import Finding
 from ccapi.context import Context
 from ccapi.service.archive_check import RepairAction
@@ -35,24 +35,24 @@ def repair(
     yield from _remove_temporaries(root, dry_run=dry_run)
     yield from _clear_directories(context, dry_run=dry_run)
     if tree is None or not archive_import.is_own(context, tree):
-        for kind, path, reason in checking.check_files(context):
+        for kind, path, reason in archive_check.check_files(context):
             yield RepairAction("orphaned" if kind == "orphaned" else "undecided", path, reason)
 
 
 def _archive_waiting(context: Context, *, dry_run: bool) -> Iterator[RepairAction]:
     """Do what a retry does; the log says why a job cannot be archived."""
     if not dry_run:
-        for job in archiving.retry(context):
+        for job in archive.retry(context):
             yield RepairAction("archived" if job.is_archived else "failed")
         return
-    for batch in checking.finished_jobs(context):
+    for batch in archive_check.finished_jobs(context):
         yield from (RepairAction("archived") for job in batch if not job.is_archived)
 
 
 def _rewrite_spoilt(context: Context, *, dry_run: bool) -> Iterator[RepairAction]:
-    for batch in checking.finished_jobs(context):
+    for batch in archive_check.finished_jobs(context):
         for job in batch:
-            if job.is_archived and checking.compare(context.archive_root, job):
+            if job.is_archived and archive_check.compare(context.archive_root, job):
                 yield from _rewrite(context, job, dry_run=dry_run)
 
 
@@ -63,7 +63,7 @@ def _rewrite(context: Context, suspect: Job, *, dry_run: bool) -> Iterator[Repai
         with context.database.transaction() as conn:
             assert suspect.id is not None
             job = jobs.get(conn, suspect.id) if jobs.lock(conn, suspect.id) else None
-            finding = checking.compare(root, job) if job and job.is_archived else None
+            finding = archive_check.compare(root, job) if job and job.is_archived else None
             kept = writer.replace(root, job) if job and finding and not dry_run else None
     except (ArchiveError, DatabaseUnavailable) as error:
         yield RepairAction("failed", layout.meta_path(root, layout.key_of(suspect)), str(error))
@@ -97,7 +97,7 @@ def _remove_temporaries(root: Path, *, dry_run: bool) -> Iterator[RepairAction]:
 
 def _clear_directories(context: Context, *, dry_run: bool) -> Iterator[RepairAction]:
     """Remove empty directories of runs: other readers of the archive trip over them."""
-    for _, directory, reason in checking.check_directories(context.archive_root):
+    for _, directory, reason in archive_check.check_directories(context.archive_root):
         if dry_run and _is_finished(context, directory):
             continue
         try:

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, 
 from ccapi import __version__, metrics
 from ccapi.errors import DatabaseUnavailable
 from ccapi.model.job import JobState
-from ccapi.repository import metrics as observation
+from ccapi.repository import metrics as queries
 from ccapi.context import Context
 from ccapi.db.probe import CachedProbe
 
@@ -21,7 +21,7 @@ _TTL_SECONDS = 5
 
 class _Figures(NamedTuple):
     running: dict[str, int]
-    backlog: observation.Backlog
+    backlog: queries.Backlog
 
 
 class DatabaseGauges:
@@ -46,7 +46,7 @@ class DatabaseGauges:
 
     def _ask(self) -> _Figures:
         with self._registry().database.statement() as conn:
-            return _Figures(observation.running_jobs(conn), observation.archive_backlog(conn))
+            return _Figures(queries.running_jobs(conn), queries.archive_backlog(conn))
 
 
 def _described(figures: _Figures) -> Iterator[Metric]:

@@ -9,7 +9,7 @@ from ccapi.errors import InvalidInput
 from ccapi.model.reconciliation import Differences, Snapshot
 from ccapi.repository import reconciliation
 from ccapi.db.pool import Connection
-from ccapi.service import archive as archiving
+from ccapi.service import archive as archive_service
 from ccapi.service.lifecycle import require_known_cluster
 from ccapi.context import Context
 
@@ -61,7 +61,7 @@ def archive(context: Context, ids: Iterable[int], seconds: float) -> int:
     for id_ in ids:
         if time.monotonic() >= deadline:
             break
-        job = archiving.archive_by_id(context, id_)
+        job = archive_service.archive_by_id(context, id_)
         archived += job is not None and job.is_archived
     return archived
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ccapi import __version__
-from tests.console import RepairAction, assert_promised, outputs, script, split, steps
+from tests.console import Step, assert_promised, outputs, script, split, steps
 from tests.deploy.machine import Machine, booted, missing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -20,13 +20,13 @@ _SITE = "/root/site"
 _WHEELS = "/root/wheels"
 
 
-def guide() -> dict[str, list[RepairAction]]:
+def guide() -> dict[str, list[Step]]:
     """Read the commands of each section of the operating guide."""
     text = (ROOT / "docs" / "operating.rst").read_text("utf-8")
     return {title: steps(body) for title, body in split(text).items()}
 
 
-def follow(machine: Machine, *sections: list[RepairAction]) -> None:
+def follow(machine: Machine, *sections: list[Step]) -> None:
     """Run sections of the guide in one shell, and compare what they print."""
     commands = [step for section in sections for step in section]
     _, said = machine.run(script(commands), seconds=600)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.console import RepairAction, split, steps
+from tests.console import Step, split, steps
 from tests.deploy.conftest import ROOT, follow, guide, new_machine
 from tests.deploy.machine import NAME, Machine, booted
 
@@ -46,7 +46,7 @@ def test_from_the_files_to_the_service_takes_less_than_ten_minutes_and_all_opera
         follow(fresh, *(through_nginx(section) for section in OPERATIONS))
 
 
-def through_nginx(section: str) -> list[RepairAction]:
+def through_nginx(section: str) -> list[Step]:
     """Read the README's commands of a section, with the address of a site."""
     text = split((ROOT / "README.rst").read_text("utf-8"))[section]
     return steps(text.replace("http://127.0.0.1:8080", f"https://{NAME}"))
