@@ -57,8 +57,8 @@ PartitionName=low Nodes=n[1-4] PriorityTier=1
 
 
 def command(arguments: Sequence[str], **environment: str) -> str:
-    """Run a command and return what it prints; a failure shows its words."""
-    done = subprocess.run(
+    """Run a command and return its output, which a failure shows."""
+    process = subprocess.run(
         arguments,
         capture_output=True,
         text=True,
@@ -66,8 +66,8 @@ def command(arguments: Sequence[str], **environment: str) -> str:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
-    return done.stdout
+    assert process.returncode == 0, f"{arguments}: {process.stdout}{process.stderr}"
+    return process.stdout
 
 
 class Slurm:
@@ -85,35 +85,35 @@ class Slurm:
         return command([*prefix, *arguments], SLURM_CONF=str(self.conf), TZ="UTC", HOME="/")
 
     def sbatch(self, *arguments: str, script: str = "true") -> int:
-        """Submit a job as an ordinary user and return its number."""
+        """Submit a job as an ordinary user and return its id."""
         path = self.work / f"script-{time.monotonic_ns()}"
         path.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
         common = ["sbatch", "--parsable", "--output=/dev/null", f"--chdir={self.work}"]
         return int(self.run(*common, *arguments, str(path), user=USER).split(";")[0])
 
-    def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
-        """Wait until something holds, or fail with the end of slurmctld's log."""
-        wait_until(condition, seconds, lambda: f"{what}\n{self.log()[-4000:]}")
+    def wait(self, condition: Callable[[], bool], seconds: float, failure: str) -> None:
+        """Wait for a condition, or fail with the end of slurmctld's log."""
+        wait_until(condition, seconds, lambda: f"{failure}\n{self.log()[-4000:]}")
 
     def queue(self) -> dict[int, str]:
-        """Return the state of every job that is not over."""
+        """Return the state of every job that has not ended."""
         lines = self.run("squeue", "-h", "-r", "-o", "%A %T").splitlines()
         return {int(line.split()[0]): line.split()[1] for line in lines}
 
     def node_states(self) -> set[str]:
-        """Return the states of the nodes, with Slurm's marks for drained and the like."""
+        """Return the states of the nodes, including Slurm's suffixes."""
         return set(self.run("sinfo", "-h", "-N", "-o", "%T").split())
 
     def log(self) -> str:
-        """Return what slurmctld logged."""
+        """Return slurmctld's log."""
         return (self.directory / "slurmctld.log").read_text("utf-8", "replace")
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:
-    """Wait until something holds; fails with a text."""
+def wait_until(condition: Callable[[], bool], seconds: float, failure: Callable[[], str]) -> None:
+    """Wait for a condition, or fail with a text."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, what()
+        assert time.monotonic() < deadline, failure()
         time.sleep(0.1)
 
 
@@ -188,30 +188,30 @@ def _start(running: contextlib.ExitStack, *arguments: Sequence[str]) -> None:
     running.callback(process.terminate)
 
 
-def why_not() -> str:
-    """Install what is missing, if that is possible, or say why Slurm cannot run and what to do."""
+def install_packages() -> str:
+    """Install Slurm if it is missing; return why it cannot run, and what to do, or ""."""
     if os.geteuid() != 0:
-        return "NO REAL SLURM: its daemons, and the users of its jobs, need root; run this as root"
-    if shutil.which("apt-get") and _missing():
+        return "NO REAL SLURM: its daemons and its jobs' users need root; run the tests as root"
+    if shutil.which("apt-get") and _missing_commands():
         subprocess.run(["apt-get", "update", "-qq"], check=False)
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
         subprocess.run(
             install, check=False, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         )
-    if _missing():
-        there = f"{', '.join(_missing())} not found, and apt-get cannot install them"
-        return f"NO REAL SLURM: {there}; install what Debian calls {', '.join(PACKAGES)}"
+    if _missing_commands():
+        reason = f"{', '.join(_missing_commands())} not found, and apt-get cannot install them"
+        return f"NO REAL SLURM: {reason}; install Debian's packages {', '.join(PACKAGES)}"
     return ""
 
 
-def _missing() -> list[str]:
+def _missing_commands() -> list[str]:
     commands = ("slurmctld", "slurmd", "scontrol", "munged")
     return [name for name in commands if shutil.which(name) is None]
 
 
 @contextlib.contextmanager
-def ordinary_user() -> Iterator[None]:
-    """Have a user who submits the jobs, and no trace of it afterwards."""
+def temporary_user() -> Iterator[None]:
+    """Create a user who submits the jobs, and delete it afterwards."""
     if USER in {entry.pw_name for entry in pwd.getpwall()}:
         yield
         return
@@ -219,13 +219,13 @@ def ordinary_user() -> Iterator[None]:
     try:
         yield
     finally:
-        _end_all_of(USER)
-        # By force, as a process that has ended counts for one until it is waited for.
+        _kill_processes(USER)
+        # --force, because zombies of the user still count as its processes.
         command(["userdel", "--force", USER])
 
 
-def _end_all_of(user: str) -> None:
-    """Kill what jobs have left behind when their slurmd ended before them."""
+def _kill_processes(user: str) -> None:
+    """Kill the processes of jobs that outlived their slurmd."""
     uid = pwd.getpwnam(user).pw_uid
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):

@@ -1,4 +1,4 @@
-"""`ccapi reconcile` asks a real Slurm."""
+"""`ccapi reconcile` with a real Slurm."""
 
 import os
 import shutil
@@ -19,34 +19,34 @@ from tests.slurm.cluster import Slurm, slurm
 
 @pytest.fixture(scope="module")
 def cluster(user: None) -> Iterator[Slurm]:
-    """Run a Slurm below a directory that its users can enter, unlike pytest's own."""
-    place = Path(mkdtemp(prefix="ccapi-slurm-"))
-    with slurm(place, "virt") as running:
+    """Run a Slurm in a directory that its users can enter, unlike pytest's."""
+    directory = Path(mkdtemp(prefix="ccapi-slurm-"))
+    with slurm(directory, "virt") as running:
         yield running
-    shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def reconcile(cluster: Slurm, config: Config, *options: str) -> tuple[int, str]:
-    """Run the command in a shell whose variables would spoil what squeue shows."""
-    spoiling = {"SQUEUE_USERS": "root", "SLURM_TIME_FORMAT": "relative", "TZ": "Asia/Tokyo"}
+    """Run the command with variables that would change squeue's output."""
+    misleading = {"SQUEUE_USERS": "root", "SLURM_TIME_FORMAT": "relative", "TZ": "Asia/Tokyo"}
     settings = {
         "CCAPI_DATABASE_URL": config.database.url,
         "CCAPI_ARCHIVE_ROOT": str(config.archive.root),
         "SLURM_CONF": str(cluster.conf),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    done = subprocess.run(
+    process = subprocess.run(
         ["ccapi", "reconcile", "--cluster", "virt", "--wait", "1s", *options],
-        env={**clean_environment(), **spoiling, **settings},
+        env={**clean_environment(), **misleading, **settings},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    return done.returncode, done.stdout + done.stderr
+    return process.returncode, process.stdout + process.stderr
 
 
-def test_jobs_that_slurm_runs_no_more_are_stopped_and_those_that_it_runs_are_not(
+def test_only_jobs_that_slurm_no_longer_runs_are_stopped(
     cluster: Slurm, config: Config, admin: Client
 ) -> None:
     forging = "--job-name=x\n1 2020-01-01T00:00:00\n2 2020-01-01T00:00:00"
@@ -59,31 +59,31 @@ def test_jobs_that_slurm_runs_no_more_are_stopped_and_those_that_it_runs_are_not
         lambda: list(cluster.queue().values()).count("RUNNING") == 5, 60, "jobs do not run"
     )
     cluster.run("scontrol", "suspend", str(suspended))
-    there = {number for number, state in cluster.queue().items() if state != "PENDING"}
-    assert len(there) == 5
-    assert both < there
-    assert array in there
-    # What started within the last minute is passed over; a minute's difference is none.
+    slurm_jobs = {number for number, state in cluster.queue().items() if state != "PENDING"}
+    assert len(slurm_jobs) == 5
+    assert both < slurm_jobs
+    assert array in slurm_jobs
+    # reconcile ignores starts of the last minute, and differences of up to a minute.
     earlier = int(time.time()) - 50
-    for number in there:
+    for number in slurm_jobs:
         admin.start(cluster="virt", jobId=number, startTime=earlier)
     admin.start(cluster="virt", jobId=999_999, startTime=START)
     time.sleep(12)
-    status, said = reconcile(cluster, config, "--apply")
-    assert "accounting storage is disabled" in said
-    assert "0 missing, 1 stopped\n" in said
+    status, output = reconcile(cluster, config, "--apply")
+    assert "accounting storage is disabled" in output
+    assert "0 missing, 1 stopped\n" in output
     assert status == 0
-    assert {job["jobId"] for job in admin.list("state=running")} == there
+    assert {job["jobId"] for job in admin.list("state=running")} == slurm_jobs
     assert reconcile(cluster, config) == (0, "registry and Slurm agree on 5 running jobs\n")
 
 
-def test_without_slurmctld_or_with_hidden_jobs_nothing_is_done(
+def test_wrong_cluster_or_no_slurmctld_stops_nothing(
     cluster: Slurm, config: Config, admin: Client
 ) -> None:
     admin.start(cluster="virt", startTime=START)
-    status, said = reconcile(cluster, config, "--apply", "--slurm-cluster", "other")
-    assert (status, "about cluster virt here, not other" in said) == (1, True)
+    status, output = reconcile(cluster, config, "--apply", "--slurm-cluster", "other")
+    assert (status, "about cluster virt here, not other" in output) == (1, True)
     cluster.run("scontrol", "shutdown", "slurmctld")
-    status, said = reconcile(cluster, config, "--apply")
-    assert (status, "Unable to contact slurm controller" in said) == (1, True)
+    status, output = reconcile(cluster, config, "--apply")
+    assert (status, "Unable to contact slurm controller" in output) == (1, True)
     assert [job["jobState"] for job in admin.list()] == ["running"]

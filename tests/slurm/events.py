@@ -1,4 +1,4 @@
-"""Events as hooks write them, from what real Slurms were seen to tell."""
+"""Events as hooks write them, with data recorded from real Slurms."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from tests.slurm.site import Site
 RECORDED = Path(__file__).with_name("recorded")
 START = 1_795_478_265
 
-# Slurm 22.05, PrologSlurmctld of a task of an array.
+# Slurm 22.05, PrologSlurmctld of an array task.
 PROLOG = {
     "SLURM_ARRAY_JOB_ID": "3",
     "SLURM_ARRAY_TASK_ID": "1",
@@ -36,7 +36,7 @@ EPILOG = {
     "SLURM_JOB_EXIT_CODE2": "0:0",
     "SLURM_SCRIPT_CONTEXT": "epilog_slurmctld",
 }
-# What the script of jobcomp/script gets; without slurmdbd the cluster is empty.
+# The environment of a jobcomp/script; without slurmdbd CLUSTER is empty.
 JOBCOMP = {
     "ACCOUNT": "",
     "ARRAYJOBID": "3",
@@ -65,12 +65,12 @@ JOBCOMP = {
 
 
 def recorded(name: str) -> str:
-    """Return what scontrol of a real Slurm printed."""
+    """Return recorded output of scontrol."""
     return (RECORDED / name).read_text("utf-8")
 
 
-def record(job_id: int, name: str = "rotor", start: int = START) -> str:
-    """Return the text of `scontrol show job -d` in a prolog of 22.05."""
+def scontrol_output(job_id: int, name: str = "rotor", start: int = START) -> str:
+    """Return the output of `scontrol show job -d` in a prolog of 22.05."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(start))
     text = recorded("22.05-prolog.txt").replace("@ID@", str(job_id)).replace("@START@", stamp)
     return text.replace("@NAME@", name)
@@ -84,7 +84,7 @@ def in_24_11(text: str) -> str:
 
 
 def in_25_05(text: str) -> str:
-    """Return a record of 22.05 as 25.05 prints it: the command line, too, which users write."""
+    """Return a record of 22.05 as 25.05 prints it, with the user's command line."""
     text = in_24_11(text).replace("Licenses=(null)", "Licenses=(null) LicensesAlloc=(null)")
     line = "sbatch --comment=JobState=FAILED -t 9-0 StartTime=1999-01-01T00:00:00 job.sh"
     return text.replace("   WorkDir=", f"   SubmitLine={line}\n   WorkDir=", 1)
@@ -97,7 +97,7 @@ def write(
     environment: dict[str, str],
     texts: tuple[str, str] = ("", ""),
 ) -> str:
-    """Put an event into a spool, and return its name."""
+    """Write an event into the spool and return its name."""
     variables = "".join(f"{name}={value}\0" for name, value in environment.items())
     event = f"ccapi-slurm 2\0{kind}\0{variables}\0{texts[0]}\0{texts[1]}\0end\0"
     job = environment.get("SLURM_JOB_ID") or environment["JOBID"]
@@ -107,14 +107,14 @@ def write(
     return path.name
 
 
-def start(site: Site, job_id: int, when: int = START, **environment: str) -> str:
-    """Spool a start."""
-    given = {**PROLOG, "SLURM_JOB_ID": str(job_id), **environment}
-    texts = record(job_id, given["SLURM_JOB_NAME"], when), "#!/bin/sh\nsrun ./rotor\n"
-    return write(site, "prolog", when + 0.5, given, texts)
+def write_start(site: Site, job_id: int, when: int = START, **environment: str) -> str:
+    """Write a prolog event and return its name."""
+    variables = {**PROLOG, "SLURM_JOB_ID": str(job_id), **environment}
+    texts = scontrol_output(job_id, variables["SLURM_JOB_NAME"], when), "#!/bin/sh\nsrun ./rotor\n"
+    return write(site, "prolog", when + 0.5, variables, texts)
 
 
-def end(site: Site, job_id: int, when: int = START + 60, **environment: str) -> str:
-    """Spool an end, as jobcomp tells it."""
-    given = {**JOBCOMP, "JOBID": str(job_id), "END": str(when), **environment}
-    return write(site, "jobcomp", when + 0.5, given)
+def write_end(site: Site, job_id: int, when: int = START + 60, **environment: str) -> str:
+    """Write a jobcomp event and return its name."""
+    variables = {**JOBCOMP, "JOBID": str(job_id), "END": str(when), **environment}
+    return write(site, "jobcomp", when + 0.5, variables)

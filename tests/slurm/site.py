@@ -1,4 +1,4 @@
-"""What a site installs to connect its Slurm: the hooks, their settings, the spool, the sender."""
+"""An installation that connects a Slurm: hooks, settings, spool, sender."""
 
 import contextlib
 import json
@@ -19,51 +19,51 @@ HOOKS = ROOT / "deploy" / "slurm"
 
 @dataclass(frozen=True)
 class Site:
-    """An installation below a directory."""
+    """An installation in a directory."""
 
     directory: Path
 
     @property
     def hooks(self) -> Path:
-        """Return where the hooks and the sender are."""
+        """Return the directory of the hooks and the sender."""
         return self.directory / "ccapi"
 
     @property
     def spool(self) -> Path:
-        """Return where the events are."""
+        """Return the spool directory."""
         return self.directory / "spool"
 
     @property
     def token_file(self) -> Path:
-        """Return where the token is."""
+        """Return the path of the token."""
         return self.directory / "token"
 
     def names(self, folder: str = "new") -> list[str]:
-        """Name the files in one of the spool's folders."""
+        """Return the names of the files in one of the spool's folders."""
         return sorted(path.name for path in (self.spool / folder).iterdir())
 
     def configure(self, **settings: str | int | Path) -> None:
-        """Write the settings, beyond where the spool and the token are."""
-        given = {
+        """Write ccapi.conf with these settings, the spool and the token."""
+        values = {
             "CCAPI_CLUSTER": "fritz",
             "CCAPI_SPOOL": self.spool,
             "CCAPI_TOKEN_FILE": self.token_file,
             **settings,
         }
-        lines = [f"{name}='{value}'\n" for name, value in given.items()]
+        lines = [f"{name}='{value}'\n" for name, value in values.items()]
         (self.hooks / "ccapi.conf").write_text("".join(lines), "utf-8")
 
-    def hook(self, name: str, environment: Mapping[str, str], user: str | None = None) -> float:
+    def run_hook(self, name: str, environment: Mapping[str, str], user: str | None = None) -> float:
         """Run a hook as slurmctld does, and return its run time; its exit status must be 0."""
-        command = [*_as(user), str(self.hooks / name)]
+        command = [*_as_user(user), str(self.hooks / name)]
         started = time.monotonic()
-        done = subprocess.run(command, env=dict(environment), capture_output=True, check=False)
+        process = subprocess.run(command, env=dict(environment), capture_output=True, check=False)
         seconds = time.monotonic() - started
-        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert (process.returncode, process.stdout, process.stderr) == (0, b"", b"")
         return seconds
 
-    def command(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run the sender's program to its end."""
+    def run_sender(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run the sender with arguments until it exits."""
         return subprocess.run(
             [self.hooks / "ccapi-slurm", *arguments],
             capture_output=True,
@@ -74,8 +74,8 @@ class Site:
 
     @contextlib.contextmanager
     def sender(self, user: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
-        """Run the sender, as a user if one is named, and as nice as its unit makes it."""
-        command = ["nice", "-n", "10", *_as(user), str(self.hooks / "ccapi-slurm")]
+        """Run the sender in the background, as a user if one is named, as nice as its unit."""
+        command = ["nice", "-n", "10", *_as_user(user), str(self.hooks / "ccapi-slurm")]
         with (self.directory / "sender.log").open("ab") as log:
             process = subprocess.Popen(command, stderr=log)
         try:
@@ -85,15 +85,15 @@ class Site:
             process.wait(10)
 
 
-def _as(user: str | None) -> list[str]:
-    """Return what goes before a command that a user runs; without PATH it needs its whole name."""
+def _as_user(user: str | None) -> list[str]:
+    """Return the prefix of a command that a user runs, with a full path, as hooks have no PATH."""
     if user is None:
         return []
     return ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
 
 
 def install(directory: Path, token: str, owner: str | None = None) -> Site:
-    """Do what the README says."""
+    """Install hooks, sender and token as the guide says."""
     site = Site(directory)
     shutil.copytree(HOOKS, site.hooks, ignore=shutil.ignore_patterns("__pycache__"))
     site.token_file.write_text(token, "ascii")
@@ -108,11 +108,11 @@ def install(directory: Path, token: str, owner: str | None = None) -> Site:
     return site
 
 
-def jobs(service: Service, site: Site) -> list[dict[str, Any]]:
-    """Ask the registry for its jobs with their metadata, in the order of their registration."""
+def list_jobs(service: Service, site: Site) -> list[dict[str, Any]]:
+    """Return the jobs in ccapi with their metadata, in the order of their registration."""
     url = f"{service.url}/?with-metadata=true&items-per-page=100000"
     token = site.token_file.read_text("ascii")
     request = urllib.request.Request(url, headers={"X-Auth-Token": token})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        found: list[dict[str, Any]] = json.load(answer)["jobs"]
-    return sorted(found, key=lambda job: int(job["id"]))
+    with urllib.request.urlopen(request, timeout=30) as response:
+        jobs: list[dict[str, Any]] = json.load(response)["jobs"]
+    return sorted(jobs, key=lambda job: int(job["id"]))

@@ -1,4 +1,4 @@
-"""The hooks as slurmctld runs them: without PATH, and whatever is wrong, with exit status 0."""
+"""The hooks as slurmctld runs them: without PATH, and always with exit status 0."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 from ccapi_slurm import event
 from ccapi_slurm.spool import Spool
 
-from tests.slurm.events import EPILOG, JOBCOMP, PROLOG, record
+from tests.slurm.events import EPILOG, JOBCOMP, PROLOG, scontrol_output
 from tests.slurm.site import HOOKS, Site
 
 SCRIPTS = ("prolog", "epilog", "jobcomp")
@@ -19,26 +19,26 @@ SCRIPTS = ("prolog", "epilog", "jobcomp")
 
 @pytest.fixture
 def commands(site: Site, tmp_path: Path) -> Path:
-    """Give a place for commands that the hooks find before the system's."""
-    place = tmp_path / "commands"
-    place.mkdir()
-    site.configure(CCAPI_URL="http://127.0.0.1:1", PATH=f"{place}:/usr/bin:/bin")
-    command(place, "logger", f'echo "$@" >>{tmp_path}/syslog')
-    return place
+    """Create a directory that comes first in the PATH of the hooks."""
+    directory = tmp_path / "commands"
+    directory.mkdir()
+    site.configure(CCAPI_URL="http://127.0.0.1:1", PATH=f"{directory}:/usr/bin:/bin")
+    add_command(directory, "logger", f'echo "$@" >>{tmp_path}/syslog')
+    return directory
 
 
-def command(place: Path, name: str, script: str) -> None:
-    path = place / name
+def add_command(directory: Path, name: str, script: str) -> None:
+    path = directory / name
     path.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
     path.chmod(0o755)
 
 
-def read(site: Site) -> event.Event:
+def read_event(site: Site) -> event.Event:
     """Return the one event of a spool."""
     [name] = site.names()
-    found = Spool(site.spool).read(name)
-    assert found is not None
-    return found
+    one = Spool(site.spool).read(name)
+    assert one is not None
+    return one
 
 
 def syslog(tmp_path: Path) -> str:
@@ -46,11 +46,9 @@ def syslog(tmp_path: Path) -> str:
     return path.read_text("utf-8") if path.exists() else ""
 
 
-def test_a_prolog_writes_environment_record_and_script_byte_by_byte(
-    site: Site, commands: Path
-) -> None:
-    (commands / "record").write_text(record(4), "utf-8")
-    command(
+def test_prolog_event_has_environment_record_and_script(site: Site, commands: Path) -> None:
+    (commands / "record").write_text(scontrol_output(4), "utf-8")
+    add_command(
         commands,
         "scontrol",
         f"""case "$*" in
@@ -60,49 +58,47 @@ def test_a_prolog_writes_environment_record_and_script_byte_by_byte(
     )
     name = 'two\nlines "quoted" \\ \x01 ü \udcff'
     before = time.time()
-    site.hook("prolog", {**PROLOG, "SLURM_JOB_NAME": name})
+    site.run_hook("prolog", {**PROLOG, "SLURM_JOB_NAME": name})
     [file] = site.names()
     assert re.fullmatch(r"4-prolog-\d+\.\d\d", file)
-    found = read(site)
-    assert before - 0.1 <= found.time <= time.time()
-    assert found.job_name == name.replace("\udcff", "\ufffd")
-    assert (found.record, found.script) == (record(4), "#!/bin/sh\necho \ufffd\n")
-    assert {name: found.environment[name] for name in PROLOG if name != "SLURM_JOB_NAME"} == {
+    one = read_event(site)
+    assert before - 0.1 <= one.time <= time.time()
+    assert one.job_name == name.replace("\udcff", "\ufffd")
+    assert (one.record, one.script) == (scontrol_output(4), "#!/bin/sh\necho \ufffd\n")
+    assert {name: one.environment[name] for name in PROLOG if name != "SLURM_JOB_NAME"} == {
         name: value for name, value in PROLOG.items() if name != "SLURM_JOB_NAME"
     }
     assert (site.spool / "new" / file).stat().st_mode & 0o777 == 0o600
     assert site.names("tmp") == []
 
 
-def test_the_last_task_of_an_array_does_not_ask_for_the_whole_array(
+def test_last_array_task_does_not_query_the_whole_array(
     site: Site, commands: Path, tmp_path: Path
 ) -> None:
-    command(commands, "scontrol", f'echo "$@" >>{tmp_path}/asked')
-    site.hook("prolog", {**PROLOG, "SLURM_JOB_ID": "3", "SLURM_ARRAY_TASK_ID": "9"})
-    assert (tmp_path / "asked").read_text("ascii") == "show job -d 3_9\nwrite batch_script 3 -\n"
+    add_command(commands, "scontrol", f'echo "$@" >>{tmp_path}/calls')
+    site.run_hook("prolog", {**PROLOG, "SLURM_JOB_ID": "3", "SLURM_ARRAY_TASK_ID": "9"})
+    assert (tmp_path / "calls").read_text("ascii") == "show job -d 3_9\nwrite batch_script 3 -\n"
 
 
-def test_a_scontrol_that_hangs_holds_a_job_for_three_seconds_at_most(
-    site: Site, commands: Path
-) -> None:
-    command(commands, "scontrol", "exec sleep 60")
-    assert site.hook("prolog", PROLOG) < 10
+def test_hanging_scontrol_delays_a_job_by_three_seconds(site: Site, commands: Path) -> None:
+    add_command(commands, "scontrol", "exec sleep 60")
+    assert site.run_hook("prolog", PROLOG) < 10
     assert len(site.names()) == 1
 
 
-def test_a_long_script_is_cut(site: Site, commands: Path) -> None:
-    command(commands, "scontrol", "head -c 9999999 /dev/zero | tr '\\0' x")
-    site.hook("prolog", PROLOG)
-    assert len(read(site).script) == 65536
+def test_long_script_is_truncated(site: Site, commands: Path) -> None:
+    add_command(commands, "scontrol", "head -c 9999999 /dev/zero | tr '\\0' x")
+    site.run_hook("prolog", PROLOG)
+    assert len(read_event(site).script) == 65536
 
 
 _HEAD = b"ccapi-slurm 2\0prolog\0SLURM_JOB_ID=4\0\0record\0"
 
 
 @pytest.mark.parametrize("padding", [b"", b"\0", b"\0\0"])
-def test_a_script_may_end_with_nuls(padding: bytes) -> None:
-    found = event.parse(_HEAD + b"script\0" + padding + b"end\0", 1.5)
-    assert (found.time, found.record, found.script) == (1.5, "record", "script")
+def test_script_may_end_with_nuls(padding: bytes) -> None:
+    one = event.parse(_HEAD + b"script\0" + padding + b"end\0", 1.5)
+    assert (one.time, one.record, one.script) == (1.5, "record", "script")
 
 
 @pytest.mark.parametrize(
@@ -118,41 +114,40 @@ def test_a_script_may_end_with_nuls(padding: bytes) -> None:
         b"ccapi-slurm 2\0prolog\0SLURM_JOB_ID=4\0end\0",
     ],
 )
-def test_what_is_no_whole_event_is_refused(data: bytes) -> None:
+def test_broken_event_is_refused(data: bytes) -> None:
     with pytest.raises(event.BrokenEvent):
         event.parse(data, 1.5)
 
 
 @pytest.mark.parametrize(
-    ("array", "kept", "script"),
+    ("array", "directory", "script"),
     [
         ({"SLURM_ARRAY_JOB_ID": ""}, "hash.4/job.4", "#!/bin/sh\ntrue\n"),
         ({"SLURM_ARRAY_JOB_ID": "13"}, "hash.3/job.13", "#!/bin/sh\ntrue\n"),
         ({"SLURM_ARRAY_JOB_ID": ""}, "hash.4/job.14", ""),
-        ({}, "elsewhere", "asked\n"),
+        ({}, "elsewhere", "from scontrol\n"),
     ],
-    ids=["a job", "a task of an array", "without a script", "no such directory"],
+    ids=["job", "array task", "no script", "no such directory"],
 )
-def test_a_script_is_taken_from_where_slurmctld_keeps_it(
-    site: Site, commands: Path, array: dict[str, str], kept: str, script: str
+def test_script_comes_from_slurmctlds_state_directory(
+    site: Site, commands: Path, array: dict[str, str], directory: str, script: str
 ) -> None:
-    command(commands, "scontrol", '[ "$1" != write ] || echo asked')
+    add_command(commands, "scontrol", '[ "$1" != write ] || echo from scontrol')
     state = commands.parent / "state"
-    place = state / kept
-    place.mkdir(parents=True)
-    (place / "script").write_bytes(b"#!/bin/sh\ntrue\n\0")
+    (state / directory).mkdir(parents=True)
+    (state / directory / "script").write_bytes(b"#!/bin/sh\ntrue\n\0")
     site.configure(
         CCAPI_URL="http://127.0.0.1:1",
         PATH=f"{commands}:/usr/bin:/bin",
         CCAPI_SLURM_STATE=state,
     )
-    site.hook("prolog", {**PROLOG, **array})
-    assert read(site).script == script
+    site.run_hook("prolog", {**PROLOG, **array})
+    assert read_event(site).script == script
 
 
 @pytest.mark.parametrize("hook", SCRIPTS)
 @pytest.mark.parametrize("fault", ["full", "no space", "missing", "not writable"])
-def test_an_event_that_cannot_be_kept_leaves_a_trace(
+def test_event_that_cannot_be_written_is_logged(
     site: Site, commands: Path, tmp_path: Path, hook: str, fault: str
 ) -> None:
     settings = {"full": {"CCAPI_SPOOL_EVENTS": 0}, "no space": {"CCAPI_SPOOL_RESERVE_MIB": 10**9}}
@@ -169,7 +164,7 @@ def test_an_event_that_cannot_be_kept_leaves_a_trace(
     if fault == "not writable":
         (site.spool / "new").rmdir()
         (site.spool / "new").touch()
-    site.hook(hook, JOBCOMP if hook == "jobcomp" else EPILOG)
+    site.run_hook(hook, JOBCOMP if hook == "jobcomp" else EPILOG)
     assert f"job 4: {hook} not recorded" in syslog(tmp_path)
 
 
@@ -177,17 +172,15 @@ def test_an_event_that_cannot_be_kept_leaves_a_trace(
     "conf", ["CCAPI_SPOOL='/un", "exit 3", "nonsense", "set -e; false", "set -u", "set -u; $UNSET"]
 )
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_a_mistake_in_the_settings_does_not_reach_slurmctld(
-    site: Site, conf: str, shell: str
-) -> None:
+def test_mistake_in_ccapi_conf_does_not_reach_slurmctld(site: Site, conf: str, shell: str) -> None:
     (site.hooks / "ccapi.conf").write_text(conf, "utf-8")
     for hook in SCRIPTS:
         path = site.hooks / hook
         path.write_text(path.read_text("ascii").replace("#!/bin/sh", f"#!/bin/{shell}"), "ascii")
-        site.hook(hook, {**PROLOG, **JOBCOMP})
+        site.run_hook(hook, {**PROLOG, **JOBCOMP})
 
 
-def test_the_hooks_are_plain_sh() -> None:
+def test_hooks_are_posix_shell() -> None:
     shellcheck = shutil.which("shellcheck")
     for name in SCRIPTS:
         text = (HOOKS / name).read_text("ascii") + (HOOKS / "spool.sh").read_text("ascii")

@@ -1,34 +1,34 @@
-"""The sender with a real service: everything arrives, in order, once."""
+"""The sender with a real service: every event arrives in order and once."""
 
 import os
 import random
 import time
 
 import pytest
-from ccapi_slurm import endings
+from ccapi_slurm import end_states
 from ccapi_slurm.event import Event
 
 from tests.processes import Service
 from tests.slurm import events
 from tests.slurm.cluster import wait_until
 from tests.slurm.events import EPILOG, START
-from tests.slurm.site import Site, jobs
+from tests.slurm.site import Site, list_jobs
 
 
 def send(site: Site) -> None:
-    """Send everything that waits."""
-    done = site.command("--once")
-    assert (done.returncode, site.names()) == (0, []), done.stderr
+    """Send all waiting events."""
+    sender = site.run_sender("--once")
+    assert (sender.returncode, site.names()) == (0, []), sender.stderr
 
 
-def test_a_job_arrives_with_everything_that_slurm_knows(service: Service, site: Site) -> None:
-    events.start(site, 4, SLURM_JOB_ACCOUNT="hpc")
+def test_start_has_all_fields(service: Service, site: Site) -> None:
+    events.write_start(site, 4, SLURM_JOB_ACCOUNT="hpc")
     send(site)
-    [job] = jobs(service, site)
+    [job] = list_jobs(service, site)
     assert job.pop("metaData") == {
         "jobName": "rotor",
         "jobScript": "#!/bin/sh\nsrun ./rotor\n",
-        "slurmInfo": events.record(4).rstrip("\n") + "\n",
+        "slurmInfo": events.scontrol_output(4).rstrip("\n") + "\n",
     }
     del job["id"], job["duration"]
     assert job == {
@@ -56,7 +56,7 @@ def test_a_job_arrives_with_everything_that_slurm_knows(service: Service, site: 
 
 
 @pytest.mark.parametrize(
-    ("told", "state"),
+    ("slurm_state", "state"),
     [
         ("COMPLETED", "completed"),
         ("FAILED", "failed"),
@@ -70,61 +70,63 @@ def test_a_job_arrives_with_everything_that_slurm_knows(service: Service, site: 
         ("PENDING", "stopped"),
     ],
 )
-def test_slurms_final_states_have_ours(told: str, state: str) -> None:
-    event = Event("jobcomp", START + 61.5, {**events.JOBCOMP, "JOBSTATE": told}, "", "")
-    assert endings.from_jobcomp(event) == (state, START + 60, START)
+def test_jobcomp_state(slurm_state: str, state: str) -> None:
+    event = Event("jobcomp", START + 61.5, {**events.JOBCOMP, "JOBSTATE": slurm_state}, "", "")
+    assert end_states.from_jobcomp(event) == (state, START + 60, START)
 
 
-def test_two_lives_of_a_requeued_job_are_two_jobs(service: Service, site: Site) -> None:
-    events.start(site, 4)
+def test_two_runs_of_a_requeued_job_are_two_jobs(service: Service, site: Site) -> None:
+    events.write_start(site, 4)
     events.write(site, "epilog", START + 60.1, {**EPILOG, "SLURM_JOB_ID": "4"})
-    events.end(site, 4, START + 60, JOBSTATE="PENDING")
-    events.start(site, 4, START + 180, SLURM_JOB_RESTART_COUNT="1")
-    events.end(site, 4, START + 200, START=str(START + 180))
+    events.write_end(site, 4, START + 60, JOBSTATE="PENDING")
+    events.write_start(site, 4, START + 180, SLURM_JOB_RESTART_COUNT="1")
+    events.write_end(site, 4, START + 200, START=str(START + 180))
     send(site)
-    lives = [(job["startTime"], job["duration"], job["jobState"]) for job in jobs(service, site)]
-    assert lives == [(START, 60, "stopped"), (START + 180, 20, "completed")]
+    runs = [
+        (job["startTime"], job["duration"], job["jobState"]) for job in list_jobs(service, site)
+    ]
+    assert runs == [(START, 60, "stopped"), (START + 180, 20, "completed")]
 
 
-def test_a_job_that_never_ran_is_none(service: Service, site: Site) -> None:
-    events.end(site, 4, JOBSTATE="CANCELLED", NODES="", NODECNT="0", START=str(START + 60))
+def test_job_that_never_ran_is_not_registered(service: Service, site: Site) -> None:
+    events.write_end(site, 4, JOBSTATE="CANCELLED", NODES="", NODECNT="0", START=str(START + 60))
     send(site)
-    assert jobs(service, site) == []
+    assert list_jobs(service, site) == []
 
 
-def test_a_start_that_was_lost_is_made_up_from_the_end(service: Service, site: Site) -> None:
-    events.end(site, 4)
+def test_lost_start_is_reconstructed_from_the_end(service: Service, site: Site) -> None:
+    events.write_end(site, 4)
     send(site)
-    [job] = jobs(service, site)
+    [job] = list_jobs(service, site)
     assert (job["user"], job["startTime"], job["duration"]) == ("alice", START, 60)
     assert (job["resources"], job["walltime"]) == ([{"hostname": "n1"}, {"hostname": "n2"}], 300)
 
 
-def test_an_end_told_twice_is_reported_once(service: Service, site: Site) -> None:
-    events.start(site, 4)
-    events.end(site, 4)
+def test_end_in_epilog_and_jobcomp_is_reported_once(service: Service, site: Site) -> None:
+    events.write_start(site, 4)
+    events.write_end(site, 4)
     send(site)
     events.write(site, "epilog", START + 61, {**EPILOG, "SLURM_JOB_ID": "4"})
-    events.end(site, 4, START + 61)
+    events.write_end(site, 4, START + 61)
     send(site)
-    assert [job["duration"] for job in jobs(service, site)] == [60]
+    assert [job["duration"] for job in list_jobs(service, site)] == [60]
 
 
-def test_names_of_every_kind_arrive(service: Service, site: Site) -> None:
+def test_job_names_with_special_characters(service: Service, site: Site) -> None:
     names = ['two\nlines "quoted" \\ \x01 ü', "x\n   UserId=root(0)", "😀", "\udcff\udcfe"]
     for number, name in enumerate(names, start=1):
-        events.start(site, number, SLURM_JOB_NAME=name)
+        events.write_start(site, number, SLURM_JOB_NAME=name)
     send(site)
-    told = [job["metaData"]["jobName"] for job in jobs(service, site)]
-    assert told == [*names[:3], "\ufffd\ufffd"]
-    assert {job["user"] for job in jobs(service, site)} == {"alice"}
+    names_in_ccapi = [job["metaData"]["jobName"] for job in list_jobs(service, site)]
+    assert names_in_ccapi == [*names[:3], "\ufffd\ufffd"]
+    assert {job["user"] for job in list_jobs(service, site)} == {"alice"}
 
 
-def test_a_job_without_script_or_record_has_its_hosts(service: Service, site: Site) -> None:
+def test_job_without_script_and_record_has_its_hosts(service: Service, site: Site) -> None:
     bare = {**events.PROLOG, "SLURM_JOB_ID": "5", "SLURM_JOB_START_TIME": str(START)}
     events.write(site, "prolog", START + 2, bare)
     send(site)
-    [job] = jobs(service, site)
+    [job] = list_jobs(service, site)
     assert (job["startTime"], job["project"], job["metaData"]) == (START, "", {"jobName": "rotor"})
     assert job["resources"] == [{"hostname": "n1"}, {"hostname": "n2"}]
 
@@ -132,119 +134,113 @@ def test_a_job_without_script_or_record_has_its_hosts(service: Service, site: Si
 def test_events_of_an_outage_arrive_in_order(service: Service, site: Site) -> None:
     numbers = list(range(1, 101))
     random.Random(1).shuffle(numbers)
-    for place, number in enumerate(numbers):
-        events.start(site, number, START + place)
-        events.end(site, number, START + place, START=str(START + place))
+    for offset, number in enumerate(numbers):
+        events.write_start(site, number, START + offset)
+        events.write_end(site, number, START + offset, START=str(START + offset))
     site.configure(CCAPI_URL="http://127.0.0.1:1/api/jobs")
-    done = site.command("--once")
-    assert (done.returncode, len(site.names())) == (1, 200)
+    sender = site.run_sender("--once")
+    assert (sender.returncode, len(site.names())) == (1, 200)
     site.configure(CCAPI_URL=service.url)
     send(site)
-    assert [job["jobId"] for job in jobs(service, site)] == numbers
-    assert {job["jobState"] for job in jobs(service, site)} == {"completed"}
+    assert [job["jobId"] for job in list_jobs(service, site)] == numbers
+    assert {job["jobState"] for job in list_jobs(service, site)} == {"completed"}
 
 
-def test_a_sender_killed_again_and_again_loses_and_doubles_nothing(
-    service: Service, site: Site
-) -> None:
+def test_killed_sender_neither_loses_nor_repeats_events(service: Service, site: Site) -> None:
     for number in range(1, 101):
-        events.start(site, number, START + number)
-        events.end(site, number, START + number + 7, START=str(START + number))
+        events.write_start(site, number, START + number)
+        events.write_end(site, number, START + number + 7, START=str(START + number))
     chance = random.Random(2)
     for _ in range(10):
         with site.sender():
             time.sleep(chance.uniform(0.1, 0.3))
     send(site)
-    found = [(job["jobId"], job["startTime"], job["duration"]) for job in jobs(service, site)]
-    assert found == [(number, START + number, 7) for number in range(1, 101)]
+    runs = [(job["jobId"], job["startTime"], job["duration"]) for job in list_jobs(service, site)]
+    assert runs == [(number, START + number, 7) for number in range(1, 101)]
 
 
-def test_a_refused_event_is_a_dead_letter_until_it_is_retried(service: Service, site: Site) -> None:
+def test_rejected_event_is_a_dead_letter_until_retry(service: Service, site: Site) -> None:
     site.configure(CCAPI_URL=service.url, CCAPI_CLUSTER="-no name-")
-    name = events.start(site, 4)
-    events.start(site, 5)
+    name = events.write_start(site, 4)
+    events.write_start(site, 5)
     send(site)
     assert len(site.names("dead")) == 4
     answer = (site.spool / "dead" / f"{name}.answer").read_text("utf-8")
     assert answer.startswith('400 {"status":"Bad Request","error":"cluster:')
-    told = site.command("--status")
-    assert (told.returncode, told.stdout.splitlines()[:2]) == (
+    status = site.run_sender("--status")
+    assert (status.returncode, status.stdout.splitlines()[:2]) == (
         1,
         ["events waiting: 0", "dead letters: 2"],
     )
     site.configure(CCAPI_URL=service.url)
-    site.command("--retry")
+    site.run_sender("--retry")
     send(site)
-    assert (site.names("dead"), len(jobs(service, site))) == ([], 2)
+    assert (site.names("dead"), len(list_jobs(service, site))) == ([], 2)
 
 
-def test_an_event_that_its_hook_still_writes_is_waited_for_and_so_is_its_job(
-    service: Service, site: Site
-) -> None:
+def test_incomplete_event_holds_back_its_job_only(service: Service, site: Site) -> None:
     now = int(time.time())
-    path = site.spool / "new" / events.start(site, 4, now)
+    path = site.spool / "new" / events.write_start(site, 4, now)
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
-    events.end(site, 4, now + 1, START=str(now))
-    events.start(site, 5, now + 2)
-    assert (site.command("--once").returncode, len(site.names())) == (1, 2)
-    assert [job["jobId"] for job in jobs(service, site)] == [5]
+    events.write_end(site, 4, now + 1, START=str(now))
+    events.write_start(site, 5, now + 2)
+    assert (site.run_sender("--once").returncode, len(site.names())) == (1, 2)
+    assert [job["jobId"] for job in list_jobs(service, site)] == [5]
     path.write_bytes(whole)
     send(site)
-    assert [job["jobId"] for job in jobs(service, site)] == [5, 4]
+    assert [job["jobId"] for job in list_jobs(service, site)] == [5, 4]
     assert site.names("dead") == []
 
 
-def test_an_event_whose_hook_was_killed_is_a_dead_letter(service: Service, site: Site) -> None:
-    name = events.start(site, 4)
+def test_event_of_a_killed_hook_is_a_dead_letter(service: Service, site: Site) -> None:
+    name = events.write_start(site, 4)
     path = site.spool / "new" / name
     path.write_bytes(path.read_bytes()[:-10])
     os.utime(path, (START, START))
-    events.end(site, 4)
+    events.write_end(site, 4)
     send(site)
     assert site.names("dead") == [name, f"{name}.answer"]
-    assert [job["jobState"] for job in jobs(service, site)] == ["completed"]
+    assert [job["jobState"] for job in list_jobs(service, site)] == ["completed"]
 
 
-def test_an_epilog_counts_when_jobcomp_could_not_write_its_event(
-    service: Service, site: Site
-) -> None:
-    events.start(site, 4)
+def test_epilog_replaces_an_incomplete_jobcomp_event(service: Service, site: Site) -> None:
+    events.write_start(site, 4)
     events.write(site, "epilog", START + 60.1, {**EPILOG, "SLURM_JOB_ID": "4"})
-    path = site.spool / "new" / events.end(site, 4)
+    path = site.spool / "new" / events.write_end(site, 4)
     path.write_bytes(path.read_bytes()[:-10])
     os.utime(path, (START + 60, START + 60))
     send(site)
-    assert [(job["jobState"], job["duration"]) for job in jobs(service, site)] == [
+    assert [(job["jobState"], job["duration"]) for job in list_jobs(service, site)] == [
         ("completed", 60)
     ]
 
 
-def test_a_token_that_is_refused_loses_nothing(service: Service, site: Site) -> None:
+def test_invalid_token_loses_no_events(service: Service, site: Site) -> None:
     for number in (4, 5, 6):
-        events.start(site, number)
+        events.write_start(site, number)
     token = site.token_file.read_text("ascii")
     site.token_file.chmod(0o600)
     site.token_file.write_text("wrong", "ascii")
-    assert site.command("--once").returncode == 1
+    assert site.run_sender("--once").returncode == 1
     assert [len(site.names()), len(site.names("dead"))] == [2, 2]
     site.token_file.write_text(token, "ascii")
     send(site)
-    assert [job["jobId"] for job in jobs(service, site)] == [4, 5, 6]
+    assert [job["jobId"] for job in list_jobs(service, site)] == [4, 5, 6]
     assert site.names("dead") == []
 
 
-def test_two_senders_do_not_work_on_one_spool(service: Service, site: Site) -> None:
+def test_second_sender_on_a_spool_exits(service: Service, site: Site) -> None:
     with site.sender():
         wait_until((site.spool / "lock").exists, 10, lambda: "no lock")
-        wait_until(lambda: site.command("--once").returncode == 2, 10, lambda: "both work")
+        wait_until(lambda: site.run_sender("--once").returncode == 2, 10, lambda: "both run")
 
 
-def test_prometheus_is_told_what_waits(site: Site, service: Service) -> None:
-    events.start(site, 4, int(time.time()) - 100)
+def test_metrics_file(site: Site, service: Service) -> None:
+    events.write_start(site, 4, int(time.time()) - 100)
     metrics = site.directory / "ccapi.prom"
     site.configure(CCAPI_URL="http://127.0.0.1:1/api/jobs", CCAPI_METRICS_FILE=metrics)
-    site.command("--once")
+    site.run_sender("--once")
     lines = metrics.read_text("ascii").splitlines()
     values = dict(line.split() for line in lines if not line.startswith("#"))
     assert (values["ccapi_slurm_spool_events"], values["ccapi_slurm_dead_letters"]) == ("1", "0")

@@ -1,1 +1,1 @@
-"""Sends what the Slurm hooks spooled to ccapi. Python 3.9 and its standard library suffice."""
+"""Send the events of the Slurm hooks to ccapi; needs only Python 3.9 and its standard library."""

@@ -14,52 +14,48 @@ _CONFIG = Path(__file__).resolve().parent.parent / "ccapi.conf"
 
 
 def main() -> int:
-    """Do what the arguments say and return the exit status."""
-    arguments = _parse()
+    """Run the action that the command line names and return the exit status."""
+    arguments = _parse_arguments()
     logging.basicConfig(format="ccapi-slurm: %(message)s", level=logging.INFO)
     os.umask(0o077)
     try:
-        found = settings.load(arguments.config)
-        return _act(arguments, found)
+        config = settings.load(arguments.config)
+        spool = Spool(config.spool)
+        if arguments.status:
+            print(status.describe(spool))
+            return 1 if spool.dead_letters() else 0
+        if arguments.retry:
+            for name in spool.dead_letters():
+                spool.requeue(name)
+            return 0
+        if arguments.once:
+            return 0 if Sender(config).run_once() else 1
+        Sender(config).run()
     except (settings.SettingsError, SpoolError) as error:
         print(f"ccapi-slurm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    return 0
 
 
-def _parse() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="ccapi-slurm", description="Send what the Slurm hooks spooled to ccapi, for ever."
+        prog="ccapi-slurm", description="Send the events in the spool to ccapi until stopped."
     )
     parser.add_argument("--config", type=Path, default=_CONFIG, help="default: %(default)s")
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
         "--once",
         action="store_true",
-        help="send what is there and end; the exit status is 1 when something is left",
+        help="send the events in the spool once, then exit; exit status 1: some are left",
     )
     action.add_argument(
         "--status",
         action="store_true",
-        help="tell what waits and what was refused; the exit status is 1 for dead letters",
+        help="print waiting events and dead letters; exit status 1: there are dead letters",
     )
     action.add_argument(
-        "--retry", action="store_true", help="let the sender try all dead letters once more"
+        "--retry", action="store_true", help="move all dead letters back to the waiting events"
     )
     return parser.parse_args()
-
-
-def _act(arguments: argparse.Namespace, found: settings.Settings) -> int:
-    spool = Spool(found.spool)
-    if arguments.status:
-        print(status.describe(spool))
-        return 1 if spool.dead_letters() else 0
-    if arguments.retry:
-        for name in spool.dead_letters():
-            spool.revive(name)
-        return 0
-    if arguments.once:
-        return 0 if Sender(found).run_once() else 1
-    Sender(found).run()
-    return 0

@@ -1,81 +1,70 @@
-"""What one event leads to: which requests, and what is remembered of the job."""
+"""Report events to ccapi, and record each job's last run in the spool."""
 
+import contextlib
 from typing import Optional
 
-from ccapi_slurm import record, requests, slurm
-from ccapi_slurm.delivery import Answer, Registry, Verdict
-from ccapi_slurm.endings import Ending
+from ccapi_slurm import job_record, request_body, slurm
+from ccapi_slurm.client import Client, Result, Verdict
+from ccapi_slurm.end_states import EndState
 from ccapi_slurm.event import JOBCOMP, Event
-from ccapi_slurm.record import Record
+from ccapi_slurm.job_record import JobRecord
 from ccapi_slurm.settings import Settings
 from ccapi_slurm.spool import Run, Spool
 
-OK = {Verdict.DONE, Verdict.KNOWN}
-NOTHING_TO_DO = Answer(Verdict.DONE, "nothing to report")
-# jobcomp and the epilog may both tell an end, by different clocks.
+SUCCESS = {Verdict.ACCEPTED, Verdict.DUPLICATE}
+NOTHING_TO_REPORT = Result(Verdict.ACCEPTED, "nothing to report")
+# jobcomp and the epilog may both report an end, by different clocks.
 _SAME_END_SECONDS = 60
 
 
 class Dispatcher:
-    """Turns events into requests, and keeps account of the jobs' runs in the spool.
+    """Turns events into requests; after an interruption an event can be dispatched again."""
 
-    Whatever interrupts it, an event may be dispatched again as a whole.
-    """
+    def __init__(self, settings: Settings, spool: Spool, client: Client) -> None:
+        self._settings, self._spool, self._client = settings, spool, client
 
-    def __init__(self, settings: Settings, spool: Spool, registry: Registry) -> None:
-        self._settings, self._spool, self._registry = settings, spool, registry
+    def report_start(self, event: Event) -> Result:
+        """Report the start that a prolog recorded."""
+        record = job_record.find(event.record, event.job_id, event.job_name)
+        return self._start_job(event, record, request_body.start_time(event, record))
 
-    def prolog(self, event: Event) -> Answer:
-        """Report a start."""
-        found = record.find(event.record, event.job_id, event.job_name)
-        return self._start(event, found, requests.start_time(event, found))
-
-    def end(self, event: Event, ending: Ending) -> Answer:
-        """Report an end, and the start before it if that was lost."""
-        run = self._spool.run(event.job_id)
+    def report_end(self, event: Event, end_state: EndState) -> Result:
+        """Report the end of a run, after its start if that was lost."""
+        run = self._spool.load_run(event.job_id)
         if run is not None and run.stop_time:
-            if ending.stop_time <= run.stop_time + _SAME_END_SECONDS:
-                return NOTHING_TO_DO
+            if end_state.stop_time <= run.stop_time + _SAME_END_SECONDS:
+                return NOTHING_TO_REPORT
             run = None
-        if run is None and _ran(event, ending):
-            answer = self._start(event, self._look(event), ending.start_time)
-            if answer.verdict not in OK:
-                return answer
-            run = self._spool.run(event.job_id)
+        # A job that was cancelled before it started has no nodes.
+        has_run = end_state.start_time and event.get("SLURM_JOB_NODELIST", "NODES")
+        if run is None and has_run:
+            record = None
+            with contextlib.suppress(slurm.SlurmError):
+                record = slurm.show_job(event, self._settings.environment)
+            result = self._start_job(event, record, end_state.start_time)
+            if result.verdict not in SUCCESS:
+                return result
+            run = self._spool.load_run(event.job_id)
         if run is None and event.kind == JOBCOMP:
-            # Cancelled before it ever ran.
-            return NOTHING_TO_DO
-        return self._stop(event, ending, run)
+            return NOTHING_TO_REPORT
+        return self._stop_job(event, end_state, run)
 
-    def _start(self, event: Event, found: Optional[Record], start_time: int) -> Answer:
-        body = requests.start(event, self._settings.cluster, found, start_time)
-        answer = self._registry.send("start_job", body)
-        if answer.verdict in OK and not self._has_started(event, start_time):
-            is_exact = answer.verdict is Verdict.DONE
-            self._spool.keep_run(event.job_id, Run(start_time, is_exact))
-        return answer
+    def _start_job(self, event: Event, record: Optional[JobRecord], start_time: int) -> Result:
+        body = request_body.start_job(event, self._settings.cluster, record, start_time)
+        result = self._client.send("start_job", body)
+        if result.verdict in SUCCESS:
+            run = self._spool.load_run(event.job_id)
+            # A repeated report must not replace the run that the first one recorded.
+            if run is None or run.start_time != start_time:
+                is_exact = result.verdict is Verdict.ACCEPTED
+                self._spool.save_run(event.job_id, Run(start_time, is_exact))
+        return result
 
-    def _has_started(self, event: Event, start_time: int) -> bool:
-        """Tell whether this start was reported before an interruption."""
-        run = self._spool.run(event.job_id)
-        return run is not None and run.start_time == start_time
-
-    def _stop(self, event: Event, ending: Ending, run: Optional[Run]) -> Answer:
-        # The start time that was reported selects the run, for Slurm's own may have changed.
+    def _stop_job(self, event: Event, end_state: EndState, run: Optional[Run]) -> Result:
+        # The reported start time identifies the run; Slurm's own may have changed since.
         start_time = run.start_time if run and run.is_exact else 0
-        body = requests.stop(event, self._settings.cluster, ending, start_time)
-        answer = self._registry.send("stop_job", body)
-        if answer.verdict in OK and run is not None:
-            self._spool.keep_run(event.job_id, run._replace(stop_time=ending.stop_time))
-        return answer
-
-    def _look(self, event: Event) -> Optional[Record]:
-        try:
-            return slurm.look(event, self._settings.environment)
-        except slurm.NoAnswer:
-            return None
-
-
-def _ran(event: Event, ending: Ending) -> bool:
-    """Tell whether a job ever had nodes; one that was cancelled before has none."""
-    return bool(ending.start_time and event.get("SLURM_JOB_NODELIST", "NODES"))
+        body = request_body.stop_job(event, self._settings.cluster, end_state, start_time)
+        result = self._client.send("stop_job", body)
+        if result.verdict in SUCCESS and run is not None:
+            self._spool.save_run(event.job_id, run._replace(stop_time=end_state.stop_time))
+        return result

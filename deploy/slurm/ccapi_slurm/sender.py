@@ -1,169 +1,166 @@
-"""The sender: sends the spool's events in order, and waits when the registry is away."""
+"""The sender: send the events in the spool in order, and wait while ccapi is unavailable."""
 
 import logging
 import random
 import time
 from typing import Optional
 
-from ccapi_slurm import endings, status
-from ccapi_slurm.delivery import LOCKED_OUT, Answer, Registry, Verdict
-from ccapi_slurm.dispatch import NOTHING_TO_DO, OK, Dispatcher
-from ccapi_slurm.event import JOBCOMP, PROLOG, BrokenEvent, Event
+from ccapi_slurm import end_states, status
+from ccapi_slurm.client import UNAUTHORIZED_STATUSES, Client, Result, Verdict
+from ccapi_slurm.dispatch import NOTHING_TO_REPORT, SUCCESS, Dispatcher
+from ccapi_slurm.end_state_resolver import EndStateResolver, jobs_reported_by_jobcomp
+from ccapi_slurm.event import EPILOG, JOBCOMP, PROLOG, BrokenEvent
 from ccapi_slurm.settings import Settings
-from ccapi_slurm.settling import Settler, told_by_jobcomp
-from ccapi_slurm.spool import Spool, job_of
+from ccapi_slurm.spool import Spool, job_id_of
 
 _log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.5
-# A pass is cut short, because jobs end meanwhile and slurmctld forgets how.
+# Sending pauses after this time: jobs end meanwhile, and slurmctld forgets how.
 _PASS_SECONDS = 5.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
-_LONGEST_RETRY_AFTER = 3600.0
-_TROUBLES_IN_A_ROW = 3
-_METRICS_SECONDS = 10.0
+_MIN_PAUSE, _MAX_PAUSE = 1.0, 60.0
+_MAX_RETRY_AFTER = 3600.0
+_MAX_ERRORS_IN_A_ROW = 3
+_METRICS_INTERVAL = 10.0
 
 
 class Backoff:
-    """A pause that doubles with each failure, and is never the same twice."""
+    """A randomized pause that doubles with each failure."""
 
     def __init__(self) -> None:
-        self._failures, self._until = 0, 0.0
+        self._failures, self._end = 0, 0.0
 
     def fail(self, retry_after: Optional[float] = None) -> None:
-        """Pause, at least as long as the registry asks for."""
-        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self._failures, 10))
+        """Start a pause, of at least `retry_after` seconds."""
+        longest = min(_MAX_PAUSE, _MIN_PAUSE * 2 ** min(self._failures, 10))
         seconds = longest * random.uniform(0.5, 1)  # noqa: S311 - it only spreads the load
         self._failures += 1
-        asked = min(retry_after or 0.0, _LONGEST_RETRY_AFTER)
-        self._until = time.monotonic() + max(seconds, asked)
+        requested = min(retry_after or 0.0, _MAX_RETRY_AFTER)
+        self._end = time.monotonic() + max(seconds, requested)
 
     @property
     def has_failed(self) -> bool:
-        """Tell whether anything failed yet."""
+        """Return whether anything has failed."""
         return self._failures > 0
 
     @property
     def is_over(self) -> bool:
-        """Tell whether it is time to try again."""
-        return time.monotonic() >= self._until
+        """Return whether the pause has ended."""
+        return time.monotonic() >= self._end
 
 
 class Sender:
-    """Empties a spool; one at a time may."""
+    """Sends the events of a spool, which only one sender at a time can use."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._spool = Spool(settings.spool)
-        self._settler = Settler(self._spool, settings.environment)
-        self._dispatcher = Dispatcher(settings, self._spool, Registry(settings))
+        self._resolver = EndStateResolver(self._spool, settings.environment)
+        self._dispatcher = Dispatcher(settings, self._spool, Client(settings))
         self._outage = Backoff()
-        self._jobs_in_trouble: dict[str, Backoff] = {}
-        self._troubles_in_a_row = 0
+        self._backoff_by_job: dict[str, Backoff] = {}
+        self._errors_in_a_row = 0
         self._next_metrics = 0.0
 
     def run(self) -> None:
-        """Send for ever; raises SpoolError when the spool cannot be used."""
-        with self._spool.alone():
+        """Send events until stopped; raises SpoolError."""
+        with self._spool.exclusive():
             while True:
                 self.tick()
                 time.sleep(_TICK_SECONDS)
 
     def run_once(self) -> bool:
-        """Send what can be sent now, and tell whether that was all; raises SpoolError."""
-        with self._spool.alone():
-            left = len(self._spool.events()) + 1
-            while self._outage.is_over and len(self._spool.events()) < left:
-                left = len(self._spool.events())
+        """Send what can be sent now, and return whether the spool is empty; raises SpoolError."""
+        with self._spool.exclusive():
+            before = len(self._spool.events()) + 1
+            while self._outage.is_over and len(self._spool.events()) < before:
+                before = len(self._spool.events())
                 self.tick()
             return not self._spool.events()
 
     def tick(self) -> None:
-        """Find out how jobs ended, then send for some seconds."""
-        names = self._spool.events()
-        self._settler.settle(names, time.monotonic() + _PASS_SECONDS)
+        """Resolve end states, then send events for some seconds."""
+        deadline = time.monotonic() + _PASS_SECONDS
+        self._resolver.resolve(self._spool.events(), deadline)
         if self._outage.is_over:
-            self._revive_locked_out()
-            self._pass(self._spool.events())
+            for name in self._spool.dead_letters():
+                if self._spool.reason(name).startswith(UNAUTHORIZED_STATUSES):
+                    self._spool.requeue(name)
+            self._send_events(self._spool.events())
         if time.monotonic() >= self._next_metrics:
-            self._next_metrics = time.monotonic() + _METRICS_SECONDS
-            self._spool.sweep()
+            self._next_metrics = time.monotonic() + _METRICS_INTERVAL
+            self._spool.clean_up()
             status.write_metrics(self._spool, self._settings.metrics_file)
 
-    def _pass(self, names: list[str]) -> None:
-        """Send events in order; where one must wait, those of the same job wait behind it."""
+    def _send_events(self, names: list[str]) -> None:
+        """Send events in order; an event that has to wait holds back the later ones of its job."""
         deadline = time.monotonic() + _PASS_SECONDS
-        waiting = {job for job, pause in self._jobs_in_trouble.items() if not pause.is_over}
-        told = told_by_jobcomp(self._spool, names)
+        waiting = {job for job, backoff in self._backoff_by_job.items() if not backoff.is_over}
+        by_jobcomp = jobs_reported_by_jobcomp(self._spool, names)
         for name in names:
-            if job_of(name) in waiting:
+            job = job_id_of(name)
+            if job in waiting:
                 continue
-            if not self._send(name, is_told=job_of(name) in told):
-                waiting.add(job_of(name))
+            if not self._send(name, reported_by_jobcomp=job in by_jobcomp):
+                waiting.add(job)
             if not self._outage.is_over or time.monotonic() > deadline:
                 return
 
-    def _send(self, name: str, *, is_told: bool) -> bool:
-        """Send one event; false when it stays, and its job waits."""
+    def _send(self, name: str, *, reported_by_jobcomp: bool) -> bool:
+        """Send one event, and return whether it has left the queue."""
         try:
-            one = self._spool.read(name)
+            event = self._spool.read(name)
         except BrokenEvent as error:
-            self._bury(name, str(error))
+            self._dead_letter(name, str(error))
             return True
-        answer = one and self._dispatch(name, one, is_told=is_told)
-        return answer is not None and self._conclude(name, answer)
-
-    def _dispatch(self, name: str, one: Event, *, is_told: bool) -> Optional[Answer]:
-        """Report an event; None when it cannot be reported yet."""
-        if one.kind == PROLOG:
-            return self._dispatcher.prolog(one)
-        if one.kind == JOBCOMP:
-            return self._dispatcher.end(one, endings.from_jobcomp(one))
-        if is_told:
-            return NOTHING_TO_DO
-        ending = self._spool.ending(name)
-        return None if ending is None else self._dispatcher.end(one, ending)
-
-    def _conclude(self, name: str, answer: Answer) -> bool:
-        """Do with an event what the answer means; false when it stays."""
-        if answer.verdict in OK:
-            self._spool.forget(name)
-        elif answer.verdict in {Verdict.DEAD, Verdict.LOCKED_OUT}:
-            self._bury(name, answer.text)
-        if answer.verdict in {Verdict.OUTAGE, Verdict.LOCKED_OUT}:
-            self._pause(answer)
-        elif answer.verdict is Verdict.TROUBLE:
-            self._trouble(name, answer)
+        if event is None:
+            return False
+        if event.kind == PROLOG:
+            result = self._dispatcher.report_start(event)
+        elif event.kind == EPILOG and reported_by_jobcomp:
+            result = NOTHING_TO_REPORT
         else:
-            self._succeed(name)
-        return answer.verdict not in {Verdict.OUTAGE, Verdict.TROUBLE}
+            end_state = (
+                end_states.from_jobcomp(event)
+                if event.kind == JOBCOMP
+                else self._spool.load_end_state(name)
+            )
+            if end_state is None:
+                return False
+            result = self._dispatcher.report_end(event, end_state)
+        return self._handle(name, result)
 
-    def _bury(self, name: str, answer: str) -> None:
-        _log.error("%s is a dead letter: %s", name, answer)
-        self._spool.bury(name, answer)
+    def _handle(self, name: str, result: Result) -> bool:
+        """Act on the result of an event, and return whether the event has left the queue."""
+        if result.verdict in SUCCESS:
+            self._spool.discard(name)
+        elif result.verdict in {Verdict.REJECTED, Verdict.UNAUTHORIZED}:
+            self._dead_letter(name, result.message)
+        if result.verdict in {Verdict.UNAVAILABLE, Verdict.UNAUTHORIZED}:
+            self._pause(result)
+        elif result.verdict is Verdict.ERROR:
+            self._postpone(name, result)
+        else:
+            if self._outage.has_failed:
+                _log.warning("ccapi is available again")
+            self._backoff_by_job.pop(job_id_of(name), None)
+            self._errors_in_a_row = 0
+            self._outage = Backoff()
+        return result.verdict not in {Verdict.UNAVAILABLE, Verdict.ERROR}
 
-    def _pause(self, answer: Answer) -> None:
+    def _dead_letter(self, name: str, reason: str) -> None:
+        _log.error("%s is a dead letter: %s", name, reason)
+        self._spool.dead_letter(name, reason)
+
+    def _pause(self, result: Result) -> None:
         if not self._outage.has_failed:
-            _log.warning("the registry is away, events wait: %s", answer.text)
-        self._outage.fail(answer.retry_after)
+            _log.warning("ccapi is unavailable, events wait in the spool: %s", result.message)
+        self._outage.fail(result.retry_after)
 
-    def _trouble(self, name: str, answer: Answer) -> None:
-        """Let the other jobs go on, unless they are in trouble as well."""
-        _log.warning("%s waits: %s", name, answer.text)
-        self._jobs_in_trouble.setdefault(job_of(name), Backoff()).fail(answer.retry_after)
-        self._troubles_in_a_row += 1
-        if self._troubles_in_a_row >= _TROUBLES_IN_A_ROW or answer.retry_after:
-            self._pause(answer)
-
-    def _succeed(self, name: str) -> None:
-        if self._outage.has_failed:
-            _log.warning("the registry is back")
-        self._jobs_in_trouble.pop(job_of(name), None)
-        self._troubles_in_a_row = 0
-        self._outage = Backoff()
-
-    def _revive_locked_out(self) -> None:
-        """Try again what was refused with the token, not with the event."""
-        for name in self._spool.dead_letters():
-            if self._spool.answer(name).startswith(LOCKED_OUT):
-                self._spool.revive(name)
+    def _postpone(self, name: str, result: Result) -> None:
+        """Let other jobs overtake this one, unless several fail in a row."""
+        _log.warning("%s failed and will be sent again: %s", name, result.message)
+        self._backoff_by_job.setdefault(job_id_of(name), Backoff()).fail(result.retry_after)
+        self._errors_in_a_row += 1
+        if self._errors_in_a_row >= _MAX_ERRORS_IN_A_ROW or result.retry_after:
+            self._pause(result)

@@ -1,4 +1,4 @@
-"""The settings that the sender shares with the hooks."""
+"""The settings in ccapi.conf, which sender and hooks share."""
 
 import shlex
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import NamedTuple, Optional
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong; the message says which."""
+    """A setting is missing or invalid; the message says which."""
 
 
 class Settings(NamedTuple):
-    """Where the sender reads and sends; times are seconds.
+    """The sender's settings; timeouts are seconds.
 
-    `environment` is what scontrol and sacct are run with.
+    `environment` is the environment of scontrol and sacct.
     """
 
     url: str
@@ -36,43 +36,39 @@ _DEFAULTS = {
 
 
 def load(path: Path) -> Settings:
-    """Read the settings; raises SettingsError."""
+    """Read the settings from NAME=value lines, quoted as in sh; raises SettingsError."""
     try:
-        given = {**_DEFAULTS, "CCAPI_TOKEN_FILE": str(path.parent / "token"), **_read(path)}
-        return _settings(given)
+        words = shlex.split(path.read_text("utf-8"), comments=True)
+        for word in words:
+            if "=" not in word:
+                raise ValueError(f"expected NAME=value, not {word}")
+        defaults = {**_DEFAULTS, "CCAPI_TOKEN_FILE": str(path.parent / "token")}
+        return _settings({**defaults, **dict(word.split("=", 1) for word in words)})
     except KeyError as missing:
         raise SettingsError(f"{path}: {missing.args[0]} is missing") from None
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, str]:
-    """Read NAME=value lines, quoted as in sh."""
-    words = shlex.split(path.read_text("utf-8"), comments=True)
-    strange = [word for word in words if "=" not in word]
-    if strange:
-        raise ValueError(f"expected NAME=value, not {strange[0]}")
-    return dict(word.split("=", 1) for word in words if word)
-
-
-def _settings(given: dict[str, str]) -> Settings:
-    url = given["CCAPI_URL"].rstrip("/")
+def _settings(values: dict[str, str]) -> Settings:
+    """Check and convert the values; raises KeyError and ValueError."""
+    url = values["CCAPI_URL"].rstrip("/")
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"CCAPI_URL must begin with http:// or https://, not {url}")
-    if not given["CCAPI_CLUSTER"]:
+    if not values["CCAPI_CLUSTER"]:
         raise ValueError("CCAPI_CLUSTER must name the cluster")
-    # UTC, because scontrol prints local time without saying which.
-    environment = {"PATH": given["PATH"], "TZ": "UTC", "LC_ALL": "C"}
-    if given["SLURM_CONF"]:
-        environment["SLURM_CONF"] = given["SLURM_CONF"]
-    metrics_file = given["CCAPI_METRICS_FILE"]
+    # UTC, because scontrol prints local time without its zone.
+    environment = {"PATH": values["PATH"], "TZ": "UTC", "LC_ALL": "C"}
+    if values["SLURM_CONF"]:
+        environment["SLURM_CONF"] = values["SLURM_CONF"]
+    metrics_file = values["CCAPI_METRICS_FILE"]
     return Settings(
         url=url,
-        token_file=Path(given["CCAPI_TOKEN_FILE"]),
-        spool=Path(given["CCAPI_SPOOL"]),
-        cluster=given["CCAPI_CLUSTER"],
-        connect_timeout=float(given["CCAPI_CONNECT_TIMEOUT"]),
-        timeout=float(given["CCAPI_TIMEOUT"]),
+        token_file=Path(values["CCAPI_TOKEN_FILE"]),
+        spool=Path(values["CCAPI_SPOOL"]),
+        cluster=values["CCAPI_CLUSTER"],
+        connect_timeout=float(values["CCAPI_CONNECT_TIMEOUT"]),
+        timeout=float(values["CCAPI_TIMEOUT"]),
         metrics_file=Path(metrics_file) if metrics_file else None,
         environment=environment,
     )

@@ -1,11 +1,11 @@
-"""The spool directory: events in their order, what runs, what the registry refused.
+"""The spool directory: events in order, each job's last run, dead letters.
 
-new/    events, which the hooks name JOBID-KIND-UPTIME; they happened when they were written
-tmp/    what the sender is writing for jobs/ and ends/
-jobs/   one file for each job: the run of it that was reported last
-ends/   how jobs ended, for events in new/ and dead/ that do not say it; Slurm soon forgets
-dead/   events that the registry refused, and its answers beside them, NAME.answer
-lock    held by the one sender that is at work
+new/    events, which the hooks name JOBID-KIND-UPTIME; a file's mtime is the time of the event
+tmp/    files for jobs/ and ends/ while the sender writes them
+jobs/   a file per job: its last reported run
+ends/   end states of epilogs in new/ and dead/, saved before Slurm forgets the jobs
+dead/   rejected events, each with the reason in a file NAME.answer
+lock    locked by the running sender
 """
 
 import contextlib
@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from ccapi_slurm import event
-from ccapi_slurm.endings import Ending
+from ccapi_slurm.end_states import EndState
 from ccapi_slurm.event import Event
 
 _ABANDONED_SECONDS = 3600
-# No hook lives so long.
-_HOOK_SECONDS = 60
+_MAX_HOOK_SECONDS = 60
 _FOLDERS = ("new", "tmp", "jobs", "ends", "dead")
+_REASON_SUFFIX = ".answer"
 
 
 class Run(NamedTuple):
-    """A run of a job that the registry knows; `stop_time` is 0 until it is over.
+    """A run of a job that ccapi has registered; `stop_time` is 0 until the run ends.
 
-    `is_exact` is false when the registry had it before, perhaps with another start time.
+    `is_exact` is false if ccapi had registered the run before, perhaps with another start time.
     """
 
     start_time: int
@@ -39,11 +39,11 @@ class Run(NamedTuple):
 
 
 class SpoolError(Exception):
-    """The spool cannot be used; the message says why."""
+    """The spool is not usable; the message says why."""
 
 
 class Spool:
-    """A spool directory, which must exist."""
+    """A spool in a directory that exists."""
 
     def __init__(self, directory: Path) -> None:
         self._folders = [directory / name for name in _FOLDERS]
@@ -51,8 +51,8 @@ class Spool:
         self._lock = directory / "lock"
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other senders out; raises SpoolError when one is at work."""
+    def exclusive(self) -> Iterator[None]:
+        """Lock the spool; raises SpoolError if another sender is running on it."""
         try:
             for folder in self._folders:
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -63,105 +63,107 @@ class Spool:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BlockingIOError:
-            raise SpoolError("another sender is at work on this spool") from None
+            raise SpoolError("another sender is running on this spool") from None
         finally:
             os.close(lock)
 
     def events(self) -> list[str]:
-        """Name the events, oldest first."""
-        return _by_age(self.new)
+        """Return the names of the waiting events, oldest first."""
+        return _names_by_age(self.new)
 
     def dead_letters(self) -> list[str]:
-        """Name the events that the registry refused, oldest first."""
-        return [name for name in _by_age(self.dead) if not name.endswith(".answer")]
+        """Return the names of the dead letters, oldest first."""
+        return [name for name in _names_by_age(self.dead) if not name.endswith(_REASON_SUFFIX)]
 
     def read(self, name: str) -> Optional[Event]:
-        """Return an event; None while its hook writes it or has given up. Raises BrokenEvent."""
+        """Return an event; None if its hook is writing it or has removed it.
+
+        Raises BrokenEvent.
+        """
         path = self.new / name
-        written = _written(path)
+        time_written = _mtime(path)
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             return None
-        if not event.is_whole(data) and time.time() - written < _HOOK_SECONDS:
+        if not event.is_complete(data) and time.time() - time_written < _MAX_HOOK_SECONDS:
             return None
-        return event.parse(data, written)
+        return event.parse(data, time_written)
 
-    def is_whole(self, name: str) -> bool:
-        """Tell whether a hook has written all of an event."""
+    def is_complete(self, name: str) -> bool:
+        """Return whether a hook has written the whole event."""
         try:
-            return event.is_whole((self.new / name).read_bytes())
+            return event.is_complete((self.new / name).read_bytes())
         except FileNotFoundError:
             return False
 
     def oldest_seconds(self) -> float:
-        """Return how long the oldest event has waited."""
+        """Return the age of the oldest waiting event; 0 without events."""
         return max((_age(self.new / name) for name in self.events()[:1]), default=0.0)
 
-    def forget(self, name: str) -> None:
-        """Drop an event that is dealt with."""
+    def discard(self, name: str) -> None:
+        """Remove an event that needs no further work."""
         (self.new / name).unlink()
-        _remove(self.ends / name)
+        _unlink(self.ends / name)
 
-    def bury(self, name: str, answer: str) -> None:
-        """Put an event and the registry's answer among the dead letters."""
-        (self.dead / f"{name}.answer").write_text(answer + "\n", "utf-8")
+    def dead_letter(self, name: str, reason: str) -> None:
+        """Move an event to the dead letters, with the reason beside it."""
+        (self.dead / (name + _REASON_SUFFIX)).write_text(reason + "\n", "utf-8")
         (self.new / name).rename(self.dead / name)
 
-    def revive(self, name: str) -> None:
-        """Make a dead letter an event again."""
+    def requeue(self, name: str) -> None:
+        """Move a dead letter back to the waiting events."""
         (self.dead / name).rename(self.new / name)
-        with contextlib.suppress(FileNotFoundError):
-            (self.dead / f"{name}.answer").unlink()
+        _unlink(self.dead / (name + _REASON_SUFFIX))
 
-    def answer(self, name: str) -> str:
+    def reason(self, name: str) -> str:
         """Return why an event is a dead letter."""
         with contextlib.suppress(OSError):
-            return (self.dead / f"{name}.answer").read_text("utf-8")
+            return (self.dead / (name + _REASON_SUFFIX)).read_text("utf-8")
         return ""
 
-    def run(self, job_id: int) -> Optional[Run]:
-        """Return the run of a job that was reported last."""
-        kept = _load(self.jobs / str(job_id))
-        return Run(*kept) if kept else None
+    def load_run(self, job_id: int) -> Optional[Run]:
+        """Return a job's last reported run."""
+        values = _load(self.jobs / str(job_id))
+        return Run(*values) if values else None
 
-    def keep_run(self, job_id: int, run: Run) -> None:
-        """Keep a run, so that whatever happens its end finds it."""
-        self._keep(self.jobs / str(job_id), run)
+    def save_run(self, job_id: int, run: Run) -> None:
+        """Save a job's last reported run, which its stop has to name."""
+        self._save(self.jobs / str(job_id), run)
 
-    def ending(self, name: str) -> Optional[Ending]:
-        """Return how the job of an event ended, as far as it was found out."""
-        kept = _load(self.ends / name)
-        return Ending(*kept) if kept else None
+    def load_end_state(self, name: str) -> Optional[EndState]:
+        """Return the saved end state of an epilog; None until it is resolved."""
+        values = _load(self.ends / name)
+        return EndState(*values) if values else None
 
-    def keep_ending(self, name: str, ending: Ending) -> None:
-        """Keep how the job of an event ended."""
-        self._keep(self.ends / name, ending)
+    def save_end_state(self, name: str, end_state: EndState) -> None:
+        """Save the end state of an epilog."""
+        self._save(self.ends / name, end_state)
 
-    def _keep(self, path: Path, facts: Sequence[object]) -> None:
-        """Write a file as a whole or not at all."""
+    def _save(self, path: Path, values: Sequence[object]) -> None:
+        """Replace a file atomically."""
         draft = self.tmp / f"{path.parent.name}-{path.name}"
-        draft.write_text(json.dumps(facts), "ascii")
+        draft.write_text(json.dumps(values), "ascii")
         draft.rename(path)
 
-    def sweep(self) -> None:
-        """Remove what a killed sender left, and runs that ended long ago."""
+    def clean_up(self) -> None:
+        """Remove drafts of a killed sender, and runs that ended long ago."""
         for name in _names(self.tmp):
             if _age(self.tmp / name) > _ABANDONED_SECONDS:
-                _remove(self.tmp / name)
+                _unlink(self.tmp / name)
         for name in _names(self.jobs):
-            over = _load(self.jobs / name)[2:] != [0]
-            if over and _age(self.jobs / name) > _ABANDONED_SECONDS:
-                _remove(self.jobs / name)
+            has_ended = _load(self.jobs / name)[2:] != [0]
+            if has_ended and _age(self.jobs / name) > _ABANDONED_SECONDS:
+                _unlink(self.jobs / name)
 
 
-def job_of(name: str) -> str:
-    """Return the job that an event is about, as the file's name says."""
+def job_id_of(name: str) -> str:
+    """Return the job id in an event's file name."""
     return name.partition("-")[0]
 
 
 def kind_of(name: str) -> str:
-    """Return which hook wrote an event, as the file's name says."""
+    """Return the kind of hook in an event's file name."""
     return name.partition("-")[2].partition("-")[0]
 
 
@@ -172,17 +174,17 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _by_age(folder: Path) -> list[str]:
-    """Name a folder's files, those first that were written first."""
-    return sorted(_names(folder), key=lambda name: (_written(folder / name), name))
+def _names_by_age(folder: Path) -> list[str]:
+    """Return the names of a folder's files, oldest first."""
+    return sorted(_names(folder), key=lambda name: (_mtime(folder / name), name))
 
 
 def _age(path: Path) -> float:
-    return time.time() - _written(path)
+    return time.time() - _mtime(path)
 
 
-def _written(path: Path) -> float:
-    """Return when a file was written, or the time when it is gone."""
+def _mtime(path: Path) -> float:
+    """Return when a file was last written; now, if it no longer exists."""
     try:
         return path.stat().st_mtime
     except OSError:
@@ -190,14 +192,14 @@ def _written(path: Path) -> float:
 
 
 def _load(path: Path) -> list[Any]:
-    """Read the facts that a file keeps; none when there is no such file."""
+    """Return the values in a file that `_save` wrote; [] without such a file."""
     try:
-        facts: list[Any] = json.loads(path.read_text("ascii"))
+        values: list[Any] = json.loads(path.read_text("ascii"))
     except (OSError, ValueError):
         return []
-    return facts
+    return values
 
 
-def _remove(path: Path) -> None:
+def _unlink(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.unlink()

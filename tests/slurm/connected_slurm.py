@@ -1,4 +1,4 @@
-"""A real Slurm, connected to a real service as the README says."""
+"""A real Slurm that is connected to a real ccapi, as the guide describes."""
 
 import contextlib
 import shutil
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccapi.model.token import Role
 from ccapi.db.pool import Database
+from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.processes import Service
 from tests.slurm import cluster
 from tests.slurm.cluster import Slurm
-from tests.slurm.site import Site, install, jobs
+from tests.slurm.site import Site, install, list_jobs
 
 EPILOG = "EpilogSlurmctld={hooks}/epilog\nJobCompType=jobcomp/filetxt\nJobCompLoc={slurm}/ended"
 JOBCOMP = "JobCompType=jobcomp/script\nJobCompLoc={hooks}/jobcomp"
@@ -23,19 +23,19 @@ _PROLOG = "PrologSlurmctld={hooks}/prolog\n"
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A cluster, its connection, and the service that it is connected to."""
+class ConnectedSlurm:
+    """A cluster, its hooks and sender, and the ccapi that they report to."""
 
     slurm: Slurm
     site: Site
     service: Service
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Return the cluster's jobs in the registry, in the order of their registration."""
-        found = jobs(self.service, self.site)
-        return [job for job in found if job["cluster"] == self.slurm.name]
+        """Return the cluster's jobs in ccapi, in the order of their registration."""
+        jobs = list_jobs(self.service, self.site)
+        return [job for job in jobs if job["cluster"] == self.slurm.name]
 
-    def lives(self, job_id: int) -> list[dict[str, Any]]:
+    def runs(self, job_id: int) -> list[dict[str, Any]]:
         """Return a job's runs, oldest first."""
         return [job for job in self.jobs() if job["jobId"] == job_id]
 
@@ -52,7 +52,7 @@ class Bench:
         )
 
     def wait_for_jobs(self, count: int, seconds: float = 120) -> None:
-        """Wait until Slurm's queue is empty and so many jobs have ended in the registry."""
+        """Wait until Slurm's queue is empty and ccapi has this number of ended jobs."""
         self.slurm.wait(lambda: not self.slurm.queue(), seconds, "the queue does not empty")
         self.slurm.wait(
             lambda: sum(job["jobState"] != "running" for job in self.jobs()) >= count,
@@ -62,22 +62,25 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench(name: str, service: Service, database: Database, lines: str) -> Iterator[Bench]:
-    """Run a cluster whose hooks and sender are those of ours; the sender is not started."""
+def connected_slurm(
+    name: str, service: Service, database: Database, hook_lines: str
+) -> Iterator[ConnectedSlurm]:
+    """Run a cluster with our hooks; `hook_lines` belong to slurm.conf. No sender runs yet."""
     directory = Path(tempfile.mkdtemp(prefix="ccapi-slurm-"))
     directory.chmod(0o755)
-    place, own = directory / "site", directory / "slurm"
-    place.mkdir()
-    own.mkdir()
-    site = install(place, tokens.create(database, name, Role.WRITER), "slurm")
-    extra = f"{_PROLOG if lines else ''}{lines}".format(hooks=site.hooks, slurm=own)
+    site_directory, slurm_directory = directory / "site", directory / "slurm"
+    site_directory.mkdir()
+    slurm_directory.mkdir()
+    site = install(site_directory, tokens.create(database, name, Role.WRITER), "slurm")
+    lines = f"{_PROLOG if hook_lines else ''}{hook_lines}"
+    extra = lines.format(hooks=site.hooks, slurm=slurm_directory)
     if "filetxt" in extra:
-        (own / "ended").touch()
-        shutil.chown(own / "ended", "slurm")
+        (slurm_directory / "ended").touch()
+        shutil.chown(slurm_directory / "ended", "slurm")
     try:
-        with cluster.slurm(own, name, extra) as running:
-            made = Bench(running, site, service)
-            made.configure()
-            yield made
+        with cluster.slurm(slurm_directory, name, extra) as running:
+            connected = ConnectedSlurm(running, site, service)
+            connected.configure()
+            yield connected
     finally:
         shutil.rmtree(directory)

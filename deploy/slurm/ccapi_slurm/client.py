@@ -1,0 +1,152 @@
+"""The HTTP client: send one request to ccapi and classify the response."""
+
+import contextlib
+import enum
+import http.client
+import json
+import signal
+import ssl
+import time
+import urllib.parse
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple, Optional
+
+from ccapi_slurm.settings import Settings
+
+_MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+_UNAVAILABLE_STATUSES = {408, 425, 429, 502, 503, 504}
+# They reject the token, not the event. A message begins with the status.
+UNAUTHORIZED_STATUSES = ("401", "403")
+
+
+class Verdict(enum.Enum):
+    """The outcome of a request."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "already registered"
+    REJECTED = "rejected for good"
+    UNAUTHORIZED = "token rejected"
+    ERROR = "failed in ccapi"
+    UNAVAILABLE = "ccapi unavailable"
+
+
+class Result(NamedTuple):
+    """A verdict, its reason, and the Retry-After of the response in seconds, if it has one."""
+
+    verdict: Verdict
+    message: str
+    retry_after: Optional[float] = None
+
+
+class Client:
+    """A client of ccapi's REST API; reuses its connection."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._url = urllib.parse.urlsplit(settings.url)
+        self._connection: Optional[http.client.HTTPConnection] = None
+
+    def send(self, operation: str, body: dict[str, Any]) -> Result:
+        """Send one request; network and HTTP errors become a Result."""
+        try:
+            token = self._settings.token_file.read_text("ascii").strip()
+        except (OSError, ValueError) as error:
+            return Result(Verdict.UNAVAILABLE, f"cannot read the token: {error}")
+        headers = {"X-Auth-Token": token, "Content-Type": "application/json"}
+        request = ("POST", f"{self._url.path}/{operation}/", json.dumps(body).encode(), headers)
+        try:
+            with _time_limit(self._settings.timeout):
+                if self._connection is not None:
+                    try:
+                        return self._exchange(self._connection, *request)
+                    except (ConnectionError, http.client.BadStatusLine):
+                        # The server closed an idle connection. Repeating a request is safe.
+                        self.close()
+                self._connection = self._connect()
+                return self._exchange(self._connection, *request)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            is_slow = isinstance(error, _RequestTimeout)
+            verdict = Verdict.ERROR if is_slow else Verdict.UNAVAILABLE
+            return Result(verdict, f"{type(error).__name__}: {error}")
+
+    def close(self) -> None:
+        """Close the connection; the next request opens a new one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connect(self) -> http.client.HTTPConnection:
+        host, port = self._url.hostname or "", self._url.port
+        timeout = self._settings.connect_timeout
+        if self._url.scheme == "https":
+            context = ssl.create_default_context()
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, port, timeout=timeout, context=context
+            )
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        connection.connect()
+        connection.sock.settimeout(self._settings.timeout)
+        return connection
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+    ) -> Result:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        text = response.read(_MAX_RESPONSE_BYTES).decode("utf-8", "replace").strip()
+        if response.will_close or not response.isclosed():
+            self.close()
+        message = f"{response.status} {text}"
+        return Result(classify(response.status, text), message, _retry_after(response))
+
+
+class _RequestTimeout(OSError):
+    """The response was not complete in time."""
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise _RequestTimeout after some seconds, even while a response trickles in."""
+
+    def interrupt(*_: object) -> None:
+        raise _RequestTimeout(f"no answer within {seconds:g} s")
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def classify(status: int, text: str) -> Verdict:
+    """Classify a response by its status, and a 422 by its text as well."""
+    if status in {200, 201}:
+        return Verdict.ACCEPTED
+    if status == http.client.UNPROCESSABLE_ENTITY and "already" in text:
+        return Verdict.DUPLICATE
+    if str(status) in UNAUTHORIZED_STATUSES:
+        return Verdict.UNAUTHORIZED
+    if status in _UNAVAILABLE_STATUSES or status < http.client.BAD_REQUEST:
+        return Verdict.UNAVAILABLE
+    return Verdict.REJECTED if status < http.client.INTERNAL_SERVER_ERROR else Verdict.ERROR
+
+
+def _retry_after(response: http.client.HTTPResponse) -> Optional[float]:
+    """Return the seconds of Retry-After, which is a number or a date; None without it."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError, IndexError):
+        return None

@@ -1,0 +1,99 @@
+"""Resolve how a job ended soon after its epilog, as slurmctld forgets it after MinJobAge."""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Optional
+
+from ccapi_slurm import end_states, slurm
+from ccapi_slurm.end_states import STOPPED, EndState
+from ccapi_slurm.event import EPILOG, JOBCOMP, BrokenEvent, Event
+from ccapi_slurm.spool import Spool, job_id_of, kind_of
+
+_log = logging.getLogger(__name__)
+
+# jobcomp, where a site uses it, runs at the same time and knows more about a requeue.
+_JOBCOMP_SECONDS = 2
+# Epilogs on the nodes may run for long, and so may a restart of slurmctld.
+_MAX_COMPLETING_SECONDS = 900
+_MAX_SLURMCTLD_OUTAGE_SECONDS = 3600
+# The longer a job is completing, the longer the interval between two queries.
+_MIN_INTERVAL, _MAX_INTERVAL = 0.3, 30.0
+
+
+class EndStateResolver:
+    """Resolves the end states of epilogs, even while ccapi is unavailable."""
+
+    def __init__(self, spool: Spool, environment: Mapping[str, str]) -> None:
+        self._spool, self._environment = spool, environment
+        self._resolved: set[str] = set()
+        self._next_query: dict[str, float] = {}
+
+    def resolve(self, names: list[str], deadline: float) -> None:
+        """Resolve the epilogs among some events, until a monotonic time."""
+        by_jobcomp = jobs_reported_by_jobcomp(self._spool, names)
+        epilogs = [
+            name for name in names if kind_of(name) == EPILOG and job_id_of(name) not in by_jobcomp
+        ]
+        self._resolved &= set(epilogs)
+        self._next_query = {name: self._next_query.get(name, 0.0) for name in epilogs}
+        for name in epilogs:
+            if name in self._resolved or time.time() < self._next_query[name]:
+                continue
+            if self._spool.load_end_state(name) is not None or self._resolve(name):
+                self._resolved.add(name)
+            if time.monotonic() > deadline:
+                return
+
+    def _resolve(self, name: str) -> bool:
+        """Resolve one event, and return whether it needs no further query."""
+        try:
+            event = self._spool.read(name)
+        except BrokenEvent:
+            return True
+        if event is None:
+            return False
+        end_state = resolve_end_state(event, self._environment)
+        if end_state is None:
+            now = time.time()
+            interval = min(max(_MIN_INTERVAL, (now - event.time) / 4), _MAX_INTERVAL)
+            self._next_query[name] = now + interval
+            return False
+        self._spool.save_end_state(name, end_state)
+        return True
+
+
+def jobs_reported_by_jobcomp(spool: Spool, names: list[str]) -> set[str]:
+    """Return the jobs with both an epilog and a complete jobcomp event, which is more exact."""
+    epilogs = {job_id_of(name) for name in names if kind_of(name) == EPILOG}
+    jobcomps = [name for name in names if kind_of(name) == JOBCOMP and job_id_of(name) in epilogs]
+    return {job_id_of(name) for name in jobcomps if spool.is_complete(name)}
+
+
+def resolve_end_state(event: Event, environment: Mapping[str, str]) -> Optional[EndState]:
+    """Return how an epilog's job ended; None if Slurm does not know it yet."""
+    age = time.time() - event.time
+    try:
+        record = slurm.show_job(event, environment)
+    except slurm.SlurmError as error:
+        _log.warning("cannot ask slurmctld how job %d ended: %s", event.job_id, error)
+        is_too_old = age >= _MAX_SLURMCTLD_OUTAGE_SECONDS
+        return _from_sacct_or_exit_code(event, environment) if is_too_old else None
+    if record is None:
+        return _from_sacct_or_exit_code(event, environment)
+    end_state = end_states.from_record(event, record)
+    if end_state is None and age >= _MAX_COMPLETING_SECONDS:
+        return _from_sacct_or_exit_code(event, environment)
+    if end_state is not None and end_state.state == STOPPED and age < _JOBCOMP_SECONDS:
+        return None
+    return end_state
+
+
+def _from_sacct_or_exit_code(event: Event, environment: Mapping[str, str]) -> EndState:
+    try:
+        end_state = end_states.from_sacct(event, slurm.sacct(event, environment))
+    except slurm.SlurmError:
+        end_state = None
+    if end_state is None:
+        _log.warning("guessing from its exit code how job %d ended", event.job_id)
+    return end_state or end_states.from_exit_code(event)

@@ -1,0 +1,89 @@
+"""The parsers of Slurm's output, including text that users control."""
+
+from collections.abc import Callable
+
+import pytest
+from ccapi_slurm import hostlist, job_record
+from ccapi_slurm.job_record import Node
+
+from tests.slurm.events import START, in_24_11, in_25_05, scontrol_output
+
+
+@pytest.mark.parametrize(
+    "convert", [str, in_24_11, in_25_05], ids=["Slurm 22.05", "Slurm 24.11", "Slurm 25.05"]
+)
+def test_record_has_times_limit_nodes_hwthreads_and_gpus(
+    convert: Callable[[str], str],
+) -> None:
+    record = job_record.find(convert(scontrol_output(7)), 7, "rotor")
+    assert record is not None
+    assert (record.state, record.start_time, record.walltime) == ("CONFIGURING", START, 86_700)
+    assert record.nodes == [Node("n1", [0, 1], ["0"]), Node("n2", [0, 1], ["0"])]
+    assert record.exclusive == 0
+
+
+FORGED = (
+    "x\n   UserId=root(0) GroupId=root(0) MCS_label=N/A\n   TimeLimit=9-00:00:00 StartTime="
+    "1999-01-01T00:00:00 OverSubscribe=NO\n     Nodes=evil CPU_IDs=0-9 Mem=0 GRES=\n\n"
+    "JobId=8 JobName=x"
+)
+
+
+@pytest.mark.parametrize("name", [FORGED, "a JobName=b", "x\n   Command=/bin/true", "", " ", "ü\t"])
+def test_job_name_cannot_forge_a_record(name: str) -> None:
+    record = job_record.find(scontrol_output(7, name), 7, name)
+    assert record is not None
+    assert (record.start_time, record.walltime) == (START, 86_700)
+    assert [node.hostname for node in record.nodes] == ["n1", "n2"]
+    assert record.exclusive == 0
+
+
+def test_array_task_is_found_among_its_siblings() -> None:
+    tasks = "".join(
+        scontrol_output(number).replace(" JobName", f" ArrayJobId=9 ArrayTaskId={number} JobName")
+        for number in (7, 8, 9)
+    )
+    record = job_record.find(tasks.replace("Restarts=0", "Restarts=3"), 8, "rotor")
+    assert record is not None
+    assert record.restarts == 3
+    assert record.text.startswith("JobId=8 ")
+    assert "\nJobId=9 " not in record.text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30:00", 1800), ("1-12:00:00", 129_600), ("00:05:00", 300), ("UNLIMITED", 0), ("", 0)],
+)
+def test_time_limit_in_seconds(text: str, seconds: int) -> None:
+    assert job_record.parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("f[0009-0011],g1", ["f0009", "f0010", "f0011", "g1"]),
+        ("r[1-2]n[08,10]-ib", ["r1n08-ib", "r1n10-ib", "r2n08-ib", "r2n10-ib"]),
+        ("", []),
+    ],
+)
+def test_host_list_is_expanded(text: str, hosts: list[str]) -> None:
+    assert hostlist.expand(text) == hosts
+
+
+def test_host_list_of_a_billion_hosts_is_refused() -> None:
+    with pytest.raises(ValueError, match="too many"):
+        hostlist.expand("n[1-1000000000]")
+
+
+@pytest.mark.parametrize(
+    ("gres", "indices"),
+    [
+        ("gpu:a100:2(IDX:0-1)", ["0", "1"]),
+        ("gpu:1(IDX:3),craynetwork:1", ["3"]),
+        ("gpu:h100:1(IDX:0),gpu:a100:2(IDX:1,3)", ["0", "1", "3"]),
+        ("gpu:0(IDX:N/A)", []),
+        ("", []),
+    ],
+)
+def test_gpu_indices(gres: str, indices: list[str]) -> None:
+    assert job_record.gpu_indices(gres) == indices
