@@ -1,0 +1,187 @@
+"""The documents are right: their commands are run, their answers compared, their paths exist."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ccapi.embedded import PrivatePostgres
+from tests.console import Step, assert_answers, outputs, script, split, steps
+from tests.processes import clean_environment, free_port, wait_for
+
+ROOT = Path(__file__).resolve().parent.parent
+# Sections of the operating guide that need no systemd; tests/deploy/ runs the others.
+SITE_SECTIONS = (
+    "Without systemd",
+    "Configure",
+    "Tokens",
+    "The archive",
+    "When the archive cannot be written",
+    "Retire old jobs",
+    "Health",
+    "Metrics",
+)
+RECONCILE = "Lost events: ccapi reconcile"
+_TREES = ("ccapi", "sql", "deploy", "docs", "bench", "tests", ".ci")
+
+
+def sections(name: str) -> dict[str, str]:
+    """Split a document at its headings."""
+    return split((ROOT / name).read_text("utf-8"))
+
+
+def run(blocks: list[Step], directory: Path, environment: dict[str, str]) -> list[str]:
+    """Run blocks in one shell, as a reader pastes them, and return each one's output."""
+    done = subprocess.run(
+        ["bash", "-c", f"exec 2>&1\n{script(blocks)}kill %1 2>/dev/null; wait"],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return outputs(done.stdout)
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**clean_environment(), "PATH": path}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """`make demo`, on a free port, and the directory that it was started in."""
+
+    port: int
+    directory: Path
+    environment: dict[str, str]
+
+    def follow(self, name: str) -> None:
+        """Run all blocks of a document, and compare the answers."""
+        text = (ROOT / name).read_text("utf-8").replace(":8080", f":{self.port}")
+        blocks = steps(text)
+        assert_answers(blocks, run(blocks, self.directory, self.environment))
+
+
+@pytest.fixture
+def demo(tmp_path: Path, environment: dict[str, str]) -> Iterator[Demo]:
+    port = free_port()
+    process = subprocess.Popen(
+        ["ccapi", "demo", "--bind", f"127.0.0.1:{port}"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for(f"http://127.0.0.1:{port}/api/openapi.json")
+    yield Demo(port, tmp_path, environment)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+
+
+@dataclass(frozen=True)
+class Site:
+    """A directory to install ccapi in without systemd, and a database for it."""
+
+    directory: Path
+    environment: dict[str, str]
+
+    def follow(self, *texts: str) -> None:
+        """Run all blocks of some sections, and compare the answers."""
+        port = free_port()
+        blocks = [
+            step._replace(commands=self._adapt(step.commands, port))
+            for step in steps("".join(texts))
+        ]
+        assert_answers(blocks, run(blocks, self.directory, self.environment))
+
+    def _adapt(self, commands: str, port: int) -> str:
+        """Use this site's port, and the database that is there already."""
+        without_createdb = re.sub(r"(?m)^createdb .*\n", "", commands)
+        return without_createdb.replace(":8081", f":{port}").replace(
+            "https://ccapi.example.org", f"http://127.0.0.1:{port}"
+        )
+
+
+@pytest.fixture
+def site(postgres: PrivatePostgres, tmp_path: Path, environment: dict[str, str]) -> Site:
+    (tmp_path / "config.example.toml").write_bytes((ROOT / "config.example.toml").read_bytes())
+    path = f"{idle_slurm(tmp_path / 'slurm')}{os.pathsep}{environment['PATH']}"
+    url = create_database(postgres)
+    return Site(tmp_path, {**environment, "CCAPI_DATABASE_URL": url, "PATH": path})
+
+
+def idle_slurm(directory: Path) -> Path:
+    """Stand in for Slurm's programs on a cluster that runs no job any more."""
+    directory.mkdir()
+    end = "1034871|2026-01-21T06:52:19|2026-01-22T06:52:31|TIMEOUT"
+    for name, answer in (("squeue", ""), ("scontrol", "ClusterName = fritz"), ("sacct", end)):
+        (directory / name).write_text(f"#!/bin/sh\necho -n '{answer}'\n")
+        (directory / name).chmod(0o755)
+    return directory
+
+
+def create_database(postgres: PrivatePostgres) -> str:
+    """Do what the guide's createdb does, on the tests' server."""
+    name = f"site_{time.monotonic_ns()}"
+    with psycopg.connect(postgres.url, autocommit=True) as conn:
+        options = "ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0"
+        conn.execute(f"CREATE DATABASE {name} {options}".encode())
+    return postgres.database_url(name)
+
+
+def test_readme(demo: Demo) -> None:
+    demo.follow("README.rst")
+
+
+def test_api_tour(demo: Demo) -> None:
+    demo.follow("docs/api.rst")
+
+
+def test_operating_guide(site: Site) -> None:
+    guide = sections("docs/operating.rst")
+    site.follow(*(guide[title] for title in SITE_SECTIONS))
+
+
+def test_reconcile_of_slurm_guide(site: Site) -> None:
+    site.follow(
+        sections("docs/operating.rst")["Without systemd"], sections("docs/slurm.rst")[RECONCILE]
+    )
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.rst").read_text("utf-8").splitlines()) <= 250
+
+
+def test_every_guarantee_has_its_test() -> None:
+    _, *promises = sections("docs/design.rst")["Guarantees"].split("\n- ")
+    assert promises
+    for promise in promises:
+        tests = re.findall(r"``(\S+)::(test_\w+)``", promise)
+        assert tests, promise
+        for file, test in tests:
+            text = (ROOT / "tests" / file).read_text("utf-8")
+            assert f"\ndef {test}(" in text, f"{file}::{test}"
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.rst", "docs/design.rst"])
+def test_paths_exist(name: str) -> None:
+    text = (ROOT / name).read_text("utf-8")
+    paths = re.findall(rf"``((?:{'|'.join(map(re.escape, _TREES))})/[\w./-]*)``", text)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_directory_is_on_the_map() -> None:
+    text = sections("CONTRIBUTING.rst")["The map"]
+    folders = [f"ccapi/{path.parent.name}/" for path in (ROOT / "ccapi").glob("*/__init__.py")]
+    assert [folder for folder in folders if f"``{folder}``" not in text] == []
