@@ -29,6 +29,22 @@ class JobState(StrEnum):
 
 
 FINAL_STATES = tuple(state for state in JobState if state is not JobState.RUNNING)
+# Slurm's final states. The sender in deploy/slurm has a copy, and a test proves the two equal.
+SLURM_STATES = {
+    "COMPLETED": JobState.COMPLETED,
+    "FAILED": JobState.FAILED,
+    "NODE_FAIL": JobState.FAILED,
+    "BOOT_FAIL": JobState.FAILED,
+    "LAUNCH_FAILED": JobState.FAILED,
+    "RECONFIG_FAIL": JobState.FAILED,
+    "CANCELLED": JobState.CANCELLED,
+    "TIMEOUT": JobState.TIMEOUT,
+    "DEADLINE": JobState.TIMEOUT,
+    "PREEMPTED": JobState.PREEMPTED,
+    "OUT_OF_MEMORY": JobState.OUT_OF_MEMORY,
+    # Slurm starts the job again, which is another job here.
+    "REQUEUED": JobState.STOPPED,
+}
 
 
 class MonitoringStatus(IntEnum):

@@ -4,10 +4,6 @@ import os
 import random
 import time
 
-import pytest
-from ccapi_slurm import end_states
-from ccapi_slurm.event import Event
-
 from tests.processes import Service
 from tests.slurm import events
 from tests.slurm.cluster import wait_until
@@ -53,26 +49,6 @@ def test_start_has_all_fields(service: Service, site: Site) -> None:
         ],
         "tags": [],
     }
-
-
-@pytest.mark.parametrize(
-    ("slurm_state", "state"),
-    [
-        ("COMPLETED", "completed"),
-        ("FAILED", "failed"),
-        ("CANCELLED by 1000", "cancelled"),
-        ("TIMEOUT", "timeout"),
-        ("PREEMPTED", "preempted"),
-        ("OUT_OF_MEMORY", "out_of_memory"),
-        ("NODE_FAIL", "failed"),
-        ("BOOT_FAIL", "failed"),
-        ("DEADLINE", "timeout"),
-        ("PENDING", "stopped"),
-    ],
-)
-def test_jobcomp_state(slurm_state: str, state: str) -> None:
-    event = Event("jobcomp", START + 61.5, {**events.JOBCOMP, "JOBSTATE": slurm_state}, "", "")
-    assert end_states.from_jobcomp(event) == (state, START + 60, START)
 
 
 def test_two_runs_of_a_requeued_job_are_two_jobs(service: Service, site: Site) -> None:
