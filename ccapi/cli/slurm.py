@@ -1,143 +1,135 @@
-"""What Slurm's own commands say of a cluster's jobs.
+"""Query Slurm's commands for the running and the ended jobs of a cluster.
 
-No name that a user can choose is asked for, so that none can forge a line. The commands'
-own environment variables are not passed on: SQUEUE_USERS alone would hide most jobs.
+The output contains no text that users choose, so they cannot forge a line. The commands do
+not inherit their own environment variables: SQUEUE_USERS alone would hide most jobs.
 """
 
 import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from ccapi.errors import CcapiError
-from ccapi.model.job import JobState
+from ccapi.model.job import SLURM_STATES
 from ccapi.model.reconciliation import EndedRun, Run, StaleRun
 
-# A job that is suspended or completing still has its nodes. Spelled out, since what squeue
-# shows by itself depends on its version; a state that is not asked for is pending or final.
+# Suspended and completing jobs still have their nodes. The default of --states depends on
+# squeue's version, so all are listed; jobs in other states are pending or have ended.
 _STATES = "RUNNING,SUSPENDED,COMPLETING,CONFIGURING,STOPPED,STAGE_OUT,SIGNALING,RESIZING"
 _SQUEUE = ("squeue", "--all", "--local", "--noheader", f"--states={_STATES}", "--format=%A %S")
-_CONFIG = ("scontrol", "show", "config")
-_SACCT = ("sacct", "--allusers", "--allocations", "--duplicates", "--noheader", "--parsable2")
-_OF_SACCT = "--format=JobIDRaw,Start,End,State"
-_STATE_OF = {
-    "COMPLETED": JobState.COMPLETED,
-    "FAILED": JobState.FAILED,
-    "NODE_FAIL": JobState.FAILED,
-    "BOOT_FAIL": JobState.FAILED,
-    "CANCELLED": JobState.CANCELLED,
-    "TIMEOUT": JobState.TIMEOUT,
-    "DEADLINE": JobState.TIMEOUT,
-    "PREEMPTED": JobState.PREEMPTED,
-    "OUT_OF_MEMORY": JobState.OUT_OF_MEMORY,
-    "REQUEUED": JobState.STOPPED,
-}
-_KNOWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
+_SCONTROL = ("scontrol", "show", "config")
+_SACCT = (
+    "sacct",
+    "--allusers",
+    "--allocations",
+    "--duplicates",
+    "--noheader",
+    "--parsable2",
+    "--format=JobIDRaw,Start,End,State",
+)
+_JOB_ID = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 _UNKNOWN_TIMES = {"N/A", "Unknown", "None"}
-# Few enough that a command line holds them.
-_IDS_AT_ONCE = 500
+_SLURM_VARIABLE = re.compile(r"(SLURM|SQUEUE|SACCT|SCONTROL)_(?!CONF$).*")
+# A command line can hold this many job ids.
+_BATCH_SIZE = 500
 _TIMEOUT_SECONDS = 120
 
 
 class SlurmError(CcapiError):
-    """Slurm cannot be asked, or its answer cannot be relied on."""
+    """A command of Slurm failed, or its output is not reliable."""
 
 
-def running(cluster: str) -> tuple[int, list[Run]]:
-    """Return a moment and all jobs of a cluster that ran then; raises SlurmError.
+def running_jobs(cluster: str) -> tuple[int, list[Run]]:
+    """Return a time in epoch seconds and all jobs that a cluster ran then; raises SlurmError.
 
-    An answer counts only if this machine's Slurm is the cluster's, was there to be asked,
-    and shows everybody's jobs to who asks: a list that is too short would end jobs.
+    An incomplete list would stop running jobs. So this machine's Slurm must be the cluster's,
+    slurmctld must answer, and this user must see the jobs of all users.
     """
     as_of = int(time.time())
-    lines = _ask(_SQUEUE).splitlines()
-    _rely_on(dict(_settings(_ask(_CONFIG))), cluster)
-    return as_of, [run for line in lines for run in _run(line)]
+    output = _run(_SQUEUE)
+    _require_complete_view(cluster)
+    running = []
+    for line in output.splitlines():
+        job_id, _, start = line.strip().partition(" ")
+        if not _JOB_ID.fullmatch(job_id):
+            raise SlurmError(f"unexpected line from squeue: {line!r:.80}")
+        start_time = _parse_time(start)
+        # A requeued job has no start while it waits for its next run.
+        if start_time is not None:
+            running.append(Run(int(job_id), start_time))
+    return as_of, running
 
 
-def _run(line: str) -> Iterator[Run]:
-    """Read a line of squeue; a job that waits for its next life has no start."""
-    job_id, _, start = line.strip().partition(" ")
-    if not _is_number(job_id):
-        raise SlurmError(f"squeue said {line!r:.80}, which is no job's number and start")
-    start_time = _epoch(start)
-    if start_time is not None:
-        yield Run(int(job_id), start_time)
+def ended_runs(runs: Sequence[StaleRun]) -> list[EndedRun]:
+    """Return those runs of the same jobs that have ended according to sacct.
+
+    A requeued job has several. Raises SlurmError.
+    """
+    ended: list[EndedRun] = []
+    for first in range(0, len(runs), _BATCH_SIZE):
+        batch = runs[first : first + _BATCH_SIZE]
+        since = datetime.fromtimestamp(min(run.start_time for run in batch), UTC)
+        job_ids = ",".join(str(run.job_id) for run in batch)
+        output = _run((*_SACCT, f"--starttime={since:%Y-%m-%dT00:00:00}", f"--jobs={job_ids}"))
+        ended += _parse_sacct(output)
+    return ended
 
 
-def _rely_on(config: dict[str, str], cluster: str) -> None:
+def _require_complete_view(cluster: str) -> None:
+    """Check that squeue shows all jobs of the cluster; raises SlurmError."""
+    settings = (line.partition("=") for line in _run(_SCONTROL).splitlines())
+    config = {name.strip(): value.strip() for name, _, value in settings}
     name = config.get("ClusterName", "")
     if name != cluster:
         raise SlurmError(
-            f"Slurm is asked about cluster {name or '(unknown)'} here, not {cluster}: "
-            "run this where squeue shows the jobs of that cluster, or see --slurm-cluster"
+            f"Slurm's cluster here is {name or '(unknown)'}, not {cluster}: "
+            f"run this where squeue shows the jobs of {cluster}, or set --slurm-cluster"
         )
-    hidden = {"jobs", "all"} & set(config.get("PrivateData", "").split(","))
-    if hidden and not _is_trusted(config.get("SlurmUser", "")):
+    is_private = bool({"jobs", "all"} & set(config.get("PrivateData", "").split(",")))
+    user_id = os.geteuid()
+    is_slurm_user = config.get("SlurmUser", "").endswith(f"({user_id})")
+    if is_private and user_id != 0 and not is_slurm_user:
         raise SlurmError(
-            "Slurm shows other users' jobs to its administrators only (PrivateData): "
-            "run this as root or as the SlurmUser"
+            "Slurm hides other users' jobs (PrivateData): run this as root or as the SlurmUser"
         )
 
 
-def _is_trusted(slurm_user: str) -> bool:
-    return os.geteuid() == 0 or slurm_user.endswith(f"({os.geteuid()})")
-
-
-def _settings(text: str) -> Iterator[tuple[str, str]]:
-    for line in text.splitlines():
-        key, separator, value = line.partition("=")
-        if separator:
-            yield key.strip(), value.strip()
-
-
-def ended(runs: Sequence[StaleRun]) -> list[EndedRun]:
-    """Return what Slurm's accounting knows of runs that ended; raises SlurmError.
-
-    Of a job that was requeued there are several; those that run or wait are left out.
-    """
-    found: list[EndedRun] = []
-    for first in range(0, len(runs), _IDS_AT_ONCE):
-        part = runs[first : first + _IDS_AT_ONCE]
-        since = datetime.fromtimestamp(min(run.start_time for run in part), UTC)
-        ids = ",".join(str(run.job_id) for run in part)
-        options = (f"--starttime={since:%Y-%m-%dT00:00:00}", _OF_SACCT, f"--jobs={ids}")
-        found += _ends(_ask((*_SACCT, *options)).splitlines())
-    return found
-
-
-def _ends(lines: Iterable[str]) -> Iterator[EndedRun]:
-    for line in lines:
+def _parse_sacct(output: str) -> Iterator[EndedRun]:
+    """Yield the runs with a final state, a start and an end."""
+    for line in output.splitlines():
         job_id, start, end, state = line.split("|") if line.count("|") == 3 else ("", "", "", "")
-        final = _STATE_OF.get(state.partition(" ")[0])
-        if not _is_number(job_id) or final is None:
+        job_state = SLURM_STATES.get(state.partition(" ")[0])
+        if not _JOB_ID.fullmatch(job_id) or job_state is None:
             continue
-        start_time, stop_time = _epoch(start), _epoch(end)
+        start_time, stop_time = _parse_time(start), _parse_time(end)
         if start_time is not None and stop_time is not None and stop_time >= start_time:
-            yield EndedRun(int(job_id), start_time, stop_time, final)
+            yield EndedRun(int(job_id), start_time, stop_time, job_state)
 
 
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[1-9][0-9]{0,17}", text, re.ASCII) is not None
-
-
-def _epoch(text: str) -> int | None:
-    """Read a time that was asked for in UTC; None where Slurm knows none."""
+def _parse_time(text: str) -> int | None:
+    """Return the epoch seconds of a UTC time; None if Slurm does not know the time."""
     if text in _UNKNOWN_TIMES:
         return None
-    if not _KNOWN_TIME.fullmatch(text):
-        raise SlurmError(f"Slurm said {text!r:.40}, which is no time")
+    if not _TIME.fullmatch(text):
+        raise SlurmError(f"unexpected time from Slurm: {text!r:.40}")
     return int(datetime.fromisoformat(f"{text}+00:00").timestamp())
 
 
-def _ask(command: Sequence[str]) -> str:
+def _run(command: Sequence[str]) -> str:
+    """Return the output of a command, with times in UTC; raises SlurmError."""
     name = command[0]
+    inherited = {
+        variable: value
+        for variable, value in os.environ.items()
+        if not _SLURM_VARIABLE.fullmatch(variable)
+    }
     try:
-        done = subprocess.run(  # noqa: S603 - the words are ours, found on PATH as an operator's are
+        process = subprocess.run(  # noqa: S603 - fixed words; the operator's PATH finds the program
             command,
-            env=_environment(),
+            env={**inherited, "TZ": "UTC", "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -149,13 +141,7 @@ def _ask(command: Sequence[str]) -> str:
         raise SlurmError(f"{name} is not installed here") from None
     except subprocess.TimeoutExpired:
         raise SlurmError(f"{name} did not answer within {_TIMEOUT_SECONDS} s") from None
-    if done.returncode != 0:
-        reason = " ".join(done.stderr.split())
-        raise SlurmError(f"{name} failed with status {done.returncode}: {reason:.200}")
-    return done.stdout
-
-
-def _environment() -> dict[str, str]:
-    of_slurm = re.compile(r"(SLURM|SQUEUE|SACCT|SCONTROL)_(?!CONF$).*")
-    kept = {name: value for name, value in os.environ.items() if not of_slurm.fullmatch(name)}
-    return {**kept, "TZ": "UTC", "LC_ALL": "C"}
+    if process.returncode != 0:
+        reason = " ".join(process.stderr.split())
+        raise SlurmError(f"{name} failed with status {process.returncode}: {reason:.200}")
+    return process.stdout

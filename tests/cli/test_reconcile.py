@@ -1,7 +1,8 @@
-"""`ccapi reconcile` beside programs that stand in for Slurm's own."""
+"""`ccapi reconcile` with scripts in place of Slurm's commands."""
 
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -12,49 +13,49 @@ from ccapi.context import Context
 from tests.cli.conftest import Command
 from tests.client import START, Client
 
-# By name: the package has the command of the same name.
+# Imported by name, because the package has a command of the same name.
 COMMAND = import_module("ccapi.cli.reconcile")
-BEGAN = "2023-11-14T22:13:20"
+START_TEXT = "2023-11-14T22:13:20"
 CONFIG = "Configuration data as of now\nClusterName = fritz\nPrivateData = none\nSlurmUser = x(9)"
 
 
 class Slurm:
-    """What the programs answer; each notes how it was called."""
+    """Scripts that print configured output and log how they were called."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.says("squeue", "")
-        self.says("scontrol", CONFIG)
+        self.prints("squeue", "")
+        self.prints("scontrol", CONFIG)
         self.fails("sacct", "Slurm accounting storage is disabled")
 
-    def says(self, program: str, *lines: str) -> None:
-        """Let a program print lines and succeed."""
-        answer = self.directory / f"{program}.answer"
-        answer.write_text("".join(f"{line}\n" for line in lines if line))
-        self._write(program, f"cat '{answer}'")
+    def prints(self, program: str, *lines: str) -> None:
+        """Make a command print lines and succeed."""
+        output = self.directory / f"{program}.output"
+        output.write_text("".join(f"{line}\n" for line in lines if line))
+        self._write(program, f"cat '{output}'")
 
     def fails(self, program: str, reason: str) -> None:
-        """Let a program print nothing but a reason, and fail."""
+        """Make a command print a reason to stderr and fail."""
         self._write(program, f"echo '{program}: {reason}' >&2; exit 1")
 
-    def lacks(self, program: str) -> None:
+    def remove(self, program: str) -> None:
         (self.directory / program).unlink()
 
     def calls(self, program: str) -> str:
-        """Return the arguments and the environment of a program's calls."""
-        noted = self.directory / f"{program}.calls"
-        return noted.read_text() if noted.exists() else ""
+        """Return the arguments and the environments of a command's calls."""
+        log = self.directory / f"{program}.calls"
+        return log.read_text() if log.exists() else ""
 
     def _write(self, program: str, command: str) -> None:
-        file = self.directory / program
-        noted = self.directory / f"{program}.calls"
-        file.write_text(f"#!/bin/sh\n{{ echo \"$@\"; env; }} >> '{noted}'\n{command}\n")
-        file.chmod(0o755)
+        script = self.directory / program
+        log = self.directory / f"{program}.calls"
+        script.write_text(f"#!/bin/sh\n{{ echo \"$@\"; env; }} >> '{log}'\n{command}\n")
+        script.chmod(0o755)
 
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
-    """Put the programs on PATH, alone with what a shell script needs."""
+    """Make PATH a directory with Slurm's commands and what the scripts need."""
     directory = tmp_path / "bin"
     directory.mkdir()
     for name in ("cat", "env"):
@@ -64,9 +65,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     return Slurm(directory)
 
 
-def run(*numbers: int) -> list[str]:
-    """Write squeue's lines of jobs that run since START."""
-    return [f"{number} {BEGAN}" for number in numbers]
+def squeue_lines(*job_ids: int) -> list[str]:
+    """Return squeue's lines for jobs that started at START."""
+    return [f"{job_id} {START_TEXT}" for job_id in job_ids]
 
 
 def states(client: Client) -> dict[int, str]:
@@ -75,18 +76,18 @@ def states(client: Client) -> dict[int, str]:
 
 def test_agreement_is_one_line(ccapi: Command, slurm: Slurm, writer: Client) -> None:
     writer.start(jobId=1)
-    slurm.says("squeue", *run(1))
-    expected = (0, "registry and Slurm agree on 1 running jobs\n", "")
+    slurm.prints("squeue", *squeue_lines(1))
+    expected = (0, "ccapi and Slurm agree on 1 running jobs\n", "")
     assert ccapi("reconcile", "--cluster", "fritz") == expected
     assert ccapi("reconcile", "--cluster", "fritz", "--apply") == expected
 
 
-def test_differences_are_named_and_left_with_status_1(
+def test_differences_without_apply_exit_with_1(
     ccapi: Command, slurm: Slurm, writer: Client
 ) -> None:
-    for number in (1, 2):
-        writer.start(jobId=number, walltime=3600)
-    slurm.says("squeue", *run(2, 3))
+    for job_id in (1, 2):
+        writer.start(jobId=job_id, walltime=3600)
+    slurm.prints("squeue", *squeue_lines(2, 3))
     status, out, err = ccapi("reconcile", "--cluster", "fritz")
     assert (status, out) == (1, (
         "missing  jobId 3, started 2023-11-14T22:13:20Z\n"
@@ -94,16 +95,16 @@ def test_differences_are_named_and_left_with_status_1(
         "1 missing, 1 stale\n"
     ))  # fmt: skip
     reason = "sacct failed with status 1: sacct: Slurm accounting storage is disabled"
-    assert err == f"without the true ends: {reason}\n"
+    assert err == f"sacct is not available, using the default end state: {reason}\n"
     assert states(writer) == {1: "running", 2: "running"}
 
 
-def test_applied_the_stale_are_stopped_and_archived_and_then_there_is_agreement(
+def test_apply_stops_and_archives_stale_jobs(
     ccapi: Command, slurm: Slurm, writer: Client, context: Context
 ) -> None:
-    for number in (1, 2):
-        writer.start(jobId=number)
-    slurm.says("squeue", *run(2))
+    for job_id in (1, 2):
+        writer.start(jobId=job_id)
+    slurm.prints("squeue", *squeue_lines(2))
     before = int(time.time())
     status, out, _ = ccapi("reconcile", "--cluster", "fritz", "--apply", "--state", "failed")
     assert (status, out.splitlines()[-1]) == (0, "0 missing, 1 stopped")
@@ -112,56 +113,68 @@ def test_applied_the_stale_are_stopped_and_archived_and_then_there_is_agreement(
     assert before <= START + job["duration"] <= time.time()
     assert len(list(context.archive_root.rglob("meta.json"))) == 1
     status, out, _ = ccapi("reconcile", "--cluster", "fritz", "--apply")
-    assert (status, out) == (0, "registry and Slurm agree on 1 running jobs\n")
+    assert (status, out) == (0, "ccapi and Slurm agree on 1 running jobs\n")
 
 
-def test_missing_jobs_are_left_with_status_1_even_if_applied(ccapi: Command, slurm: Slurm) -> None:
-    slurm.says("squeue", *run(3))
+def test_missing_jobs_exit_with_1_even_with_apply(ccapi: Command, slurm: Slurm) -> None:
+    slurm.prints("squeue", *squeue_lines(3))
     status, out, _ = ccapi("reconcile", "--cluster", "fritz", "--apply")
     assert (status, out.splitlines()[-1]) == (1, "1 missing, 0 stopped")
 
 
-def test_how_and_when_a_job_ended_is_taken_from_sacct(
-    ccapi: Command, slurm: Slurm, writer: Client
-) -> None:
+def test_state_and_stop_time_come_from_sacct(ccapi: Command, slurm: Slurm, writer: Client) -> None:
     ends = {
-        1: ("COMPLETED", "completed"), 2: ("CANCELLED by 1000", "cancelled"),
-        3: ("TIMEOUT", "timeout"), 4: ("NODE_FAIL", "failed"), 5: ("OUT_OF_MEMORY",) * 2,
-        6: ("PREEMPTED", "preempted"), 7: ("REQUEUED", "stopped"), 8: ("DEADLINE", "timeout"),
-    }  # fmt: skip
-    for number in ends:
-        writer.start(jobId=number)
-    slurm.says(
+        1: ("COMPLETED", "completed"),
+        2: ("CANCELLED by 1000", "cancelled"),
+        3: ("TIMEOUT", "timeout"),
+        4: ("NODE_FAIL", "failed"),
+        5: ("OUT_OF_MEMORY", "out_of_memory"),
+        6: ("PREEMPTED", "preempted"),
+        7: ("REQUEUED", "stopped"),
+        8: ("DEADLINE", "timeout"),
+        9: ("BOOT_FAIL", "failed"),
+        10: ("LAUNCH_FAILED", "failed"),
+        11: ("RECONFIG_FAIL", "failed"),
+    }
+    for job_id in ends:
+        writer.start(jobId=job_id)
+    slurm.prints(
         "sacct",
-        "1|2023-11-10T00:00:00|2023-11-11T00:00:00|FAILED",  # an earlier job of this number
-        *(f"{number}|{BEGAN}|2023-11-14T22:15:00|{said}" for number, (said, _) in ends.items()),
+        "1|2023-11-10T00:00:00|2023-11-11T00:00:00|FAILED",  # an earlier job with this id
+        *(
+            f"{job_id}|{START_TEXT}|2023-11-14T22:15:00|{slurm_state}"
+            for job_id, (slurm_state, _) in ends.items()
+        ),
         "rubbish",
     )
     assert ccapi("reconcile", "--cluster", "fritz", "--apply").status == 0
-    assert states(writer) == {number: state.lower() for number, (_, state) in ends.items()}
+    assert states(writer) == {job_id: state for job_id, (_, state) in ends.items()}
     assert {job["duration"] for job in writer.list()} == {100}
-    assert "--jobs=1,2,3,4,5,6,7,8" in slurm.calls("sacct")
+    assert "--jobs=1,2,3,4,5,6,7,8,9,10,11" in slurm.calls("sacct")
     assert "--starttime=2023-11-14T00:00:00" in slurm.calls("sacct")
 
 
-def test_what_sacct_takes_for_running_has_no_end(
+def test_job_that_runs_in_sacct_gets_the_default_state(
     ccapi: Command, slurm: Slurm, writer: Client
 ) -> None:
     writer.start(jobId=1, walltime=60)
-    slurm.says("sacct", f"1|{BEGAN}|Unknown|RUNNING")
+    slurm.prints("sacct", f"1|{START_TEXT}|Unknown|RUNNING")
     out = ccapi("reconcile", "--cluster", "fritz", "--apply").out
     assert "stopped at 2023-11-14T22:14:20Z" in out
 
 
-def test_no_sacct_is_no_failure(ccapi: Command, slurm: Slurm, writer: Client) -> None:
+def test_missing_sacct_is_not_a_failure(ccapi: Command, slurm: Slurm, writer: Client) -> None:
     writer.start(jobId=1)
-    slurm.lacks("sacct")
+    slurm.remove("sacct")
     status, _, err = ccapi("reconcile", "--cluster", "fritz", "--apply")
-    assert (status, err) == (0, "without the true ends: sacct is not installed here\n")
+    assert (status, err) == (
+        0,
+        "sacct is not available, using the default end state: sacct is not installed here\n",
+    )
     assert states(writer) == {1: "stopped"}
 
 
-def test_a_stop_that_arrives_while_it_waits_is_no_difference(
+def test_stop_that_arrives_during_the_wait_is_not_a_difference(
     ccapi: Command, slurm: Slurm, writer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.start(jobId=1)
@@ -186,67 +199,69 @@ def break_scontrol(slurm: Slurm) -> None:
     slurm.fails("scontrol", "Unable to contact slurm controller")
 
 
-UNRELIABLE = {
+UNRELIABLE: dict[str, tuple[Callable[[Slurm], None], str]] = {
     "squeue fails": (break_squeue, "Unable to contact slurm controller"),
-    "squeue is not there": (lambda slurm: slurm.lacks("squeue"), "squeue is not installed here"),
-    "slurmctld is out of reach": (break_scontrol, "Unable to contact slurm controller"),
+    "squeue is not installed": (lambda slurm: slurm.remove("squeue"), "is not installed here"),
+    "slurmctld does not answer": (break_scontrol, "Unable to contact slurm controller"),
     "another cluster": (
-        lambda slurm: slurm.says("scontrol", "ClusterName = alex"), "about cluster alex"),
-    "no cluster": (lambda slurm: slurm.says("scontrol", "Slurmctld is UP"), "(unknown)"),
+        lambda slurm: slurm.prints("scontrol", "ClusterName = alex"),
+        "cluster here is alex",
+    ),
+    "no cluster": (lambda slurm: slurm.prints("scontrol", "Slurmctld is UP"), "(unknown)"),
     "others' jobs are hidden": (
-        lambda slurm: slurm.says("scontrol", CONFIG.replace("none", "accounts,jobs")), "root"),
-    "rubbish": (lambda slurm: slurm.says("squeue", "squeue: error"), "squeue said"),
-    "a name as a time": (lambda slurm: slurm.says("squeue", "1 rotor"), "which is no time"),
-    "a local time": (lambda slurm: slurm.says("squeue", "1 Tue 22:13"), "which is no time"),
-    "job 0": (lambda slurm: slurm.says("squeue", f"0 {BEGAN}"), "squeue said"),
-}  # fmt: skip
+        lambda slurm: slurm.prints("scontrol", CONFIG.replace("none", "accounts,jobs")),
+        "root",
+    ),
+    "invalid line": (lambda slurm: slurm.prints("squeue", "squeue: error"), "unexpected line"),
+    "a name as a time": (lambda slurm: slurm.prints("squeue", "1 rotor"), "unexpected time"),
+    "a local time": (lambda slurm: slurm.prints("squeue", "1 Tue 22:13"), "unexpected time"),
+    "job 0": (lambda slurm: slurm.prints("squeue", f"0 {START_TEXT}"), "unexpected line"),
+}
 
 
-@pytest.mark.parametrize("name", UNRELIABLE)
-def test_nothing_is_done_when_squeue_cannot_be_relied_on(
-    ccapi: Command, slurm: Slurm, writer: Client, monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize("problem", UNRELIABLE)
+def test_unreliable_squeue_stops_nothing(
+    ccapi: Command, slurm: Slurm, writer: Client, monkeypatch: pytest.MonkeyPatch, problem: str
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     writer.start(jobId=1)
-    make, words = UNRELIABLE[name]
-    make(slurm)
+    cause, message = UNRELIABLE[problem]
+    cause(slurm)
     status, out, err = ccapi("reconcile", "--cluster", "fritz", "--apply")
     assert (status, out) == (1, "")
     assert err.startswith("ccapi: ")
     assert err.count("\n") == 1
-    assert words in err
+    assert message in err
     assert states(writer) == {1: "running"}
 
 
 @pytest.mark.parametrize("user", [0, 9], ids=["root", "SlurmUser"])
-def test_slurms_administrators_see_hidden_jobs(
+def test_private_data_does_not_matter_to_root_and_slurm_user(
     ccapi: Command, slurm: Slurm, monkeypatch: pytest.MonkeyPatch, user: int
 ) -> None:
-    slurm.says("scontrol", CONFIG.replace("none", "jobs"))
+    slurm.prints("scontrol", CONFIG.replace("none", "jobs"))
     monkeypatch.setattr(os, "geteuid", lambda: user)
     assert ccapi("reconcile", "--cluster", "fritz").status == 0
 
 
-def test_a_cluster_may_have_another_name_in_slurm(
-    ccapi: Command, slurm: Slurm, writer: Client
-) -> None:
+def test_slurm_cluster_option(ccapi: Command, slurm: Slurm, writer: Client) -> None:
     writer.start(jobId=1, cluster="alex")
-    slurm.says("squeue", *run(1))
+    slurm.prints("squeue", *squeue_lines(1))
     arguments = ("reconcile", "--cluster", "alex")
     assert ccapi(*arguments).status == 1
     assert ccapi(*arguments, "--slurm-cluster", "fritz").status == 0
 
 
-def test_a_job_that_waits_for_its_next_life_does_not_run(
+def test_requeued_job_without_a_start_is_not_running(
     ccapi: Command, slurm: Slurm, writer: Client
 ) -> None:
     writer.start(jobId=1)
     tomorrow = f"{datetime.fromtimestamp(time.time() + 86_400, UTC):%Y-%m-%dT%H:%M:%S}"
-    slurm.says("squeue", "1 N/A", f"2 {tomorrow}")
+    slurm.prints("squeue", "1 N/A", f"2 {tomorrow}")
     assert ccapi("reconcile", "--cluster", "fritz").out.endswith("0 missing, 1 stale\n")
 
 
-def test_slurms_programs_are_asked_alike_whatever_the_users_environment(
+def test_environment_of_slurms_commands(
     ccapi: Command, slurm: Slurm, writer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.start(jobId=1)
@@ -262,13 +277,13 @@ def test_slurms_programs_are_asked_alike_whatever_the_users_environment(
         assert "\nSLURM_CONF=/etc/ours.conf\n" in call
 
 
-def test_many_stale_jobs_are_looked_up_some_at_a_time(
+def test_sacct_is_called_in_batches(
     ccapi: Command, slurm: Slurm, writer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ccapi.cli.slurm._IDS_AT_ONCE", 2)
-    for number in (1, 2, 3):
-        writer.start(jobId=number)
-    slurm.says("sacct", f"3|{BEGAN}|2023-11-14T22:15:00|FAILED")
+    monkeypatch.setattr("ccapi.cli.slurm._BATCH_SIZE", 2)
+    for job_id in (1, 2, 3):
+        writer.start(jobId=job_id)
+    slurm.prints("sacct", f"3|{START_TEXT}|2023-11-14T22:15:00|FAILED")
     assert ccapi("reconcile", "--cluster", "fritz", "--apply").status == 0
     assert slurm.calls("sacct").count("--jobs=") == 2
     assert states(writer) == {1: "stopped", 2: "stopped", 3: "failed"}
@@ -278,7 +293,7 @@ def test_many_stale_jobs_are_looked_up_some_at_a_time(
 @pytest.mark.parametrize(
     "arguments",
     [[], ["--cluster", "fritz", "--state", "running"], ["--cluster", "fritz", "--wait", "soon"]],
-    ids=["no cluster", "no final state", "no time"],
+    ids=["no cluster", "no final state", "invalid duration"],
 )
-def test_a_bad_command_line_is_refused(ccapi: Command, arguments: list[str]) -> None:
+def test_invalid_options_are_refused(ccapi: Command, arguments: list[str]) -> None:
     assert ccapi("reconcile", *arguments).status == 2

@@ -74,7 +74,7 @@ def test_only_jobs_that_slurm_no_longer_runs_are_stopped(
     assert "0 missing, 1 stopped\n" in output
     assert status == 0
     assert {job["jobId"] for job in admin.list("state=running")} == slurm_jobs
-    assert reconcile(cluster, config) == (0, "registry and Slurm agree on 5 running jobs\n")
+    assert reconcile(cluster, config) == (0, "ccapi and Slurm agree on 5 running jobs\n")
 
 
 def test_wrong_cluster_or_no_slurmctld_stops_nothing(
@@ -82,7 +82,7 @@ def test_wrong_cluster_or_no_slurmctld_stops_nothing(
 ) -> None:
     admin.start(cluster="virt", startTime=START)
     status, output = reconcile(cluster, config, "--apply", "--slurm-cluster", "other")
-    assert (status, "about cluster virt here, not other" in output) == (1, True)
+    assert (status, "cluster here is virt, not other" in output) == (1, True)
     cluster.run("scontrol", "shutdown", "slurmctld")
     status, output = reconcile(cluster, config, "--apply")
     assert (status, "Unable to contact slurm controller" in output) == (1, True)
