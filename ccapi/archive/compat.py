@@ -8,14 +8,10 @@ inside metaData, where it belongs.
 from collections.abc import Mapping
 from typing import Any
 
-from ccapi.model.job import JobState
+from ccapi.model.job import SLURM_STATES
 
 _EXCLUSIVE_OF = {"none": 1, "single_user": 2, "multi_user": 0}
-_STATE_OF = {
-    "boot_fail": JobState.FAILED.value,
-    "node_fail": JobState.FAILED.value,
-    "deadline": JobState.TIMEOUT.value,
-}
+_STATE_OF = {name.lower(): state.value for name, state in SLURM_STATES.items()}
 _ABSENT_WHEN_ZERO = ("partition", "arrayJobId", "numHwthreads", "numAcc", "smt", "walltime")
 _OF_RESOURCE = frozenset(("hostname", "hwthreads", "accelerators", "configuration"))
 _OF_TAG = frozenset(("type", "name"))
