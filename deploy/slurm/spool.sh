@@ -49,9 +49,8 @@ job_record() {
     timeout 2 scontrol show job -d "$1"
 }
 
-# job_script ID: print a batch job's script, preferably from slurmctld's state directory, which
-# takes a third of scontrol's time. The file ends with a NUL, which the sender ignores. The tasks
-# of an array share one script.
+# job_script ID: print a batch job's script. Reading slurmctld's copy is three times as fast as
+# scontrol. The copy ends with a NUL, which the sender ignores. Array tasks share one script.
 job_script() {
     [ "$CCAPI_JOB_SCRIPT_BYTES" -gt 0 ] || return 0
     script_id=${SLURM_ARRAY_JOB_ID:-$1}

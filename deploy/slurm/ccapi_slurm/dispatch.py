@@ -47,7 +47,13 @@ class Dispatcher:
             run = self._spool.load_run(event.job_id)
         if run is None and event.kind == JOBCOMP:
             return NOTHING_TO_REPORT
-        return self._stop_job(event, end_state, run)
+        # The reported start time identifies the run; Slurm's own may have changed since.
+        start_time = run.start_time if run and run.is_exact else 0
+        body = request_body.stop_job(event, self._settings.cluster, end_state, start_time)
+        result = self._client.send("stop_job", body)
+        if result.verdict in SUCCESS and run is not None:
+            self._spool.save_run(event.job_id, run._replace(stop_time=end_state.stop_time))
+        return result
 
     def _start_job(self, event: Event, record: Optional[JobRecord], start_time: int) -> Result:
         body = request_body.start_job(event, self._settings.cluster, record, start_time)
@@ -58,13 +64,4 @@ class Dispatcher:
             if run is None or run.start_time != start_time:
                 is_exact = result.verdict is Verdict.ACCEPTED
                 self._spool.save_run(event.job_id, Run(start_time, is_exact))
-        return result
-
-    def _stop_job(self, event: Event, end_state: EndState, run: Optional[Run]) -> Result:
-        # The reported start time identifies the run; Slurm's own may have changed since.
-        start_time = run.start_time if run and run.is_exact else 0
-        body = request_body.stop_job(event, self._settings.cluster, end_state, start_time)
-        result = self._client.send("stop_job", body)
-        if result.verdict in SUCCESS and run is not None:
-            self._spool.save_run(event.job_id, run._replace(stop_time=end_state.stop_time))
         return result

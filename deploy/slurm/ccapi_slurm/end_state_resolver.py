@@ -95,5 +95,5 @@ def _from_sacct_or_exit_code(event: Event, environment: Mapping[str, str]) -> En
     except slurm.SlurmError:
         end_state = None
     if end_state is None:
-        _log.warning("guessing from its exit code how job %d ended", event.job_id)
+        _log.warning("guessing the end state of job %d from its exit code", event.job_id)
     return end_state or end_states.from_exit_code(event)

@@ -8,6 +8,7 @@ from typing import NamedTuple, Optional
 from ccapi_slurm import hostlist
 
 _FIELD = re.compile(r"(?:^|(?<=\s))([A-Za-z][A-Za-z0-9_/:]*)=(\S*)")
+# Nodes=n[3-4] CPU_IDs=0-3 Mem=0 GRES=gpu:1(IDX:0)
 _NODES = re.compile(r"^ +Nodes=(\S+) CPU_IDs=(\S*)(?: Mem=\S*)?(?: GRES=(\S*))?", re.M)
 _GPU = re.compile(r"gpu(?::[^:(),]+)*:[0-9]+\(IDX:([0-9,-]*)\)")
 # From here on a record contains what users wrote: command, directories, comments.
@@ -54,6 +55,11 @@ def find(text: str, job_id: int, job_name: str) -> Optional[JobRecord]:
     fields: dict[str, str] = {}
     for name, value in _FIELD.findall(slurm_text):
         fields.setdefault(name, value)
+    nodes = [
+        Node(host, hostlist.numbers(cpus), gpu_indices(gres))
+        for hosts, cpus, gres in _NODES.findall(slurm_text)
+        for host in hostlist.expand(hosts)
+    ]
     return JobRecord(
         state=fields.get("JobState", ""),
         restarts=int(fields.get("Restarts", "0")),
@@ -61,19 +67,10 @@ def find(text: str, job_id: int, job_name: str) -> Optional[JobRecord]:
         end_time=parse_time(fields.get("EndTime", "")),
         walltime=parse_duration(fields.get("TimeLimit", "")),
         exclusive=_EXCLUSIVE.get(fields.get("OverSubscribe", "").partition("(")[0], 1),
-        nodes=_parse_nodes(slurm_text),
+        nodes=nodes,
         node_list=fields.get("NodeList", "").replace("(null)", ""),
         text=record,
     )
-
-
-def _parse_nodes(text: str) -> list[Node]:
-    """Parse the lines `Nodes=n[3-4] CPU_IDs=0-3 Mem=0 GRES=gpu:1(IDX:0)`."""
-    return [
-        Node(host, hostlist.numbers(cpus), gpu_indices(gres))
-        for hosts, cpus, gres in _NODES.findall(text)
-        for host in hostlist.expand(hosts)
-    ]
 
 
 def gpu_indices(gres: str) -> list[str]:

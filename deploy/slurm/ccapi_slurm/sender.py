@@ -20,7 +20,7 @@ _TICK_SECONDS = 0.5
 _PASS_SECONDS = 5.0
 _MIN_PAUSE, _MAX_PAUSE = 1.0, 60.0
 _MAX_RETRY_AFTER = 3600.0
-_MAX_ERRORS_IN_A_ROW = 3
+_ERRORS_BEFORE_PAUSE = 3
 _METRICS_INTERVAL = 10.0
 
 
@@ -31,12 +31,12 @@ class Backoff:
         self._failures, self._end = 0, 0.0
 
     def fail(self, retry_after: Optional[float] = None) -> None:
-        """Start a pause, of at least `retry_after` seconds."""
-        longest = min(_MAX_PAUSE, _MIN_PAUSE * 2 ** min(self._failures, 10))
-        seconds = longest * random.uniform(0.5, 1)  # noqa: S311 - it only spreads the load
+        """Start a pause of `retry_after` seconds or more."""
+        pause = min(_MAX_PAUSE, _MIN_PAUSE * 2 ** min(self._failures, 10))
+        pause *= random.uniform(0.5, 1)  # noqa: S311 - it only spreads the load
         self._failures += 1
         requested = min(retry_after or 0.0, _MAX_RETRY_AFTER)
-        self._end = time.monotonic() + max(seconds, requested)
+        self._end = time.monotonic() + max(pause, requested)
 
     @property
     def has_failed(self) -> bool:
@@ -139,7 +139,12 @@ class Sender:
         if result.verdict in {Verdict.UNAVAILABLE, Verdict.UNAUTHORIZED}:
             self._pause(result)
         elif result.verdict is Verdict.ERROR:
-            self._postpone(name, result)
+            # Events of other jobs may overtake this one, unless several fail in a row.
+            _log.warning("%s failed and will be sent again: %s", name, result.message)
+            self._backoff_by_job.setdefault(job_id_of(name), Backoff()).fail(result.retry_after)
+            self._errors_in_a_row += 1
+            if self._errors_in_a_row >= _ERRORS_BEFORE_PAUSE or result.retry_after:
+                self._pause(result)
         else:
             if self._outage.has_failed:
                 _log.warning("ccapi is available again")
@@ -156,11 +161,3 @@ class Sender:
         if not self._outage.has_failed:
             _log.warning("ccapi is unavailable, events wait in the spool: %s", result.message)
         self._outage.fail(result.retry_after)
-
-    def _postpone(self, name: str, result: Result) -> None:
-        """Let other jobs overtake this one, unless several fail in a row."""
-        _log.warning("%s failed and will be sent again: %s", name, result.message)
-        self._backoff_by_job.setdefault(job_id_of(name), Backoff()).fail(result.retry_after)
-        self._errors_in_a_row += 1
-        if self._errors_in_a_row >= _MAX_ERRORS_IN_A_ROW or result.retry_after:
-            self._pause(result)
