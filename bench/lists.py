@@ -172,9 +172,7 @@ def everything_running(running: Site) -> Iterator[Row]:
     }
     socket = running.directory / "running.sock"
     with served(socket, settings, 1) as service:
-        small = driver.Order(
-            socket=str(socket), request=get("/api/jobs/", context.admin), count=50
-        )
+        small = driver.Order(socket=str(socket), request=get("/api/jobs/", context.admin), count=50)
         driver.run(small).require(200)
         before = service.peak_memory()
         result = driver.run(

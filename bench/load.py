@@ -11,8 +11,8 @@ import time
 from tqdm import tqdm
 
 from ccapi.cli import sample_data as sample
-from ccapi.repository import bulk_insert as bulk
 from ccapi.db.pool import Connection, Database
+from ccapi.repository import bulk_insert as bulk
 
 RUNNING = 20_000
 _TEMPLATES = 5_000
@@ -56,7 +56,7 @@ JOIN bench_tags AS b ON b.job = template
 """
 _RUN = """
 WITH hosts AS (
-    SELECT note_hosts(array_agg('f' || number)) FROM generate_series(1000, 1899) AS number
+    SELECT register_hosts(array_agg('f' || number)) FROM generate_series(1000, 1899) AS number
 )
 INSERT INTO jobs (
     job_id, cluster, start_time, user_name, project, sub_cluster, partition, num_nodes,

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from bench.site import BODY, START_TIME, Context
+from ccapi.db import queries
 from ccapi.embedded import PrivatePostgres
 from ccapi.repository import codec as packing
-from ccapi.db import queries
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _RATE = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
@@ -54,7 +54,7 @@ def _script(values: dict[str, str]) -> str:
 def _translated(statement: str, values: dict[str, str]) -> str:
     """Write a statement with pgbench's variables; what a start leaves out is NULL."""
 
-    def put(found: re.RunRef[str]) -> str:
+    def put(found: re.Match[str]) -> str:
         name = found[1]
         return f":{name}" if name in values or name == "job_id" else "NULL"
 

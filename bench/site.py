@@ -10,10 +10,10 @@ from typing import Any
 from bench.driver import NUMBER
 from bench.load import fill
 from bench.service import Service, gunicorn, post
-from ccapi.embedded import PrivatePostgres, private_postgres
-from ccapi.model.token import Role
 from ccapi.db import migrations
 from ccapi.db.pool import Database
+from ccapi.embedded import PrivatePostgres, private_postgres
+from ccapi.model.token import Role
 from ccapi.service import tokens
 
 WORKERS = 2

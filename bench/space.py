@@ -14,7 +14,6 @@ from bench.site import Context, Site
 from bench.table import Row
 from ccapi.model.job import NewJob
 from ccapi.repository import bulk_insert as bulk
-from ccapi.repository.bulk_insert import RecordedJob
 
 _JOBS = 20_000
 _RUNNING = 1_000
@@ -58,9 +57,7 @@ def bytes_per_job(running: Site) -> Iterator[Row]:
         conn.execute("TRUNCATE jobs CASCADE")
         for first in range(0, _JOBS, _RUNNING):
             with conn.transaction():
-                bulk.load(
-                    conn, [RecordedJob(_specified(first + number)) for number in range(_RUNNING)]
-                )
+                bulk.load(conn, [_specified(first + number) for number in range(_RUNNING)])
             conn.execute(_END_ALL)
             conn.execute("VACUUM (ANALYZE) jobs")
     size = site.number(database, _SIZE)
@@ -172,9 +169,7 @@ def deletion(running: Site) -> Iterator[Row]:
     )
 
 
-def _delete_before(
-    context: Context, until: int, starts: list[driver.Result]
-) -> tuple[int, float]:
+def _delete_before(context: Context, until: int, starts: list[driver.Result]) -> tuple[int, float]:
     """Delete until nothing is left, and start jobs meanwhile; return in how many requests."""
     request = delete(f"/api/jobs/delete_job_before/{until}", context.admin)
     requests, seconds = 0, 0.0

@@ -7,18 +7,19 @@ from typing import Any
 
 from flask import Flask
 
-from ccapi import logs, file_modes as permissions
-from ccapi.http import (request_log, openapi, current)
-from ccapi.api import (edits, metrics as exposition, health, jobs, reconciliation, statistics)
-from ccapi.http.cache import Sharing
-from ccapi.http.cache_middleware import Shortcut
+from ccapi import file_modes as permissions
+from ccapi import logs
+from ccapi.api import edits, health, jobs, metrics, reconciliation, statistics
 from ccapi.archive import writer
 from ccapi.config import Config, load
-from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
+from ccapi.context import Context
 from ccapi.db import migrations
 from ccapi.db.pool import Database, Limits
-from ccapi.context import Context
 from ccapi.db.replica import Replica
+from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
+from ccapi.http import current, openapi, request_log
+from ccapi.http.cache import Sharing
+from ccapi.http.cache_middleware import Shortcut
 
 _log = logging.getLogger(__name__)
 # gunicorn's word for "the application cannot be loaded": it ends instead of trying again.
@@ -41,7 +42,7 @@ def application() -> Flask:
         sys.exit(_APP_LOAD_ERROR)
 
 
-def create_app(config: Config | None = None) -> Flask:
+def create_app(config: Config | None = None, context: Context | None = None) -> Flask:
     """Build the service; without a configuration, the one that files and environment give.
 
     Raises StartupError for bad settings, and when the database has pending migrations.
@@ -52,7 +53,7 @@ def create_app(config: Config | None = None) -> Flask:
     logs.configure(config.log.level, config.log.format)
     for warning in permissions.warnings(config.secret_files, config.archive.root):
         _log.warning(warning)
-    context = build_context(config)
+    context = context or build_context(config)
     _prepare(context)
     app = _Service(__name__)
     app.config["MAX_BODY_BYTES"] = config.server.max_body_bytes
@@ -62,9 +63,9 @@ def create_app(config: Config | None = None) -> Flask:
     current.attach(app, context, shared)
     served = request_log.RequestLogMiddleware(Shortcut(app.wsgi_app, shared))
     app.wsgi_app = served  # type: ignore[method-assign] # where Flask wants middleware
-    health.create(app)
+    health.create(app, context)
     if config.metrics.access != "off":
-        exposition.create(app, open_to_all=config.metrics.access == "open")
+        metrics.create(app, open_to_all=config.metrics.access == "open")
     documented = openapi.create(app)
     for part in (jobs, statistics, reconciliation, edits):
         documented.register_blueprint(part.blueprint)

@@ -1,11 +1,11 @@
-"""What every use case works on."""
+"""What every use case gets: the database, the archive, and the site's settings."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccapi.model.cluster import Clusters
 from ccapi.db.pool import Database
 from ccapi.db.replica import Replica
+from ccapi.model.cluster import Clusters
 
 # What gunicorn gives a request before it kills the worker. A list of a million jobs is one
 # request, and so is a deletion.
@@ -14,10 +14,10 @@ MAX_REQUEST_SECONDS = 120
 
 @dataclass(frozen=True)
 class Context:
-    """The job registry: a database, an archive, and the site's rules.
+    """The database, the archive and the settings of the job registry.
 
-    A run counts as registered already when another of the same cluster and job id
-    starts within `duplicate_window` seconds of it. Readers may be answered from `standby`.
+    A run is a duplicate if another one of the same cluster and job id starts within
+    `duplicate_window` seconds of it. A `replica` may answer readers.
     """
 
     database: Database

@@ -1,8 +1,8 @@
-"""What can go wrong, as facts; api.errors says which HTTP status each one is."""
+"""What can go wrong; http/errors.py has the HTTP status of each error."""
 
 
 class CcapiError(Exception):
-    """A failure whose message is meant for the person who caused or can mend it."""
+    """A failure whose message is for the person who caused it or can fix it."""
 
 
 class InvalidInput(CcapiError):
@@ -10,7 +10,7 @@ class InvalidInput(CcapiError):
 
     @classmethod
     def of(cls, field: str, expected: str) -> "InvalidInput":
-        """Say of one field what was expected."""
+        """Make the error of one field."""
         return cls(f"{field}: {expected}")
 
 
@@ -27,15 +27,20 @@ class Forbidden(CcapiError):
 
 
 class UnknownJob(CcapiError):
-    """The job named by its database id does not exist."""
+    """The job with this database id does not exist."""
+
+    @classmethod
+    def with_id(cls, id_: int) -> "UnknownJob":
+        """Make the error for a database id."""
+        return cls(f"no job has the database id {id_}")
 
 
 class Unprocessable(CcapiError):
-    """The request is well formed, but the registry's contents do not allow it."""
+    """The request is well formed, but the state of the registry does not allow it."""
 
 
 class DuplicateJob(Unprocessable):
-    """A job with this cluster, job id and (nearly) this start time is registered already."""
+    """A job with this cluster, job id and (nearly) this start time is already registered."""
 
     def __init__(self, message: str, id_: int) -> None:
         super().__init__(message)
@@ -45,17 +50,22 @@ class DuplicateJob(Unprocessable):
 class NoMatchingJob(Unprocessable):
     """No job matches the request's selection."""
 
+    @classmethod
+    def with_id(cls, id_: int) -> "NoMatchingJob":
+        """Make the error for a database id."""
+        return cls(f"finding job failed: no job has the database id {id_}")
+
 
 class SeveralJobsMatch(Unprocessable):
     """More than one job matches where exactly one is needed."""
 
 
 class AlreadyStopped(Unprocessable):
-    """The job has reached its final state before."""
+    """The job has already stopped."""
 
 
 class StillRunning(Unprocessable):
-    """The job has not reached a final state yet."""
+    """The job is still running."""
 
 
 class ArchiveError(CcapiError):
@@ -63,21 +73,21 @@ class ArchiveError(CcapiError):
 
 
 class Unfinished(CcapiError):
-    """A part of the work is done and stays done; who asks again gets on with the rest."""
+    """A part of the work is done; the same request again continues with the rest."""
 
 
 class DatabaseUnavailable(CcapiError):
-    """PostgreSQL is down, refuses, or does not answer in time; the log has the message."""
+    """PostgreSQL is down, refuses, or times out; the log has the message."""
 
     advice = "the database does not answer; nothing is known to be changed, try again"
 
 
 class TooSlow(DatabaseUnavailable):
-    """What was asked takes PostgreSQL longer than a statement may."""
+    """The query takes PostgreSQL longer than the statement timeout."""
 
     advice = (
-        "these jobs take the database too long to find; ask for fewer, best by start-time or "
-        "a shorter range, or without total"
+        "the query takes too long; ask for fewer jobs, best by start-time or a shorter range, "
+        "or without total"
     )
 
 

@@ -1,7 +1,7 @@
 """What the service counts and measures, and its text for Prometheus.
 
 No label holds a job, a user or a token: the number of series is bounded by what is known
-beforehand, and by MOST_CLUSTERS.
+beforehand, and by MAX_CLUSTERS.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from ccapi import prometheus_multiproc
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-MOST_CLUSTERS = 100
+MAX_CLUSTERS = 100
 
 REQUESTS = Counter(
     "ccapi_requests", "Requests answered, by operation and status.", ["endpoint", "status"]
@@ -29,7 +29,7 @@ REQUEST_SECONDS = Histogram(
     ["endpoint"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 3, 10, 30),
 )
-REFUSALS = Counter("ccapi_refusals", "Requests refused, by reason.", ["reason"])
+REJECTED_REQUESTS = Counter("ccapi_rejected_requests", "Rejected requests, by reason.", ["reason"])
 STARTS = Counter("ccapi_job_starts", "Jobs registered, by cluster.", ["cluster"])
 STOPS = Counter(
     "ccapi_job_stops", "Jobs stopped, by cluster and final state.", ["cluster", "state"]
@@ -44,11 +44,11 @@ UNKNOWN_HOSTS = Counter(
 )
 ROUND_TRIP_SECONDS = Histogram(
     "ccapi_database_round_trip_seconds",
-    "Time that PostgreSQL takes to answer an empty question.",
+    "Round-trip time of an empty query to PostgreSQL.",
     buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1, 5),
 )
-USE_SECONDS = Histogram(
-    "ccapi_database_use_seconds",
+CONNECTION_HELD_SECONDS = Histogram(
+    "ccapi_database_connection_held_seconds",
     "Time that a request holds a connection to PostgreSQL.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 15),
 )
@@ -57,7 +57,7 @@ DATABASE_FAILURES = Counter(
 )
 READS = Counter(
     "ccapi_reads",
-    "Questions of readers, by the database that answered; counted where there is a replica.",
+    "Requests of readers, by the database that answered; only with a replica.",
     ["database"],
 )
 for _database in ("primary", "replica"):
@@ -67,8 +67,8 @@ CONNECTIONS_IN_USE = Gauge(
     "Connections to PostgreSQL that requests hold now.",
     multiprocess_mode="livesum",
 )
-CONNECTIONS_MOST = Gauge(
-    "ccapi_database_connections_most",
+CONNECTIONS_MAX = Gauge(
+    "ccapi_database_connections_max",
     "Connections to PostgreSQL that the workers may open together.",
     multiprocess_mode="livesum",
 )
@@ -82,11 +82,11 @@ def child(parent: Parent, *labels: object) -> Parent:
     return parent.labels(*labels)
 
 
-_clusters = prometheus_multiproc.Names(MOST_CLUSTERS)
+_clusters = prometheus_multiproc.Names(MAX_CLUSTERS)
 
 
 def cluster_label(cluster: str) -> str:
-    """Return a cluster's name as a label; beyond the first MOST_CLUSTERS it is "other".
+    """Return a cluster's name as a label; beyond the first MAX_CLUSTERS it is "other".
 
     Where the settings describe no clusters, every name is accepted.
     """

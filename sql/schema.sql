@@ -1,8 +1,8 @@
--- The schema as it is now, to read. The migrations make it; a test compares the two.
+-- The current schema, to read. The migrations create it; a test compares the two.
 
 CREATE TYPE job_state AS ENUM (
-    'running', 'completed', 'failed', 'cancelled',
-    'stopped', 'timeout', 'preempted', 'out_of_memory'
+    'running', 'completed', 'failed', 'cancelled', 'stopped', 'timeout', 'preempted',
+    'out_of_memory', 'node_fail', 'boot_fail', 'deadline'
 );
 
 CREATE TABLE jobs (
@@ -10,24 +10,32 @@ CREATE TABLE jobs (
     job_id            bigint    NOT NULL CHECK (job_id >= 1),
     start_time        bigint    NOT NULL CHECK (start_time >= 1),
     stop_time         bigint    CHECK (stop_time >= start_time),
+    submit_time       bigint    CHECK (submit_time >= 1),
     array_job_id      bigint    CHECK (array_job_id >= 1),
     num_hwthreads     bigint    CHECK (num_hwthreads >= 1),
     num_acc           bigint    CHECK (num_acc >= 1),
     smt               bigint    CHECK (smt >= 1),
     walltime          bigint    CHECK (walltime >= 1),
+    requested_memory  bigint    CHECK (requested_memory >= 1),
+    energy            double precision,
     num_nodes         integer   NOT NULL CHECK (num_nodes >= 1),
     job_state         job_state NOT NULL DEFAULT 'running',
     exclusive         smallint  NOT NULL CHECK (exclusive BETWEEN 0 AND 2),
     monitoring_status smallint  NOT NULL CHECK (monitoring_status BETWEEN 0 AND 3),
-    cluster           text      NOT NULL CHECK (cluster <> ''),
-    sub_cluster       text      NOT NULL,
-    user_name         text      NOT NULL CHECK (user_name <> ''),
-    project           text      NOT NULL,
-    partition         text,
-    resources         json      NOT NULL,
-    meta_data         bytea,
+    cluster           text      COLLATE "C" NOT NULL CHECK (cluster <> ''),
+    sub_cluster       text      COLLATE "C" NOT NULL,
+    user_name         text      COLLATE "C" NOT NULL CHECK (user_name <> ''),
+    project           text      COLLATE "C" NOT NULL,
+    partition         text      COLLATE "C",
+    -- Cut, because an index entry has a maximum size.
+    job_name          text      COLLATE "C"
+        GENERATED ALWAYS AS (left(meta_data ->> 'jobName', 255)) STORED,
     -- json, not jsonb: stored and returned byte for byte, parsed by nobody on the way.
+    resources         json      NOT NULL,
+    meta_data         json,
     statistics        json,
+    footprint         json,
+    energy_footprint  json,
 
     CONSTRAINT jobs_stop_time_of_final_state
         CHECK ((job_state = 'running') = (stop_time IS NULL)),
@@ -38,20 +46,29 @@ CREATE TABLE jobs (
 
 COMMENT ON TABLE  jobs            IS 'One row per run of a job; a requeued job has one row per run.';
 COMMENT ON COLUMN jobs.id         IS 'Database id, the API''s "id".';
-COMMENT ON COLUMN jobs.job_id     IS 'The batch system''s number; it is used again after a while.';
-COMMENT ON COLUMN jobs.start_time IS 'Epoch seconds.';
-COMMENT ON COLUMN jobs.stop_time  IS 'Epoch seconds; NULL while the job runs.';
+COMMENT ON COLUMN jobs.job_id     IS 'The batch system''s number, which it reuses after a while.';
+COMMENT ON COLUMN jobs.start_time IS 'Epoch seconds, as every *_time; an *_at is a timestamptz.';
+COMMENT ON COLUMN jobs.stop_time  IS 'NULL while the job runs.';
+COMMENT ON COLUMN jobs.walltime   IS 'Time limit in seconds.';
+COMMENT ON COLUMN jobs.requested_memory IS 'MB.';
+COMMENT ON COLUMN jobs.exclusive
+    IS 'Who shares the nodes: 0 any user''s jobs, 1 nobody, 2 jobs of the same user.';
 COMMENT ON COLUMN jobs.monitoring_status
-    IS '0 disabled, 1 running, 3 stopped and archived, unless it is in jobs_to_archive.';
-COMMENT ON COLUMN jobs.resources  IS 'Nodes used alike are one object; threads are ranges, "0-71".';
-COMMENT ON COLUMN jobs.meta_data  IS 'A JSON object, or one deflated; ccapi/repository/packing.py.';
+    IS '0 disabled, 1 running, 3 stopped and archived, unless the job is in archive_queue.';
+COMMENT ON COLUMN jobs.job_name   IS 'metaData.jobName, cut at 255 characters.';
+COMMENT ON COLUMN jobs.resources
+    IS 'An array of objects. Nodes with the same use share one object, whose "hostname" is an '
+       'array; "hwthreads" is an array of numbers, or ranges such as "0-35,72-107". '
+       'job_hosts_view shows a row per host.';
+COMMENT ON COLUMN jobs.meta_data  IS 'An object of strings, such as jobName and jobScript.';
+COMMENT ON COLUMN jobs.statistics IS 'An object: metric -> {unit, avg, min, max}.';
 
 -- The order of every list, with and without a cluster.
 CREATE INDEX jobs_by_start_time         ON jobs (start_time, id);
 CREATE INDEX jobs_by_cluster_start_time ON jobs (cluster, start_time, id);
--- The question asked most often; running jobs are few however many years lie in the table.
+-- The most frequent query; few jobs run, however many years of jobs the table has.
 CREATE INDEX jobs_running               ON jobs (start_time, id) WHERE job_state = 'running';
--- The states that few jobs end in: without these, a list would read past all others.
+-- States in which few jobs end: without these, a list would read past all others.
 CREATE INDEX jobs_by_unusual_state
     ON jobs (job_state, start_time, id)
     WHERE job_state NOT IN ('running', 'completed');
@@ -59,19 +76,24 @@ CREATE INDEX jobs_by_cluster_state
     ON jobs (cluster, job_state, start_time, id)
     WHERE job_state <> 'completed';
 
--- What dashboards filter lists by. An index of few values is pressed to seven bytes a job.
+-- Filters of dashboards. PostgreSQL deduplicates an index of few values to 7 bytes a job.
 CREATE INDEX jobs_by_user               ON jobs (user_name, start_time);
 CREATE INDEX jobs_by_project            ON jobs (project, start_time);
 CREATE INDEX jobs_by_array              ON jobs (array_job_id) WHERE array_job_id IS NOT NULL;
--- These find what is rare; what is not, a list meets soon enough on its way back in time.
+-- These find rare values; a list meets frequent ones soon enough on its way back in time.
 CREATE INDEX jobs_by_partition          ON jobs (partition);
 CREATE INDEX jobs_by_sub_cluster        ON jobs (sub_cluster);
 CREATE INDEX jobs_by_num_nodes          ON jobs (num_nodes) WHERE num_nodes > 1;
--- Jobs lie in the table nearly in the order of their stops: the bounds of each 16 pages do.
+-- Serves LIKE 'beginning%', too.
+CREATE INDEX jobs_by_name               ON jobs (job_name);
+-- Jobs lie in the table nearly in the order of their stops, so BRIN fits.
 CREATE INDEX jobs_by_stop_time          ON jobs USING brin (stop_time)
     WITH (pages_per_range = 16, autosummarize = on);
+-- For jobs_view: its started_at sorted, or within a range of time.
+CREATE INDEX jobs_by_started_at         ON jobs (to_timestamp(start_time));
 
--- A job's hosts, each with the three days (2^18 s) of its start: "f0101 6293".
+-- Returns a job's host keys: each host with the number of the three-day period (2^18 s) in which
+-- the job started, such as "f0101 6293". One index then finds a host's jobs by time.
 CREATE FUNCTION job_hosts(resources json, start_time bigint) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
@@ -85,19 +107,20 @@ CREATE FUNCTION job_hosts(resources json, start_time bigint) RETURNS text[]
          ) AS host
     $$;
 
--- Written at once, not later in a heap: a start must not pay for a thousand others.
-CREATE INDEX jobs_by_host               ON jobs USING gin (job_hosts(resources, start_time))
+-- fastupdate off: a start pays for its own entries at once, not later for a thousand others.
+CREATE INDEX jobs_by_host
+    ON jobs USING gin ((job_hosts(resources, start_time) COLLATE "C"))
     WITH (fastupdate = off);
 
--- Every host that a job ran on: who asks for another learns at once that there is no job. A name
--- may be there twice, when two jobs were the first at once: so that neither waits for the other.
+-- Every host that a job ran on: a list of another host is empty at once. Two first jobs at the
+-- same moment may both add the name; a unique key would make one wait for the other.
 CREATE TABLE hosts (
-    name text NOT NULL
+    name text COLLATE "C" NOT NULL
 );
 
 CREATE INDEX hosts_by_name              ON hosts (name);
 
-CREATE FUNCTION note_hosts(names text[]) RETURNS void
+CREATE FUNCTION register_hosts(names text[]) RETURNS void
     LANGUAGE plpgsql VOLATILE
     AS $$
 DECLARE
@@ -110,51 +133,56 @@ BEGIN
     END LOOP;
 END $$;
 
--- Statistics ask which jobs ran within a range of time. Those of up to 25 hours started within
--- it or soon before; this finds the few longer ones, which may have started at any time.
+-- Statistics ask which jobs ran within a range of time. Jobs of up to 25 hours started within it
+-- or shortly before; this index finds the few longer ones, which may have started at any time.
 CREATE INDEX jobs_long ON jobs USING gist (int8range(start_time, stop_time, '[]'))
     WHERE stop_time - start_time > 90000;
 
--- In a row of more than 2 KB resources and statistics, which are in every list, are pressed, but
--- in the row. The metadata, which few ask for and which is deflated already, is beside the table.
+-- PostgreSQL compresses a row of more than 2 KB. Resources and statistics, which are in every
+-- list, then stay in the row; meta_data, which few requests read, moves out of it.
 ALTER TABLE jobs
-    ALTER resources  SET STORAGE MAIN,
-    ALTER meta_data  SET STORAGE EXTERNAL,
-    ALTER statistics SET STORAGE MAIN;
+    ALTER resources        SET STORAGE MAIN,
+    ALTER statistics       SET STORAGE MAIN,
+    ALTER footprint        SET STORAGE MAIN,
+    ALTER energy_footprint SET STORAGE MAIN;
 ALTER TABLE jobs SET (
     toast_tuple_target = 128,
-    -- By default a fifth of all jobs ever would have to change before space is used again.
+    -- By default a fifth of all jobs ever would have to change before space is reused.
     autovacuum_vacuum_scale_factor = 0.01,
     autovacuum_analyze_scale_factor = 0.01
 );
 
--- lz4 presses what PostgreSQL's own method gives up on, and is faster; not every server has it.
+-- lz4 compresses values that PostgreSQL's own method gives up on, and is faster. PostgreSQL 13,
+-- and servers built without it, do not have it.
 DO $$
 BEGIN
     EXECUTE 'ALTER TABLE jobs
-        ALTER resources  SET COMPRESSION lz4,
-        ALTER statistics SET COMPRESSION lz4';
+        ALTER resources        SET COMPRESSION lz4,
+        ALTER meta_data        SET COMPRESSION lz4,
+        ALTER statistics       SET COMPRESSION lz4,
+        ALTER footprint        SET COMPRESSION lz4,
+        ALTER energy_footprint SET COMPRESSION lz4';
 EXCEPTION
     WHEN syntax_error OR feature_not_supported THEN
         NULL;
 END $$;
 
--- The stopped jobs that are not in the archive yet: the work list of `ccapi archive retry`. To
--- archive a job is to delete its row, so that of `jobs`, with all its indexes, is written no third
--- time. No foreign key: it would cost each deletion of a job more than the statements that do both.
-CREATE TABLE jobs_to_archive (
+-- The stopped jobs that are not archived yet. Archiving a job deletes its row here, which is
+-- cheaper than a third version of its row in `jobs` with all index entries. No foreign key: it
+-- would cost each deletion of a job more than the statements that delete from both tables.
+CREATE TABLE archive_queue (
     job         bigint  PRIMARY KEY,
-    has_changed boolean NOT NULL DEFAULT false,
+    job_changed boolean NOT NULL DEFAULT false,
     has_failed  boolean NOT NULL DEFAULT false
 );
 
-COMMENT ON COLUMN jobs_to_archive.has_changed IS 'The job is another than when it stopped.';
-COMMENT ON COLUMN jobs_to_archive.has_failed  IS 'It was tried, and the log tells why it failed.';
+COMMENT ON COLUMN archive_queue.job_changed IS 'The job was edited after it stopped.';
+COMMENT ON COLUMN archive_queue.has_failed  IS 'An attempt failed; the log has the reason.';
 
 CREATE TABLE tags (
     id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    type text   NOT NULL,
-    name text   NOT NULL,
+    type text   COLLATE "C" NOT NULL,
+    name text   COLLATE "C" NOT NULL,
 
     CONSTRAINT tags_are_unique UNIQUE (type, name)
 );
@@ -169,44 +197,44 @@ CREATE TABLE job_tags (
 CREATE INDEX job_tags_by_tag ON job_tags (tag);
 
 CREATE TABLE job_corrections (
-    id             bigint      GENERATED ALWAYS AS IDENTITY,
-    job            bigint      NOT NULL REFERENCES jobs ON DELETE CASCADE,
-    corrected_time timestamptz NOT NULL DEFAULT now(),
-    corrected_by   text        NOT NULL CHECK (corrected_by <> ''),
-    old_state      job_state   NOT NULL,
-    new_state      job_state   NOT NULL,
-    old_stop_time  bigint,
-    new_stop_time  bigint      NOT NULL,
+    id            bigint      GENERATED ALWAYS AS IDENTITY,
+    job           bigint      NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    corrected_at  timestamptz NOT NULL DEFAULT now(),
+    corrected_by  text        NOT NULL CHECK (corrected_by <> ''),
+    old_state     job_state   NOT NULL,
+    new_state     job_state   NOT NULL,
+    old_stop_time bigint,
+    new_stop_time bigint      NOT NULL,
 
-    -- A job's corrections in their order.
+    -- Reads a job's corrections in order.
     PRIMARY KEY (job, id)
 );
 
 COMMENT ON TABLE  job_corrections IS 'Ends of jobs that the job''s own stop did not report.';
 COMMENT ON COLUMN job_corrections.corrected_by  IS 'Name of the token, or the command.';
-COMMENT ON COLUMN job_corrections.old_stop_time IS 'Epoch seconds; NULL when the job ran here.';
+COMMENT ON COLUMN job_corrections.old_stop_time IS 'NULL if the job was running in the registry.';
 
 CREATE TYPE token_role AS ENUM ('reader', 'writer', 'admin');
 
 CREATE TABLE tokens (
-    id             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name           text        NOT NULL,
-    role           token_role  NOT NULL,
-    digest         bytea       NOT NULL UNIQUE,
-    created_time   timestamptz NOT NULL DEFAULT now(),
-    expires_time   timestamptz,
-    revoked_time   timestamptz,
-    last_used_time timestamptz
+    id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name         text        COLLATE "C" NOT NULL,
+    role         token_role  NOT NULL,
+    digest       bytea       NOT NULL UNIQUE,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    expires_at   timestamptz,
+    revoked_at   timestamptz,
+    last_used_at timestamptz
 );
 
-COMMENT ON TABLE  tokens                IS 'One row per secret; a name has two while it is rotated.';
-COMMENT ON COLUMN tokens.digest         IS 'SHA-256 of the secret, which is stored nowhere.';
-COMMENT ON COLUMN tokens.last_used_time IS 'Exact to a minute: not every request writes it.';
+COMMENT ON TABLE  tokens              IS 'One row per secret; a name has two during a rotation.';
+COMMENT ON COLUMN tokens.digest       IS 'SHA-256 of the secret, which is stored nowhere.';
+COMMENT ON COLUMN tokens.last_used_at IS 'Accurate to a minute: not every request updates it.';
 
 CREATE INDEX tokens_by_name ON tokens (name);
 
--- A job as the API answers it, JSON as text. meta_data is left out on purpose: job scripts
--- are large, and only who asks for them should pay.
+-- A job as the API shows it, JSON as text. Without meta_data: job scripts are large, and only
+-- requests that ask for them read them.
 CREATE VIEW job_details AS
 SELECT
     j.id, j.job_id, j.user_name, j.project, j.cluster, j.sub_cluster, j.partition,
@@ -215,7 +243,7 @@ SELECT
     CASE WHEN j.monitoring_status < 3 THEN j.monitoring_status
          ELSE COALESCE(
              (SELECT CASE WHEN a.has_failed THEN 2 ELSE 1 END
-              FROM jobs_to_archive AS a
+              FROM archive_queue AS a
               WHERE a.job = j.id),
              3
          )::smallint
@@ -232,32 +260,104 @@ SELECT
     ) AS tags
 FROM jobs AS j;
 
--- Finds a run of the same number within the window, under a lock that makes starts of one
--- cluster's job number queue up until the end of the transaction. A function, because its query
--- sees what was committed while it waited; the statement that calls it does not.
+-- For people and for Grafana's PostgreSQL source: an interface, which stays compatible.
+CREATE VIEW jobs_view AS
+SELECT
+    j.id, j.job_id, j.array_job_id,
+    j.job_name AS name,
+    j.user_name, j.project, j.cluster, j.sub_cluster, j.partition,
+    j.job_state::text AS state,
+    to_timestamp(j.submit_time) AS submitted_at,
+    to_timestamp(j.start_time)  AS started_at,
+    to_timestamp(j.stop_time)   AS stopped_at,
+    run.duration,
+    j.walltime,
+    j.num_nodes * run.duration / 3600.0::double precision AS node_hours,
+    j.num_nodes, j.num_hwthreads, j.num_acc, j.smt, j.exclusive,
+    j.requested_memory,
+    j.energy
+FROM jobs AS j
+CROSS JOIN LATERAL (
+    SELECT GREATEST(
+        COALESCE(j.stop_time, EXTRACT(epoch FROM now())::bigint) - j.start_time, 1
+    ) AS duration
+) AS run;
+
+COMMENT ON VIEW   jobs_view            IS 'One row per run of a job, for people and Grafana.';
+COMMENT ON COLUMN jobs_view.duration   IS 'Seconds, at least 1; until now while the job runs.';
+COMMENT ON COLUMN jobs_view.walltime   IS 'Time limit in seconds.';
+COMMENT ON COLUMN jobs_view.node_hours IS 'num_nodes times hours, whether or not nodes are shared.';
+
+-- Expands ranges of numbers: "0-2,8-9" is {0,1,2,8,9}.
+CREATE FUNCTION expand_ranges(ranges text) RETURNS bigint[]
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+    SELECT array_agg(number ORDER BY position, number)
+    FROM unnest(string_to_array($1, ',')) WITH ORDINALITY AS part (range, position),
+         generate_series(
+             split_part(range, '-', 1)::bigint, split_part(range, '-', 2)::bigint
+         ) AS number
+    $$;
+
+-- A row per host; limit a query by started_at or id, for there is no index by host here.
+CREATE VIEW job_hosts_view AS
+SELECT
+    j.id, j.job_id, j.cluster,
+    host.name AS host,
+    CASE json_typeof(node -> 'hwthreads')
+        WHEN 'string' THEN expand_ranges(node ->> 'hwthreads')
+        WHEN 'array'  THEN ARRAY(
+            SELECT number::bigint
+            FROM json_array_elements_text(node -> 'hwthreads') AS number
+        )
+    END AS hwthreads,
+    CASE WHEN node -> 'accelerators' IS NOT NULL
+         THEN ARRAY(SELECT json_array_elements_text(node -> 'accelerators'))
+    END AS accelerators,
+    node ->> 'configuration' AS configuration,
+    j.user_name,
+    j.job_state::text AS state,
+    to_timestamp(j.start_time) AS started_at,
+    to_timestamp(j.stop_time)  AS stopped_at
+FROM jobs AS j
+CROSS JOIN LATERAL json_array_elements(j.resources) AS node
+CROSS JOIN LATERAL json_array_elements_text(
+    CASE json_typeof(node -> 'hostname')
+        WHEN 'array' THEN node -> 'hostname'
+        ELSE json_build_array(node -> 'hostname')
+    END
+) AS host (name);
+
+COMMENT ON VIEW   job_hosts_view              IS 'One row per run of a job and host.';
+COMMENT ON COLUMN job_hosts_view.hwthreads    IS 'Hardware threads used; NULL when not reported.';
+COMMENT ON COLUMN job_hosts_view.accelerators IS 'Device ids used; NULL when not reported.';
+
+-- Finds a run of the same number within the window. Its lock makes starts of one cluster's job
+-- number queue up until the end of the transaction. It is a function because its query then
+-- sees rows committed during the wait; the calling statement does not.
 CREATE FUNCTION find_duplicate(
-    wanted_cluster text, wanted_job_id bigint, wanted_start_time bigint, duplicate_window bigint
+    new_cluster text, new_job_id bigint, new_start_time bigint, duplicate_window bigint
 )
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended(wanted_cluster, wanted_job_id));
+    PERFORM pg_advisory_xact_lock(hashtextextended(new_cluster, new_job_id));
     RETURN (
         SELECT id
         FROM jobs
-        WHERE job_id = wanted_job_id
-          AND cluster = wanted_cluster
-          AND start_time BETWEEN wanted_start_time - duplicate_window
-                             AND wanted_start_time + duplicate_window
-        ORDER BY abs(start_time - wanted_start_time), id
+        WHERE job_id = new_job_id
+          AND cluster = new_cluster
+          AND start_time BETWEEN new_start_time - duplicate_window
+                             AND new_start_time + duplicate_window
+        ORDER BY abs(start_time - new_start_time), id
         LIMIT 1
     );
 END $$;
 
--- What `ccapi migrate` has applied.
+-- Applied migrations; `ccapi migrate` creates this table.
 CREATE TABLE schema_migrations (
-    version      integer     PRIMARY KEY,
-    name         text        NOT NULL,
-    checksum     text        NOT NULL,
-    applied_time timestamptz NOT NULL DEFAULT now()
+    version    integer     PRIMARY KEY,
+    name       text        NOT NULL,
+    checksum   text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
 );

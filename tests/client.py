@@ -99,7 +99,7 @@ def at_once(requests: Sequence[Callable[[], Result]]) -> list[Result]:
 
 def count(database: Database, table: str) -> int:
     """Count a table's rows."""
-    with database.statement() as conn:
+    with database.connection() as conn:
         row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()
     assert row is not None
     return int(row[0])

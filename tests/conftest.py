@@ -11,13 +11,13 @@ import pytest
 from flask import Flask
 
 from ccapi import config as settings
-from ccapi.app import create_app
-from ccapi.embedded import PrivatePostgres, find_installations
-from ccapi.model.token import Role
+from ccapi.app import build_context, create_app
+from ccapi.context import Context
 from ccapi.db import migrations
 from ccapi.db.pool import Database
+from ccapi.embedded import PrivatePostgres, find_installations
+from ccapi.model.token import Role
 from ccapi.service import tokens
-from ccapi.context import Context
 from tests.client import Client
 
 _MEMORY = Path("/dev/shm")
@@ -56,7 +56,7 @@ def empty(database: Database) -> None:
     """Forget all jobs, tags and tokens; faster than TRUNCATE."""
     with database.session() as conn:
         conn.execute("DELETE FROM jobs")
-        conn.execute("DELETE FROM jobs_to_archive")
+        conn.execute("DELETE FROM archive_queue")
         conn.execute("DELETE FROM hosts")
         conn.execute("DELETE FROM tags")
         conn.execute("DELETE FROM tokens")
@@ -112,9 +112,7 @@ def reader(app: Flask, database: Database) -> Client:
 
 def serve(config: settings.Config, database: Database) -> Flask:
     """Build the service on the tests' pool: opening one for every test would take most time."""
-    app = create_app(config)
-    app.extensions["ccapi"] = replace(app.extensions["ccapi"], database=database)
-    return app
+    return create_app(config, replace(build_context(config), database=database))
 
 
 def client(app: Flask, database: Database, role: Role) -> Client:

@@ -13,8 +13,8 @@ import pytest
 
 from ccapi.archive import reader
 from ccapi.config import Config
-from ccapi.model.token import Role
 from ccapi.db.pool import Database
+from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.client import START, job, stop
 from tests.processes import Service, gunicorn

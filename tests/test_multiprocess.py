@@ -12,8 +12,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from ccapi import prometheus_multiproc as multiprocess
 from ccapi.config import Config
-from ccapi.model.token import Role
 from ccapi.db.pool import Database
+from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.client import Client
 from tests.processes import Service, gunicorn

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from ccapi import app
-from ccapi.embedded import PrivatePostgres
 from ccapi.db import migrations
+from ccapi.embedded import PrivatePostgres
 from tests.processes import clean_environment
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--config", "python:ccapi.gunicorn_hooks"]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ccapi.config import Config
-from ccapi.model.token import Role
 from ccapi.db.pool import Database, Limits
+from ccapi.model.token import Role
 from tests import conftest
 from tests.client import Client, job
 
@@ -46,10 +46,10 @@ def count(database: Database, request: Callable[[], Any]) -> int:
 def sent(database: Database, request: Callable[[], Any]) -> list[str]:
     """Return what the connection sends: the text, "prepared" for a prepared statement."""
     with tempfile.TemporaryFile() as trace:
-        with database.statement() as conn:
+        with database.connection() as conn:
             conn.pgconn.trace(trace.fileno())
         request()
-        with database.statement() as conn:
+        with database.connection() as conn:
             conn.pgconn.untrace()
         trace.seek(0)
         found = _SENT.findall(trace.read().decode())

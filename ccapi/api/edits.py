@@ -5,13 +5,13 @@ from typing import Any
 from flask import Response
 from marshmallow import ValidationError, post_load
 
+from ccapi.api.schemas import ApiTag, Job, JobMeta
+from ccapi.api.serializers import answer, job_meta, job_with_timestamp, now
 from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint, Documented
-from ccapi.http.schema import ContractSchema
-from ccapi.http.fields import Integer, TextMap, final_state
-from ccapi.api.serializers import answer, job_meta, job_with_timestamp, now
-from ccapi.api.schemas import ApiTag, Job, JobMeta
 from ccapi.http.current import context
+from ccapi.http.fields import Integer, TextMap, final_state
+from ccapi.http.schema import ContractSchema
 from ccapi.model.job import MAX_EPOCH_SECOND, Tag
 from ccapi.model.token import Role
 from ccapi.service import edits
@@ -84,7 +84,7 @@ def correct_job(end: End, *, id: int) -> Response:  # noqa: A002 - the contract'
     former values stay in the job's history (`ccapi jobs history`), with time and token. A
     running job is refused with 422.
     """
-    corrected = edits.correct(context(), id, end, current_token().name)
+    corrected = edits.correct_end(context(), id, end, current_token().name)
     return answer(job_meta(corrected, now()))
 
 

@@ -2,16 +2,16 @@
 
 from flask import Blueprint, Flask, Response
 
-from ccapi.http import errors
 from ccapi.api.serializers import answer
-from ccapi.http.current import context
+from ccapi.context import Context
+from ccapi.http import errors
 from ccapi.service.health import HealthCheck
 
 
-def create(app: Flask) -> None:
+def create(app: Flask, context: Context) -> None:
     """Serve /healthz and /readyz."""
     blueprint = Blueprint("health", __name__)
-    readiness = HealthCheck(lambda: context(app))
+    readiness = HealthCheck(context)
 
     @blueprint.get("/healthz")
     def healthz() -> Response:

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import orjson
 from flask import Response
 
-from ccapi.http import csv_format as table
-from ccapi.http.pagination import Cursor
 from ccapi.api.serializers import JOB_FIELDS, job_meta, now
-from ccapi.http.cache import CachedResponse
-from ccapi.errors import InvalidInput
-from ccapi.model.job import MAX_INTEGER, Job, JobFilter, ListPosition
-from ccapi.repository import jobs
-from ccapi.db.pool import Connection
 from ccapi.context import Context
+from ccapi.db.pool import Connection
+from ccapi.errors import InvalidInput
+from ccapi.http import csv_format as table
+from ccapi.http.cache import CachedResponse
+from ccapi.http.pagination import Cursor
+from ccapi.model.job import MAX_INTEGER, Job, JobFilter, ListPosition
+from ccapi.repository import job_list
 
 _DEFAULT_ITEMS = 25
 # Jobs that are in memory at a time.
@@ -31,7 +31,7 @@ class _Wanted(NamedTuple):
     """What a checked query asks for."""
 
     jobs: JobFilter
-    page: jobs.Page
+    page: job_list.Page
     cursor: Cursor
     shown: tuple[str, ...]
     counts_all: bool
@@ -43,13 +43,13 @@ def page(context: Context, query: dict[str, Any]) -> CachedResponse | Response:
     wanted = _wanted(query)
     if wanted.page.limit > _BATCH:
         return _streamed(context, wanted)
-    with context.database.statement() as conn:
+    with context.database.connection() as conn:
         [found] = _batches(conn, wanted)
         total = _total(conn, wanted, found)
     return _complete(wanted, found, total)
 
 
-def _complete(wanted: _Wanted, found: jobs.Batch, total: dict[str, int]) -> CachedResponse:
+def _complete(wanted: _Wanted, found: job_list.Batch, total: dict[str, int]) -> CachedResponse:
     shown = _shown(found.jobs, wanted)
     if wanted.is_table:
         body = table.head(wanted.shown) + table.lines(wanted.shown, shown)
@@ -72,12 +72,12 @@ def _next_cursor(wanted: _Wanted, end: ListPosition | None) -> str:
     return "" if end is None else str(wanted.cursor.after(end))
 
 
-def _total(conn: Connection, wanted: _Wanted, first: jobs.Batch) -> dict[str, int]:
+def _total(conn: Connection, wanted: _Wanted, first: job_list.Batch) -> dict[str, int]:
     """Count all jobs that match, if that is wanted, and if they are not all on this page."""
     if not wanted.counts_all:
         return {}
     is_all = first.end is None and wanted.page.offset == 0 and wanted.page.after is None
-    return {"total": len(first.jobs) if is_all else jobs.count(conn, wanted.jobs)}
+    return {"total": len(first.jobs) if is_all else job_list.count(conn, wanted.jobs)}
 
 
 def _wanted(query: dict[str, Any]) -> _Wanted:
@@ -89,7 +89,7 @@ def _wanted(query: dict[str, Any]) -> _Wanted:
     cursor = cursor or Cursor(None, number)
     return _Wanted(
         wanted_jobs(query),
-        jobs.Page(offset, items, cursor.place),
+        job_list.Page(offset, items, cursor.place),
         cursor,
         _fields(query),
         query.get("total", False),
@@ -110,14 +110,14 @@ def wanted_jobs(query: dict[str, Any]) -> JobFilter:
     return JobFilter(**given, states=query.get("state"), now=now())
 
 
-def _batches(conn: Connection, wanted: _Wanted) -> Iterator[jobs.Batch]:
-    parts = jobs.Parts(
-        metadata=_METADATA in wanted.shown,
+def _batches(conn: Connection, wanted: _Wanted) -> Iterator[job_list.Batch]:
+    parts = job_list.Columns(
+        meta_data=_METADATA in wanted.shown,
         resources="resources" in wanted.shown,
         statistics="statistics" in wanted.shown,
         tags="tags" in wanted.shown,
     )
-    return jobs.batches(conn, wanted.jobs, wanted.page, parts, _BATCH)
+    return job_list.batches(conn, wanted.jobs, wanted.page, parts, _BATCH)
 
 
 def _shown(found: list[Job], wanted: _Wanted) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ def _streamed(context: Context, wanted: _Wanted) -> CachedResponse | Response:
         if first.end is None:
             return _complete(wanted, first, total)
         if wanted.is_table:
-            end = jobs.find_end(conn, wanted.jobs, wanted.page)
+            end = job_list.find_end(conn, wanted.jobs, wanted.page)
             headers = _headers(wanted, end, total)
             lines = _lines(chain([first], batches), wanted, opened.pop_all())
             return Response(lines, headers=headers, content_type=table.CONTENT_TYPE)
@@ -152,7 +152,9 @@ def _streamed(context: Context, wanted: _Wanted) -> CachedResponse | Response:
     return Response(body, content_type="application/json")
 
 
-def _lines(batches: Iterator[jobs.Batch], wanted: _Wanted, opened: ExitStack) -> Iterator[bytes]:
+def _lines(
+    batches: Iterator[job_list.Batch], wanted: _Wanted, opened: ExitStack
+) -> Iterator[bytes]:
     """Write the table batch by batch; a failure breaks the connection off."""
     with opened:
         yield table.head(wanted.shown)
@@ -161,7 +163,7 @@ def _lines(batches: Iterator[jobs.Batch], wanted: _Wanted, opened: ExitStack) ->
 
 
 def _body(
-    batches: Iterator[jobs.Batch], wanted: _Wanted, total: dict[str, int], opened: ExitStack
+    batches: Iterator[job_list.Batch], wanted: _Wanted, total: dict[str, int], opened: ExitStack
 ) -> Iterator[bytes]:
     """Write the document batch by batch; a failure cuts it off, so that no reader trusts it."""
     with opened:

@@ -4,13 +4,13 @@ from typing import Any
 
 from flask import Response
 
-from ccapi.http import request_log as accounting
 from ccapi.api import job_list, schemas
-from ccapi.http.blueprint import Blueprint, Documented
 from ccapi.api.serializers import answer, job_meta, job_with_timestamp, now
+from ccapi.errors import InvalidInput, UnknownJob
+from ccapi.http import request_log as accounting
+from ccapi.http.blueprint import Blueprint, Documented
 from ccapi.http.cache import CachedResponse
 from ccapi.http.current import context
-from ccapi.errors import InvalidInput, UnknownJob
 from ccapi.model.job import JobSelection, NewJob, Tag
 from ccapi.model.token import Role
 from ccapi.repository import jobs
@@ -61,7 +61,7 @@ def get_job(*, id: int) -> CachedResponse:  # noqa: A002 - as in the contract
 
     With all that the registry knows of it, metaData included.
     """
-    with context().database.statement() as conn:
+    with context().database.connection() as conn:
         job = jobs.get(conn, id)
     if job is None:
         raise UnknownJob(f"no job has the database id {id}")

@@ -8,13 +8,13 @@ from functools import partial
 from flask import Blueprint, Flask, Response, request
 
 from ccapi import metrics
+from ccapi.db.probe import CachedProbe
+from ccapi.errors import DatabaseUnavailable
 from ccapi.http import auth as authentication
 from ccapi.http.current import context
-from ccapi.errors import DatabaseUnavailable
 from ccapi.model.token import Role
 from ccapi.service import tokens
 from ccapi.service.metrics import DatabaseGauges
-from ccapi.db.probe import CachedProbe
 
 _TIMEOUT_SECONDS = 2
 _REMEMBERED_SECONDS = 3600
@@ -23,11 +23,11 @@ _REMEMBERED_SECONDS = 3600
 def create(app: Flask, *, open_to_all: bool) -> None:
     """Serve /metrics, to every reader's token or to whoever reaches it."""
     blueprint = Blueprint("exposition", __name__)
-    observation = DatabaseGauges(lambda: context(app))
+    observation = DatabaseGauges(context(app))
 
     def read() -> Response:
         """Answer what is counted, in Prometheus' text format."""
-        content = metrics.exposition(observation.facts())
+        content = metrics.exposition(observation.collect())
         return Response(content, content_type=metrics.CONTENT_TYPE)
 
     if not open_to_all:
@@ -51,7 +51,7 @@ class _Guard:
         digest = hashlib.sha256(secret.encode()).digest()
         ask = partial(tokens.authenticate, context().database, secret)
         try:
-            token = CachedProbe(ask, ttl_seconds=0).answer(_TIMEOUT_SECONDS)
+            token = CachedProbe(ask, ttl_seconds=0).result(_TIMEOUT_SECONDS)
         except (DatabaseUnavailable, TimeoutError) as error:
             if time.monotonic() - self._seen.get(digest, -math.inf) > _REMEMBERED_SECONDS:
                 raise DatabaseUnavailable(str(error) or "the token is not found in time") from error

@@ -5,15 +5,15 @@ from typing import Any
 from flask import Response
 from marshmallow import ValidationError, fields, post_load
 
+from ccapi.api.schemas import NAME_RULE
+from ccapi.api.serializers import answer
 from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint, Documented
-from ccapi.http.schema import ContractSchema, Objects
-from ccapi.http.fields import Integer, Pattern, QueryBoolean, final_state
-from ccapi.api.serializers import answer
-from ccapi.api.schemas import NAME_RULE
 from ccapi.http.current import context
+from ccapi.http.fields import Integer, Pattern, QueryBoolean, final_state
+from ccapi.http.schema import ContractSchema, Objects
 from ccapi.model.cluster import NAME_PATTERN
-from ccapi.model.job import MAX_INTEGER, MAX_EPOCH_SECOND
+from ccapi.model.job import MAX_EPOCH_SECOND, MAX_INTEGER
 from ccapi.model.reconciliation import Differences, EndedRun, Run, Snapshot
 from ccapi.model.token import Role
 from ccapi.service import reconciliation
@@ -30,9 +30,7 @@ def _about(description: str, **facts: Any) -> dict[str, Any]:
 
 def _epoch(data_key: str, description: str) -> Integer:
     about = _about(f"{description}, in epoch seconds", example=1649723812)
-    return Integer(
-        data_key=data_key, least=1, most=MAX_EPOCH_SECOND, required=True, metadata=about
-    )
+    return Integer(data_key=data_key, least=1, most=MAX_EPOCH_SECOND, required=True, metadata=about)
 
 
 def _job_id() -> Integer:
@@ -232,7 +230,7 @@ def reconcile(query: dict[str, Any], snapshot: Snapshot) -> Response:
         return _answered(reconciliation.compare(context(), snapshot), dry_run=True)
     found = reconciliation.stop_stale(context(), snapshot, current_token().name)
     ids = [run.id for run in found.stale]
-    archived = reconciliation.archive(context(), ids, _ARCHIVING_SECONDS)
+    archived = reconciliation.archive_for(context(), ids, _ARCHIVING_SECONDS)
     return _answered(found, dry_run=False, archived=archived)
 
 

@@ -5,9 +5,30 @@ from typing import Any
 
 from marshmallow import fields, post_load
 
-from ccapi.http.schema import ContractSchema, Objects
-from ccapi.http.fields import (Count, Integer, IntegerList, Number, OptionalText, Pattern, QueryBoolean, QueryChoice, QueryCursor, QueryFields, QueryInteger, QueryRange, QueryTag, QueryText, QueryWords, State, Text, TextList, TextMap, final_state)
 from ccapi.api.serializers import JOB_FIELDS
+from ccapi.http.fields import (
+    Count,
+    Integer,
+    IntegerList,
+    Number,
+    OptionalText,
+    Pattern,
+    QueryBoolean,
+    QueryChoice,
+    QueryCursor,
+    QueryFields,
+    QueryInteger,
+    QueryRange,
+    QueryTag,
+    QueryText,
+    QueryWords,
+    State,
+    Text,
+    TextList,
+    TextMap,
+    final_state,
+)
+from ccapi.http.schema import ContractSchema, Objects
 from ccapi.model.cluster import HOSTNAME_PATTERN, NAME_PATTERN
 from ccapi.model.job import MAX_EPOCH_SECOND, MAX_NAME_LENGTH, JobState, NewJob, Tag
 

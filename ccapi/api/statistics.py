@@ -4,17 +4,17 @@ from typing import Any
 
 from marshmallow import fields
 
-from ccapi.http import csv_format as table
-from ccapi.http.blueprint import Blueprint, Documented
-from ccapi.http.schema import ContractSchema
-from ccapi.http.fields import (QueryBoolean, QueryChoice, QueryInteger, QueryRange, QueryWords)
 from ccapi.api.job_list import wanted_jobs
 from ccapi.api.schemas import ListQuery
+from ccapi.errors import InvalidInput
+from ccapi.http import csv_format as table
+from ccapi.http.blueprint import Blueprint, Documented
 from ccapi.http.cache import CachedResponse
 from ccapi.http.current import context
-from ccapi.errors import InvalidInput
+from ccapi.http.fields import QueryBoolean, QueryChoice, QueryInteger, QueryRange, QueryWords
+from ccapi.http.schema import ContractSchema
 from ccapi.model.job import JobFilter, Range
-from ccapi.model.statistics import Group, GroupBy, StatisticsQuery, Statistics
+from ccapi.model.statistics import Group, GroupBy, Statistics, StatisticsQuery
 from ccapi.model.token import Role
 from ccapi.service import statistics
 
@@ -171,8 +171,8 @@ def get_stats(query: dict[str, Any]) -> CachedResponse:
     """
     question = _question(query)
     if query.get("format") == "csv":
-        return _table(question, statistics.ask(context(), question))
-    return CachedResponse.of(_shown(question.time, statistics.ask(context(), question)))
+        return _table(question, statistics.compute(context(), question))
+    return CachedResponse.of(_shown(question.time, statistics.compute(context(), question)))
 
 
 def _question(query: dict[str, Any]) -> StatisticsQuery:
@@ -187,7 +187,7 @@ def _question(query: dict[str, Any]) -> StatisticsQuery:
         jobs=jobs,
         time=_range(query, jobs),
         group_by=frozenset(query.get("group_by", [GroupBy.CLUSTER])),
-        most_jobs_first=query.get("sort") == "num-jobs",
+        sort_by_num_jobs=query.get("sort") == "num-jobs",
         limit=limit,
         with_timeline=with_timeline,
         step=query.get("step"),
@@ -202,8 +202,8 @@ def _range(query: dict[str, Any], jobs: JobFilter) -> Range:
 
 def _shown(time: Range, found: Statistics) -> dict[str, Any]:
     shown: dict[str, Any] = {
-        "from": time.least,
-        "to": time.most,
+        "from": time.lower,
+        "to": time.upper,
         "numJobs": found.num_jobs,
         "nodeHours": _hours(found.node_seconds),
         "numGroups": found.num_groups,
@@ -225,7 +225,7 @@ def _table(question: StatisticsQuery, found: Statistics) -> CachedResponse:
 
 
 def _group(group: Group) -> dict[str, Any]:
-    return {**group.alike, "numJobs": group.num_jobs, "nodeHours": _hours(group.node_seconds)}
+    return {**group.key, "numJobs": group.num_jobs, "nodeHours": _hours(group.node_seconds)}
 
 
 def _hours(seconds: float) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ccapi.archive import meta_json, layout
+from ccapi.archive import layout, meta_json
 from ccapi.errors import ArchiveError
 from ccapi.model.cluster import is_name
 from ccapi.model.job import Job, JobKey

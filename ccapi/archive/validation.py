@@ -7,12 +7,12 @@ import orjson
 
 from ccapi.errors import ArchiveError, InvalidInput
 from ccapi.model.cluster import is_hostname, is_name
-from ccapi.model.job import (MAX_INTEGER, MAX_EPOCH_SECOND, MAX_NAME_LENGTH, Job, count_hosts)
+from ccapi.model.job import MAX_EPOCH_SECOND, MAX_INTEGER, MAX_NAME_LENGTH, Job, count_hosts
 
 _MOST_EXCLUSIVE = 2
 
 
-def admit(job: Job) -> None:
+def validate(job: Job) -> None:
     """Check a job that was read from an archive; raises ArchiveError, which names the field."""
     _check_name("user", job.user_name, least=1)
     _check_name("project", job.project)

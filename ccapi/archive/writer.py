@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ccapi.archive import meta_json, layout
+from ccapi.archive import layout, meta_json
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 

@@ -15,9 +15,9 @@ from ccapi.cli.jobs import jobs
 from ccapi.cli.reconcile import reconcile
 from ccapi.cli.settings import Settings, explained, show_config, uses_settings
 from ccapi.cli.token import token
-from ccapi.errors import CcapiError
 from ccapi.db import migrations
 from ccapi.db.pool import Database
+from ccapi.errors import CcapiError
 
 
 @click.group()

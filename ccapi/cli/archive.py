@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.errors import StartupError
-from ccapi.service import (archive as archiving, archive_check, archive_import, archive_repair)
-from ccapi.service.steps import DONE, LEFT, RepairAction
+from ccapi.service import archive as archive_service
+from ccapi.service import archive_check, archive_import, archive_repair
+from ccapi.service.archive_import import DONE, NOT_DONE, RepairAction
 
 _OWN = "\0"  # --import without a directory: nobody can type this one
 _OF_IMPORT = {"imported", "already there", "bad"}
@@ -68,10 +69,10 @@ def repair(settings: Settings, source: str | None, *, dry_run: bool) -> None:
     tree = _tree(source, context.archive_root)
     steps = archive_repair.repair(context, tree, dry_run=dry_run)
     counts = _show(steps, tree)
-    summary = ", ".join(f"{kind} {counts[kind]}" for kind in (*DONE, *LEFT) if counts[kind])
+    summary = ", ".join(f"{kind} {counts[kind]}" for kind in (*DONE, *NOT_DONE) if counts[kind])
     told = "dry run, nothing is changed: " if dry_run else ""
     click.echo(told + (summary or "nothing to repair"))
-    if any(counts[kind] for kind in LEFT):
+    if any(counts[kind] for kind in NOT_DONE):
         sys.exit(1)
 
 
@@ -106,7 +107,7 @@ def retry(settings: Settings) -> None:
 
     Safe at any time, and several at once.
     """
-    outcomes = Counter(job.is_archived for job in archiving.retry(settings.context))
+    outcomes = Counter(job.is_archived for job in archive_service.retry(settings.context))
     click.echo(f"archived {outcomes[True]}, failed {outcomes[False]}")
     if outcomes[False]:
         sys.exit(1)

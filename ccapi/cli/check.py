@@ -12,8 +12,8 @@ from ccapi.app import build_context
 from ccapi.archive import writer
 from ccapi.cli.settings import Settings, explained, uses_settings
 from ccapi.config import Config
-from ccapi.errors import CcapiError, StartupError
 from ccapi.db import migrations
+from ccapi.errors import CcapiError, StartupError
 
 
 class _Problem(NamedTuple):
@@ -47,7 +47,7 @@ def _problems(config: Config) -> Iterator[_Problem]:
     yield from _failure(lambda: migrations.require_current(context.database))
     yield from _failure(lambda: _try_archive(context.archive_root))
     if context.replica is not None and (problem := context.replica.problem()):
-        text = f"ccapi: [database] read_url: {problem}; readers are answered from the primary"
+        text = f"ccapi: [database] replica_url: {problem}; readers are answered from the primary"
         yield _Problem(text, is_fatal=False)
 
 

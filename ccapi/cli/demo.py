@@ -21,13 +21,13 @@ from tqdm import tqdm
 
 import ccapi
 from ccapi.cli import sample_data as sample
+from ccapi.db import migrations
+from ccapi.db.pool import Connection, Database
 from ccapi.embedded import PrivatePostgres, find_installations, private_postgres
-from ccapi.embedded.account import RequestInfo
+from ccapi.embedded.account import Account
 from ccapi.errors import StartupError
 from ccapi.model.token import Role
 from ccapi.repository import bulk_insert as bulk
-from ccapi.db import migrations
-from ccapi.db.pool import Connection, Database
 from ccapi.service import tokens
 
 TOKEN_NAME = "demo"  # noqa: S105 - the name, not the secret
@@ -261,13 +261,13 @@ def _bring_postgres(target: Path) -> None:
 
 def _fill(conn: Connection, wanted: int) -> None:
     """Bring the number of jobs on the sample's cluster to `wanted`, unless there are more."""
-    there = bulk.count_cluster(conn, sample.CLUSTER)
+    there = bulk.count_cluster_jobs(conn, sample.CLUSTER)
     missing = wanted - there.number
     if missing < 0:
         click.echo(f"cluster {sample.CLUSTER} has {there.number} jobs already; they are left there")
     if missing <= 0:
         return
-    jobs = sample.jobs(missing, now=int(time.time()), after_job_id=there.largest_job_id)
+    jobs = sample.jobs(missing, now=int(time.time()), after_job_id=there.max_job_id)
     with tqdm(total=missing, desc="sample jobs", unit=" jobs", file=sys.stderr) as bar:
         while batch := list(islice(jobs, _BATCH)):
             with conn.transaction():
@@ -340,7 +340,7 @@ def _web_server(
 
 
 def _gunicorn(descriptor: int) -> list[str]:
-    me = RequestInfo("", os.geteuid(), os.getegid())
+    me = Account("", os.geteuid(), os.getegid())
     options = {
         "bind": f"fd://{descriptor}",
         "workers": _WORKERS,

@@ -15,8 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import ccapi
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.config import Config
-from ccapi.errors import StartupError
 from ccapi.context import MAX_REQUEST_SECONDS
+from ccapi.errors import StartupError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _SUFFIX = ".j2"

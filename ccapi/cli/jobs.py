@@ -7,12 +7,12 @@ from datetime import timedelta
 import click
 from tqdm import tqdm
 
-from ccapi.cli.settings import Settings, uses_settings
 from ccapi.cli.params import Duration, Moment, utc
-from ccapi.model.job import MAX_INTEGER, MAX_EPOCH_SECOND
-from ccapi.repository import overdue as repository
-from ccapi.repository.deletion import OldJobs
-from ccapi.service import edits, pruning
+from ccapi.cli.settings import Settings, uses_settings
+from ccapi.model.job import MAX_EPOCH_SECOND, MAX_INTEGER
+from ccapi.repository import metrics
+from ccapi.repository.deletion import OldJobs, count_old
+from ccapi.service import deletion, edits
 
 
 @click.group()
@@ -36,8 +36,8 @@ def overdue(settings: Settings, cluster: str | None, grace: timedelta) -> None:
     Nearly always their stop was lost: `ccapi reconcile` asks Slurm.
     """
     now = int(time.time())
-    with settings.context.database.statement() as conn:
-        found = repository.find(conn, now, int(grace.total_seconds()), cluster)
+    with settings.context.database.connection() as conn:
+        found = metrics.list_overdue_jobs(conn, now, int(grace.total_seconds()), cluster)
     if not found:
         click.echo("no running job is past its walltime")
         return
@@ -85,19 +85,20 @@ def prune(
     """
     end = _moment(before, older_than)
     context = settings.context
-    old = pruning.count(context, end)
+    with context.database.session() as conn:
+        old = count_old(conn, end)
     wanted = old.archived + unarchived_too * old.unarchived
     kept = _kept(old, unarchived_too=unarchived_too)
     if dry_run:
-        click.echo(f"dry run, nothing is changed: {_told('would delete', wanted, end, kept)}")
+        click.echo(f"dry run, nothing is changed: {_summary('would delete', wanted, end, kept)}")
         return
-    batches = pruning.prune(context, end, unarchived_too=unarchived_too)
+    batches = deletion.prune(context, end, with_unarchived=unarchived_too)
     deleted = 0
     with tqdm(total=wanted, desc="prune", unit=" jobs", disable=None) as bar:
         for number in batches:
             deleted += number
             bar.update(number)
-    click.echo(_told("deleted", deleted, end, kept))
+    click.echo(_summary("deleted", deleted, end, kept))
 
 
 def _moment(before: int | None, older_than: timedelta | None) -> int:
@@ -114,7 +115,7 @@ def _kept(old: OldJobs, *, unarchived_too: bool) -> str:
     return f"{old.running} running{unarchived}"
 
 
-def _told(what: str, number: int, before: int, kept: str) -> str:
+def _summary(what: str, number: int, before: int, kept: str) -> str:
     return f"{what} {number} jobs that started before {utc(before)}; kept: {kept}"
 
 

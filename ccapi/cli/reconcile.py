@@ -70,7 +70,7 @@ def reconcile(
                 click.echo(reason, err=True)
         if applied:
             differences = reconciliation.stop_stale(context, snapshot, _STOPPED_BY)
-            reconciliation.archive(context, [run.id for run in differences.stale], math.inf)
+            reconciliation.archive_for(context, [run.id for run in differences.stale], math.inf)
         else:
             differences = reconciliation.compare(context, snapshot)
     _report(differences, snapshot, applied=applied)

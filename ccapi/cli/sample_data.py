@@ -8,7 +8,6 @@ from random import Random
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ccapi.model.job import FINAL_STATES, JobState, MonitoringStatus, NewJob, Tag
-from ccapi.repository.bulk_insert import RecordedJob
 
 CLUSTER = "demo"
 YEAR_SECONDS = 365 * 86_400
@@ -237,7 +236,7 @@ def _submit(rng: Random, account: _Account, partition: _Partition) -> _Request:
     )
 
 
-def jobs(count: int, *, now: int, after_job_id: int = 0, seed: int = 1) -> Iterator[RecordedJob]:
+def jobs(count: int, *, now: int, after_job_id: int = 0, seed: int = 1) -> Iterator[NewJob]:
     """Make jobs of the year before `now` (epoch seconds), one by one, in constant memory.
 
     The same arguments make the same jobs. Job ids are larger than `after_job_id` and unique.
@@ -251,7 +250,7 @@ def jobs(count: int, *, now: int, after_job_id: int = 0, seed: int = 1) -> Itera
         yield _running(rng, next(tasks), now)
 
 
-def _stopped(rng: Random, tasks: Iterator[_Task], count: int, now: int) -> Iterator[RecordedJob]:
+def _stopped(rng: Random, tasks: Iterator[_Task], count: int, now: int) -> Iterator[NewJob]:
     start_time = 0
     for number, arrival in enumerate(_arrivals(rng, count, now)):
         task = next(tasks)
@@ -264,11 +263,12 @@ def _stopped(rng: Random, tasks: Iterator[_Task], count: int, now: int) -> Itera
         job.monitoring_status = MonitoringStatus.DISABLED
         job.statistics = _statistics(rng, task.request.partition.metrics)
         job.tags = rng.sample(_TAGS, rng.randint(1, 2)) if rng.random() < 0.08 else []
-        yield RecordedJob(job, state, start_time + seconds)
+        job.job_state, job.stop_time = state.value, start_time + seconds
+        yield job
 
 
-def _running(rng: Random, task: _Task, now: int) -> RecordedJob:
-    return RecordedJob(_job(task, now - int(task.request.walltime * rng.uniform(0.01, 0.95))))
+def _running(rng: Random, task: _Task, now: int) -> NewJob:
+    return _job(task, now - int(task.request.walltime * rng.uniform(0.01, 0.95)))
 
 
 def _end(rng: Random, state: JobState, walltime: int, age: int) -> tuple[JobState, int]:

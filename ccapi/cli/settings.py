@@ -7,9 +7,9 @@ import click
 
 from ccapi.app import build_context
 from ccapi.config import Config, describe, load
-from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
-from ccapi.db import migrations
 from ccapi.context import Context
+from ccapi.db import migrations
+from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
 
 _HINTS = {
     DatabaseUnavailable: "; see that PostgreSQL runs, and that [database] url leads to it",

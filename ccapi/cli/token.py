@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from ccapi.cli.settings import Settings, uses_settings
 from ccapi.cli.params import Duration
+from ccapi.cli.settings import Settings, uses_settings
 from ccapi.model.token import Role
 from ccapi.service import tokens
 

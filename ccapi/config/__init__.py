@@ -2,8 +2,8 @@
 
 from ccapi.config.dump import describe
 from ccapi.config.loading import load
-from ccapi.config.validators import masked
 from ccapi.config.settings import Archive, Config, Database, Jobs, Log, Metrics, Server
+from ccapi.config.validators import masked
 
 __all__ = [
     "Archive",

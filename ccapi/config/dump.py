@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 
-from ccapi.config.validators import masked
 from ccapi.config.settings import SECTIONS, URLS, Config
+from ccapi.config.validators import masked
 
 
 def describe(config: Config) -> str:

@@ -10,9 +10,9 @@ from typing import Any, get_args
 
 from marshmallow import ValidationError
 
-from ccapi.config.validators import LINE, masked
 from ccapi.config.schema import KEYS, SETTINGS, flat, hint, quoted
 from ccapi.config.settings import SECTIONS, URLS, Config
+from ccapi.config.validators import LINE, masked
 from ccapi.errors import StartupError
 from ccapi.model.cluster import Clusters
 

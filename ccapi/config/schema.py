@@ -10,8 +10,8 @@ from typing import Any, get_args
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validates_schema
 
-from ccapi.config.validators import Rule, expect, shown
 from ccapi.config.settings import SECTIONS
+from ccapi.config.validators import Rule, expect, shown
 from ccapi.model.cluster import Cluster, count_nodes, is_name, is_node_list, split_nodes
 
 MOST_NODES = 1_000_000

@@ -83,6 +83,6 @@ class Config:
 
 
 # Settings of which each may be read from a file, and may hold a password.
-URLS = ("database.url", "database.read_url")
+URLS = ("database.url", "database.replica_url")
 # All fields but the last three.
 SECTIONS: dict[str, Any] = {f.name: f.type for f in fields_of(Config)[:-3]}

@@ -1,23 +1,28 @@
-"""The schema's history: numbered files in sql/migrations/, applied once each, in order."""
+"""Apply the numbered files in sql/migrations/ once each, in order."""
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ccapi.errors import StartupError
 from ccapi.db import queries
 from ccapi.db.pool import Connection, Database
+from ccapi.errors import StartupError
 
 _SQL = queries.load("migrations")
 MIN_SERVER_VERSION = 13
 _LOCK_POLL_SECONDS = 0.1
+# The first line of a migration that runs outside a transaction, as CREATE INDEX CONCURRENTLY
+# must. Its statements end with a semicolon at the end of a line, and can all run again.
+_NO_TRANSACTION = "-- no transaction"
+_STATEMENT_END = re.compile(r"(?<=;)\n")
 
 
 class Migration(NamedTuple):
-    """One step of the schema: 0001_create_jobs.sql is version 1."""
+    """One step of the schema: 0001_create_schema.sql is version 1."""
 
     version: int
     name: str
@@ -25,21 +30,21 @@ class Migration(NamedTuple):
 
     @property
     def checksum(self) -> str:
-        """Identify the file's content: a released migration is never edited."""
+        """Return a digest of the file: a released migration is never edited."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
 def available(directory: Path | None = None) -> list[Migration]:
-    """Read the migrations that this version of ccapi brings, in order."""
+    """Read the migrations of this version of ccapi, in order."""
     files = sorted((directory or queries.sql_directory() / "migrations").glob("[0-9]*.sql"))
     return [Migration(int(file.name[:4]), file.stem, file.read_text("utf-8")) for file in files]
 
 
 def pending(conn: Connection) -> list[Migration]:
-    """Return the migrations that the database lacks, in order.
+    """Return the migrations that are not applied yet, in order.
 
-    Raises StartupError when the database cannot be served by this version: too old
-    a PostgreSQL, another encoding than UTF8, an edited or an unknown migration.
+    Raises StartupError when this version cannot serve the database: PostgreSQL is too old,
+    the encoding is not UTF8, a migration was edited or is unknown.
     """
     _check_server(conn)
     applied = _applied(conn)
@@ -58,27 +63,24 @@ def pending(conn: Connection) -> list[Migration]:
 
 
 def missing(conn: Connection) -> list[str]:
-    """Name the migrations of ours that the database lacks; it may have newer ones."""
+    """Return the names of migrations that are not applied; the database may have newer ones."""
     applied = _applied(conn)
     return [migration.name for migration in available() if migration.version not in applied]
 
 
 def require_current(database: Database) -> None:
-    """Refuse to go on with a database that has pending migrations.
-
-    Raises StartupError, which says what to run, or DatabaseUnavailable.
-    """
+    """Raise StartupError if the database has pending migrations; raises DatabaseUnavailable."""
     with database.session() as conn:
-        lacking = pending(conn)
-    if lacking:
-        names = ", ".join(migration.name for migration in lacking)
-        raise StartupError(f"the database lacks {names}: run `ccapi migrate` first")
+        migrations = pending(conn)
+    if migrations:
+        names = ", ".join(migration.name for migration in migrations)
+        raise StartupError(f"migrations are missing: {names}; run `ccapi migrate` first")
 
 
 def migrate(database: Database) -> list[Migration]:
-    """Apply what is pending, each migration in a transaction of its own; return those.
+    """Apply the pending migrations, each in its own transaction, and return them.
 
-    Several may run at once: one does the work, the others wait for it.
+    Several processes may call this at once: one does the work, the others wait.
     """
     with database.session() as conn:
         _check_server(conn)
@@ -91,20 +93,30 @@ def migrate(database: Database) -> list[Migration]:
 
 
 def _apply(conn: Connection, migration: Migration) -> None:
+    if migration.sql.startswith(_NO_TRANSACTION):
+        for statement in _STATEMENT_END.split(migration.sql):
+            if statement.strip():
+                conn.execute(statement.encode())
+        _record(conn, migration)
+        return
     with conn.transaction():
         conn.execute(migration.sql.encode())
-        parameters = {
-            "version": migration.version,
-            "name": migration.name,
-            "checksum": migration.checksum,
-        }
-        conn.execute(_SQL["record_migration"], parameters)
+        _record(conn, migration)
+
+
+def _record(conn: Connection, migration: Migration) -> None:
+    parameters = {
+        "version": migration.version,
+        "name": migration.name,
+        "checksum": migration.checksum,
+    }
+    conn.execute(_SQL["record_migration"], parameters)
 
 
 @contextmanager
 def _lock(conn: Connection) -> Iterator[None]:
-    # Polled: a session that waits in pg_advisory_lock holds a snapshot, for which a
-    # CREATE INDEX CONCURRENTLY of the session that has the lock would wait in turn.
+    # Poll: a session that waits in pg_advisory_lock holds a snapshot, and a CREATE INDEX
+    # CONCURRENTLY in the session that has the lock would wait for that snapshot.
     while not _scalar(conn, "try_lock_migrations"):
         time.sleep(_LOCK_POLL_SECONDS)
     yield  # The session's end releases the lock.
@@ -125,11 +137,11 @@ def _scalar(conn: Connection, query: str) -> object:
 
 
 def _check_server(conn: Connection) -> None:
-    number, version, encoding = conn.execute(_SQL["server_facts"]).fetchone() or (0, "", "")
+    number, version, encoding = conn.execute(_SQL["server_info"]).fetchone() or (0, "", "")
     if number // 10_000 < MIN_SERVER_VERSION:
         raise StartupError(
             f"PostgreSQL {version} is too old: ccapi needs {MIN_SERVER_VERSION} or newer; upgrade it "
-            "(pg_upgrade), or let [database] url lead to another"
+            "(pg_upgrade), or point [database] url to a newer server"
         )
     if encoding != "UTF8":
         raise StartupError(

@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: a pool per process, transactions, and what its failures mean."""
+"""Reach PostgreSQL: a pool per process, transactions, and the meaning of failures."""
 
 import math
 import os
@@ -17,20 +17,20 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ccapi import metrics
-from ccapi.errors import DatabaseUnavailable
 from ccapi.db import queries
+from ccapi.errors import DatabaseUnavailable
 
 Connection = psycopg.Connection[TupleRow]
 RV = TypeVar("RV")
 
 _SQL = queries.load("session")
-# How much later than its own time limit the server's answer is given up.
+# How long to wait for the server's answer beyond its own time limit.
 _GRACE_SECONDS = 1
-# How long a connection that answered is trusted, unless its socket says that it is lost.
-_TRUST_SECONDS = 1
+# How long a connection that answered needs no new check, unless its socket is closed.
+_CHECK_TTL_SECONDS = 1
 
-# What a caller cannot mend and a later try may not meet: the server is down or starting, too
-# many connections, a time-out, a full disk, a standby that does not take writes.
+# Failures that no caller can fix and that a retry may not meet: the server is down or starting,
+# too many connections, a timeout, a full disk, a read-only standby.
 _UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.errors.ReadOnlySqlTransaction,
@@ -41,7 +41,7 @@ _UNAVAILABLE = (
 
 @dataclass(frozen=True)
 class Limits:
-    """How many connections a process opens, and how long it waits for what (seconds)."""
+    """The connections of a process, and its timeouts in seconds."""
 
     pool_size: int = 4
     connect_timeout: float = 3
@@ -52,7 +52,7 @@ class Limits:
 
 @contextmanager
 def map_errors() -> Iterator[None]:
-    """Turn a failure of PostgreSQL that is no bug of ours into DatabaseUnavailable."""
+    """Raise DatabaseUnavailable for a failure of PostgreSQL that is not a bug in ccapi."""
     try:
         yield
     except _UNAVAILABLE as error:
@@ -62,52 +62,52 @@ def map_errors() -> Iterator[None]:
 
 
 def is_read_only(conn: Connection) -> bool:
-    """Tell whether the server takes no writes, as a standby does not."""
+    """Return whether the server is read-only, as a standby is."""
     return conn.execute(_SQL["is_read_only"]).fetchone() == (True,)
 
 
 def replication_lag_seconds(conn: Connection) -> float:
-    """Return how old a standby's last commit is; 0 when it has all, infinity when it has none."""
-    row = conn.execute(_SQL["seconds_late"]).fetchone()
+    """Return the age of a standby's last commit: 0 when it is up to date, inf without any."""
+    row = conn.execute(_SQL["replication_lag_seconds"]).fetchone()
     return math.inf if row is None or row[0] is None else float(row[0])
 
 
 class TimeoutConnection(psycopg.Connection[TupleRow]):
-    """A connection that gives up on a server that is frozen or out of reach.
+    """A connection that times out when the server is frozen or unreachable.
 
-    The server's own time limits need a server that runs.
+    The server's own timeouts work only while the server does.
     """
 
-    patience: float | None = None
-    answered = 0.0
+    timeout: float | None = None
+    checked_at = 0.0
 
     def wait(
         self, gen: Generator[Any, Any, RV], interval: float = 0.1, timeout: float | None = None
     ) -> RV:
-        """Wait for the server, `patience` seconds at most; raises OperationalError."""
+        """Wait for the server, `self.timeout` seconds at most; raises OperationalError."""
         try:
-            return super().wait(gen, interval, timeout or self.patience)
+            return super().wait(gen, interval, timeout or self.timeout)
         except psycopg.OperationalError:
             if self.info.transaction_status == TransactionStatus.ACTIVE:
-                self.close()  # A late answer must not be taken for the next one's.
+                self.close()  # Its late answer must not reach the next query.
             raise
 
     @property
-    def is_quiet(self) -> bool:
-        """Tell whether the server has sent nothing unasked, as it does when it ends."""
-        waiting = select.poll()
-        waiting.register(self.pgconn.socket, select.POLLIN)
-        return not waiting.poll(0)
+    def has_unread_input(self) -> bool:
+        """Return whether the server sent something unasked, as it does when it shuts down."""
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
 
 Pool = ConnectionPool[TimeoutConnection]
 
 
 class Database:
-    """A PostgreSQL database, reached through a pool that is opened on first use.
+    """A PostgreSQL database behind a connection pool, which opens on first use.
 
-    Each process gets a pool of its own: one opened before a fork would share its
-    connections with the children.
+    Each process has its own pool: one opened before a fork would share its connections
+    with the children.
     """
 
     def __init__(self, url: str, limits: Limits | None = None) -> None:
@@ -119,25 +119,24 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Run the block in one transaction: commit at its end, roll back when it raises.
+        """Run the block in one transaction: commit at its end, roll back if it raises.
 
-        Raises DatabaseUnavailable when PostgreSQL cannot be asked; after a failed
-        commit the outcome is unknown to the caller.
+        Raises DatabaseUnavailable; after a failed commit the outcome is unknown.
         """
-        with self.statement() as conn, conn.transaction():
+        with self.connection() as conn, conn.transaction():
             yield conn
 
     @contextmanager
-    def statement(self) -> Iterator[Connection]:
-        """Lend a connection on which each statement is a transaction of its own.
+    def connection(self) -> Iterator[Connection]:
+        """Borrow a connection on which each statement is its own transaction.
 
-        Raises DatabaseUnavailable. A connection that takes no writes is not lent again: it may
-        have been opened while the database took none, and would stay so.
+        Raises DatabaseUnavailable. A read-only connection is closed: it may have been opened
+        while the server was a standby, and would stay read-only.
         """
         with map_errors():
             pool = self._opened_pool()
             conn = pool.getconn()
-            begun = time.perf_counter()
+            started = time.perf_counter()
             metrics.CONNECTIONS_IN_USE.inc()
             try:
                 yield conn
@@ -147,12 +146,12 @@ class Database:
             finally:
                 pool.putconn(conn)
                 metrics.CONNECTIONS_IN_USE.dec()
-                metrics.CONNECTION_HELD_SECONDS.observe(time.perf_counter() - begun)
+                metrics.CONNECTION_HELD_SECONDS.observe(time.perf_counter() - started)
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """Run the block's statements on one unchanging view of the database, read-only."""
-        with self.statement() as conn:
+        """Run the block's statements on one snapshot of the database, read-only."""
+        with self.connection() as conn:
             conn.isolation_level, conn.read_only = IsolationLevel.REPEATABLE_READ, True
             try:
                 with conn.transaction():
@@ -162,7 +161,7 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Connection]:
-        """Open a connection outside the pool, without time limits, for commands."""
+        """Open a connection outside the pool, without timeouts, for commands."""
         with map_errors():
             conn = psycopg.connect(self._url, **self._connect_options())
         with conn, map_errors():
@@ -211,25 +210,24 @@ class Database:
         }
 
     def _check(self, conn: TimeoutConnection) -> None:
-        """Check a connection that is to be lent; when one is lost, replace them all.
+        """Check a connection before it is borrowed; if it is lost, replace them all.
 
-        Found one at a time, each further one would cost the pool's ever longer pause, or,
-        where the server is frozen, a time-out. One that has just answered is not asked: that
-        would be a third of what a start costs.
+        One by one, each lost connection would cost the pool's growing pause or a timeout. A
+        check costs a third of a start, so a connection that has just answered gets none.
         """
         now = time.monotonic()
-        if now - conn.answered < _TRUST_SECONDS and conn.is_quiet:
+        if now - conn.checked_at < _CHECK_TTL_SECONDS and not conn.has_unread_input:
             return
         try:
             ConnectionPool.check_connection(conn)
         except psycopg.OperationalError:
             self._opened_pool().drain()
             raise
-        conn.answered = now
+        conn.checked_at = now
         metrics.ROUND_TRIP_SECONDS.observe(time.monotonic() - now)
 
     def _configure(self, conn: TimeoutConnection) -> None:
-        conn.patience = self._limits.statement_timeout + _GRACE_SECONDS
+        conn.timeout = self._limits.statement_timeout + _GRACE_SECONDS
         conn.execute(
             _SQL["set_session_limits"],
             {

@@ -1,4 +1,4 @@
-"""Asking what may hang, without hanging oneself."""
+"""Probe what may hang, without hanging."""
 
 import threading
 import time
@@ -6,39 +6,40 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-CachedResponse = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-class CachedProbe(Generic[CachedResponse]):
-    """A question that is asked in a thread of its own, one at a time, its answer kept a while.
+class CachedProbe(Generic[Result]):
+    """A probe that runs in its own thread, one at a time, and whose result is cached.
 
-    However often and by however many it is wanted, it costs one thread and, in
-    `fresh_seconds`, one asking; where that hangs, nothing piles up behind it.
+    However many callers ask, a probe costs one thread and one run per `ttl_seconds`. If it
+    hangs, no other run piles up behind it.
     """
 
-    def __init__(self, ask: Callable[[], CachedResponse], *, ttl_seconds: float) -> None:
-        self._ask = ask
-        self._fresh_seconds = ttl_seconds
+    def __init__(self, probe: Callable[[], Result], *, ttl_seconds: float) -> None:
+        self._probe = probe
+        self._ttl_seconds = ttl_seconds
         self._lock = threading.Lock()
-        self._asked: Future[CachedResponse] | None = None
-        self._asked_at = 0.0
+        self._future: Future[Result] | None = None
+        self._started_at = 0.0
 
-    def answer(self, patience: float) -> CachedResponse:
-        """Return the answer; raises what asking raised, TimeoutError after `patience` seconds."""
+    def result(self, timeout: float) -> Result:
+        """Return the probe's result.
+
+        Raises what the probe raised, or TimeoutError after `timeout` seconds.
+        """
         with self._lock:
-            asked = self._asked
-            if asked is None or (asked.done() and self._age() > self._fresh_seconds):
-                asked = self._asked = Future()
-                self._asked_at = time.monotonic()
-                # A daemon: a thread that hangs on a dead disk must not keep the process.
-                threading.Thread(target=self._fulfil, args=(asked,), daemon=True).start()
-        return asked.result(patience)
+            future = self._future
+            age = time.monotonic() - self._started_at
+            if future is None or (future.done() and age > self._ttl_seconds):
+                future = self._future = Future()
+                self._started_at = time.monotonic()
+                # A daemon: a thread that hangs on a dead disk must not keep the process alive.
+                threading.Thread(target=self._run, args=(future,), daemon=True).start()
+        return future.result(timeout)
 
-    def _age(self) -> float:
-        return time.monotonic() - self._asked_at
-
-    def _fulfil(self, asked: Future[CachedResponse]) -> None:
+    def _run(self, future: Future[Result]) -> None:
         try:
-            asked.set_result(self._ask())
+            future.set_result(self._probe())
         except BaseException as error:
-            asked.set_exception(error)
+            future.set_exception(error)

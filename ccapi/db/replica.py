@@ -1,13 +1,13 @@
-"""A streaming replica that answers readers, unless it is late or does not answer."""
+"""A streaming replica that answers readers, unless it lags or does not answer."""
 
 import logging
 import math
 import time
 
-from ccapi.errors import DatabaseUnavailable
 from ccapi.db import migrations
 from ccapi.db.pool import Database, replication_lag_seconds
 from ccapi.db.probe import CachedProbe
+from ccapi.errors import DatabaseUnavailable
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 2
@@ -16,61 +16,56 @@ _PAUSE_SECONDS = 5
 
 
 class Replica:
-    """The replica, asked once a second how late it is while readers come.
+    """A replica whose lag is checked once a second while readers come.
 
-    One that failed, or is later than `max_lag` seconds, is left alone for 5 seconds.
+    After a failure, or a lag of more than `max_lag` seconds, it pauses for 5 seconds.
     """
 
     def __init__(self, database: Database, max_lag: float) -> None:
         self.database = database
         self._max_lag = max_lag
-        self._watch = CachedProbe(self.problem, ttl_seconds=_TTL_SECONDS)
-        self._whole_at = -math.inf
+        self._probe = CachedProbe(self.problem, ttl_seconds=_TTL_SECONDS)
+        self._up_to_date_at = -math.inf
         self._pause_ends = -math.inf
-        self._is_told = False
+        self._is_paused = False
 
     def is_usable(self) -> bool:
-        """Tell whether readers can be answered from the replica; takes 2 seconds at most."""
+        """Return whether the replica can answer readers; takes 2 seconds at most."""
         if time.monotonic() < self._pause_ends:
             return False
         try:
-            problem = self._watch.answer(_TIMEOUT_SECONDS)
+            problem = self._probe.result(_TIMEOUT_SECONDS)
         except TimeoutError:
             problem = f"it does not answer within {_TIMEOUT_SECONDS} seconds"
         if problem:
-            self.give_up(problem)
+            self.pause(problem)
             return False
-        if self._is_told:
-            _log.warning("readers are answered from the replica again")
-            self._is_told = False
+        if self._is_paused:
+            _log.warning("the replica answers readers again")
+            self._is_paused = False
         return True
 
-    def give_up(self, reason: str) -> None:
-        """Leave the replica alone for a while; the log tells why, once."""
+    def pause(self, reason: str) -> None:
+        """Stop using the replica for a while; logs the reason once."""
         self._pause_ends = time.monotonic() + _PAUSE_SECONDS
-        if not self._is_told:
-            _log.warning("readers are answered from the primary: the replica: %s", reason)
-            self._is_told = True
+        if not self._is_paused:
+            _log.warning("the primary answers readers, not the replica: %s", reason)
+            self._is_paused = True
 
     def problem(self) -> str:
-        """Say why readers cannot be answered from the replica now; nothing when they can."""
+        """Return why the replica cannot answer readers now; "" when it can."""
         try:
-            with self.database.statement() as conn:
-                late, lacking = replication_lag_seconds(conn), migrations.missing(conn)
+            with self.database.connection() as conn:
+                commit_age = replication_lag_seconds(conn)
+                missing = migrations.missing(conn)
         except DatabaseUnavailable as error:
             return str(error)
-        if self._late(late) > self._max_lag:
-            return f"it is more than {self._max_lag:g} seconds late"
-        # After an upgrade the schema arrives as late as everything else.
-        return f"it lacks {', '.join(lacking)}" if lacking else ""
-
-    def _late(self, late: float) -> float:
-        """Return how late it is (seconds), by how old its last commit is.
-
-        After a quiet hour the last commit is old, and under load there is always something on
-        its way: late is what is both.
-        """
+        # After a quiet hour the last commit is old; under load some commit is always on its
+        # way. A replica lags only when both hold.
         now = time.monotonic()
-        if late == 0:
-            self._whole_at = now
-        return min(late, now - self._whole_at)
+        if commit_age == 0:
+            self._up_to_date_at = now
+        if min(commit_age, now - self._up_to_date_at) > self._max_lag:
+            return f"it lags by more than {self._max_lag:g} seconds"
+        # After an upgrade the schema arrives with the same lag as everything else.
+        return f"migrations are missing: {', '.join(missing)}" if missing else ""

@@ -18,7 +18,13 @@ from psycopg.pq import PGconn, Ping
 
 from ccapi.embedded import cluster
 from ccapi.embedded.account import Account, server_account
-from ccapi.embedded.installations import (Installation, choose_installation, data_version, find_installations, runnable_by_all)
+from ccapi.embedded.installations import (
+    Installation,
+    choose_installation,
+    data_version,
+    find_installations,
+    runnable_by_all,
+)
 from ccapi.errors import StartupError
 
 DATABASE = "ccapi"

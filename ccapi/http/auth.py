@@ -7,9 +7,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from flask import request
 
+from ccapi.errors import Forbidden, Unauthenticated
 from ccapi.http import request_log as accounting
 from ccapi.http.current import context, sharing
-from ccapi.errors import Forbidden, Unauthenticated
 from ccapi.model.token import Role, ValidToken
 from ccapi.service import tokens
 

@@ -11,11 +11,11 @@ from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import Schema
 
 from ccapi import metrics
-from ccapi.http import (request_log, cache, current)
-from ccapi.http.auth import current_token, requires
-from ccapi.http.parser import RequestParser
 from ccapi.api.schemas import ErrorResponse
 from ccapi.errors import DatabaseUnavailable, InvalidInput, TooSlow
+from ccapi.http import cache, current, request_log
+from ccapi.http.auth import current_token, requires
+from ccapi.http.parser import RequestParser
 from ccapi.model.job import MAX_INTEGER
 from ccapi.model.token import Role
 
@@ -139,7 +139,7 @@ def _read(ask: Callable[[], cache.CachedResponse | Response]) -> cache.CachedRes
         except TooSlow:
             raise  # It would be on the primary, too, and the replica is as good as before.
         except DatabaseUnavailable as error:
-            replica.give_up(str(error))
+            replica.pause(str(error))
         else:
             metrics.child(metrics.READS, "replica").inc()
             return answered

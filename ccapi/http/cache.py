@@ -99,12 +99,12 @@ class CachedResponse:
     job: int | None = None
 
     @classmethod
-    def of(cls, content: object) -> "Answer":
+    def of(cls, content: object) -> "CachedResponse":
         """Write an answer as JSON."""
         return cls.named(orjson.dumps(content), "application/json", {})
 
     @classmethod
-    def named(cls, body: bytes, content_type: str, headers: Mapping[str, str]) -> "Answer":
+    def named(cls, body: bytes, content_type: str, headers: Mapping[str, str]) -> "CachedResponse":
         """Name an answer after its bytes and its headers, as durations change each second."""
         named = hashlib.sha256(body)  # which processors have in hardware
         named.update(orjson.dumps(headers))

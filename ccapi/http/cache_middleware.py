@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ccapi.http import request_log, auth as authentication
-from ccapi.http.cache import CachedResponse, Sharing, question
 from ccapi.errors import Unauthenticated
+from ccapi.http import auth as authentication
+from ccapi.http import request_log
+from ccapi.http.cache import CachedResponse, Sharing, question
 from ccapi.model.token import Role
 from ccapi.service import tokens
 

@@ -7,9 +7,9 @@ from typing import cast
 
 from flask import Flask, current_app, g
 
-from ccapi.http.cache import Sharing
-from ccapi.db.pool import Database
 from ccapi.context import Context
+from ccapi.db.pool import Database
+from ccapi.http.cache import Sharing
 
 _KEY = "ccapi"
 _SHARING = "ccapi sharing"
@@ -23,9 +23,9 @@ def attach(app: Flask, context: Context, sharing: Sharing) -> None:
 
 def context(app: Flask | None = None) -> Context:
     """Return the registry that an app serves, the current one without any."""
-    if app is None and "registry" in g:
-        return cast("Registry", g.context)
-    return cast("Registry", (app or current_app).extensions[_KEY])
+    if app is None and "context" in g:
+        return cast("Context", g.context)
+    return cast("Context", (app or current_app).extensions[_KEY])
 
 
 @contextmanager

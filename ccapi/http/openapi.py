@@ -14,9 +14,9 @@ from flask import Blueprint, Flask, Response, request
 from flask_smorest import Api as SmorestApi
 from marshmallow import Schema, fields
 
+from ccapi.api.schemas import ErrorResponse
 from ccapi.http import errors
 from ccapi.http.fields import State
-from ccapi.api.schemas import ErrorResponse
 from ccapi.model.job import JobState
 
 BASE_PATH = "/api"

@@ -12,8 +12,8 @@ from flask import Request, current_app, request
 from marshmallow import RAISE, Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 
-from ccapi.http.schema import ContractSchema
 from ccapi.errors import BodyTooLarge, InvalidInput
+from ccapi.http.schema import ContractSchema
 
 # Beyond 64 bits orjson reads an integer as a float, which only statistics take; such a body is
 # read again, exactly.

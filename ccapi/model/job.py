@@ -1,4 +1,4 @@
-"""The job: as a batch system reports it, as the registry keeps it."""
+"""A job: as a batch system reports it, and as the registry stores it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 from ccapi.errors import InvalidInput
 
-# 9999-12-31T23:59:59Z, the last second that an RFC 3339 time stamp can express.
+# 9999-12-31T23:59:59Z, the last second of RFC 3339.
 MAX_EPOCH_SECOND = 253_402_300_799
 MAX_INTEGER = 2**63 - 1
 MAX_NAME_LENGTH = 255
 
 
 class JobState(StrEnum):
-    """Where a job is in its life; all but RUNNING are final."""
+    """The state of a job; all but RUNNING are final."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -48,7 +48,7 @@ SLURM_STATES = {
 
 
 class MonitoringStatus(IntEnum):
-    """How monitoring and archiving of a job stand."""
+    """The state of a job's monitoring and archiving."""
 
     DISABLED = 0
     RUNNING_OR_ARCHIVING = 1
@@ -64,15 +64,15 @@ class Tag(NamedTuple):
 
 
 def count_hosts(hosts: Sequence[str], num_nodes: int | None) -> int:
-    """Return the number of a job's hosts, which is what numNodes is when it is given.
+    """Return the number of a job's hosts.
 
-    Raises InvalidInput: no host, a host that appears twice, another numNodes.
+    Raises InvalidInput for no host, a host that appears twice, and a different numNodes.
     """
     if not hosts:
-        raise InvalidInput.of("resources", "must name at least one host")
+        raise InvalidInput.of("resources", "must have at least one host")
     if len(set(hosts)) != len(hosts):
         [(twice, _)] = Counter(hosts).most_common(1)
-        raise InvalidInput.of("resources", f"must name each host once; {twice} appears twice")
+        raise InvalidInput.of("resources", f"must have each host once; {twice} appears twice")
     if num_nodes not in {None, len(hosts)}:
         expected = f"must be the number of resources, {len(hosts)}, or be left out"
         raise InvalidInput.of("numNodes", expected)
@@ -81,10 +81,10 @@ def count_hosts(hosts: Sequence[str], num_nodes: int | None) -> int:
 
 @dataclass(slots=True, kw_only=True)
 class NewJob:
-    """A job that starts, as reported; times are epoch seconds, None is "not given".
+    """A job to register: a start, unless `job_state` is final.
 
-    `resources` are mappings in the contract's spelling: hostname, hwthreads,
-    accelerators, configuration.
+    Times are epoch seconds; None is "not given". `resources` are mappings in the contract's
+    spelling: hostname, hwthreads, accelerators, configuration.
     """
 
     job_id: int
@@ -106,24 +106,25 @@ class NewJob:
     meta_data: dict[str, str] | None = None
     statistics: dict[str, dict[str, Any]] | None = None
     tags: list[Tag] = field(default_factory=list)
+    job_state: str = JobState.RUNNING.value
+    stop_time: int | None = None
 
     def __post_init__(self) -> None:
-        """Hold the rules that concern more than one field; raises InvalidInput."""
+        """Check the rules that concern more than one field; raises InvalidInput."""
         self.num_nodes = count_hosts(self.hostnames, self.num_nodes)
 
     @property
     def hostnames(self) -> list[str]:
-        """Name the hosts in the order in which they were reported."""
+        """Return the hosts in the order in which they were reported."""
         return [resource["hostname"] for resource in self.resources]
 
 
 @dataclass(slots=True)
 class Job:
-    """A job as the registry or the archive keeps it; times are epoch seconds.
+    """A job as the database or the archive stores it; times are epoch seconds.
 
-    `resources`, `meta_data`, `statistics` and `tags` are JSON texts, kept as they
-    are stored: nearly every reader only passes them on. `id` is the row's; a job
-    read from the archive has none, and its tags have none either.
+    `resources`, `meta_data`, `statistics` and `tags` are JSON texts, because nearly every
+    reader only passes them on. A job from the archive has no database id, nor have its tags.
     """
 
     id: int | None
@@ -151,21 +152,32 @@ class Job:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether the job has not been stopped yet."""
+        """Return whether the job has not been stopped."""
         return self.job_state == JobState.RUNNING
 
     @property
     def is_archived(self) -> bool:
-        """Tell whether the archive holds the finished job."""
+        """Return whether the finished job is in the archive."""
         return not self.is_running and self.monitoring_status == MonitoringStatus.ARCHIVED
 
     def duration(self, now: int) -> int:
         """Return the run time in seconds until the stop or, while running, `now`.
 
-        At least 1, the contract's minimum: a quarter of very short jobs start and
-        stop within the same second.
+        At least 1, the contract's minimum: a quarter of very short jobs start and stop
+        within the same second.
         """
         return max(1, (now if self.stop_time is None else self.stop_time) - self.start_time)
+
+    @property
+    def key(self) -> "JobKey":
+        """Return what identifies the run outside the database."""
+        return JobKey(self.cluster, self.job_id, self.start_time)
+
+    @property
+    def position(self) -> "ListPosition":
+        """Return the job's position in every list."""
+        assert self.id is not None
+        return ListPosition(self.start_time, self.id)
 
 
 class JobKey(NamedTuple):
@@ -177,7 +189,7 @@ class JobKey(NamedTuple):
 
 
 class ListPosition(NamedTuple):
-    """Where a job stands in every list: latest start first, then latest id."""
+    """A job's position in every list: the latest start first, then the latest id."""
 
     start_time: int
     id: int
@@ -191,23 +203,23 @@ class JobSelection(NamedTuple):
     start_time: int | None = None
 
     def __str__(self) -> str:
-        """Spell the selection as the request did."""
-        given = (("jobId", self.job_id), ("cluster", self.cluster), ("startTime", self.start_time))
-        return ", ".join(f"{name} {value}" for name, value in given if value is not None)
+        """Return the selection in the contract's spelling."""
+        fields = (("jobId", self.job_id), ("cluster", self.cluster), ("startTime", self.start_time))
+        return ", ".join(f"{name} {value}" for name, value in fields if value is not None)
 
 
 class Range(NamedTuple):
-    """Values from `least` to `most`, both inclusive."""
+    """Values from `lower` to `upper`, both inclusive."""
 
-    least: int
-    most: int
+    lower: int
+    upper: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
     """Which jobs a list shows; None matches every value.
 
-    `duration` of a running job is counted until `now`; both are seconds.
+    The duration of a running job ends `now`, in epoch seconds.
     """
 
     states: Sequence[str] | None = None
@@ -229,9 +241,9 @@ class JobFilter:
 
 @dataclass(slots=True, kw_only=True)
 class Correction:
-    """Another end for a job than it had, by a token or a command of this name.
+    """A changed end of a job, and the name of the token or command that changed it.
 
-    Stop times are epoch seconds; the old one is None when the job ran until then.
+    Stop times are epoch seconds; the old one is None if the job was running.
     """
 
     corrected_at: datetime

@@ -1,4 +1,4 @@
-"""Statistics of the jobs that ran within a range of time: what is asked, and what is found."""
+"""Statistics of the jobs that ran within a time range: the query and its result."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from ccapi.model.job import JobFilter, Range
 
 
 class GroupBy(StrEnum):
-    """What jobs can be counted by."""
+    """What jobs are grouped by."""
 
     CLUSTER = "cluster"
     STATE = "state"
@@ -19,23 +19,23 @@ class GroupBy(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class StatisticsQuery:
-    """Which jobs are counted within `time`, and what is shown of them.
+    """Which jobs to count within `time`, and how to present them.
 
-    Running jobs count until `jobs.now`. `step` is the length between points of the time
-    line in seconds, None where it may be chosen.
+    Running jobs count until `jobs.now`. `step` is the time between points of the timeline in
+    seconds; None lets the service choose it.
     """
 
     jobs: JobFilter
     time: Range
     group_by: frozenset[GroupBy]
-    most_jobs_first: bool
+    sort_by_num_jobs: bool
     limit: int
     with_timeline: bool
     step: int | None = None
 
 
 class Points(NamedTuple):
-    """The points of a time line: `number` of them, `step` seconds apart, from `first` on."""
+    """The points of a timeline: `number` of them, `step` seconds apart, from `first` on."""
 
     first: int
     step: int
@@ -43,9 +43,9 @@ class Points(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Jobs that are alike in what they are counted by; "" is a partition that was not given."""
+    """Jobs with the same key; "" stands for a partition that was not reported."""
 
-    alike: dict[str, str]
+    key: dict[str, str]
     num_jobs: int
     node_seconds: float
 
@@ -60,7 +60,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """What was found; the totals and `num_groups` are of all groups, shown or not."""
+    """The result; totals and `num_groups` include the groups beyond the limit."""
 
     num_jobs: int
     node_seconds: float

@@ -1,22 +1,22 @@
-"""Who may do what."""
+"""Tokens and their roles."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-# How long a token that was found valid is taken for valid without another look (seconds).
+# How long a worker caches a valid token (seconds).
 TOKEN_TTL_SECONDS = 1.0
 
 
 class Role(StrEnum):
-    """What a token's holder may do; each role includes the ones before it."""
+    """What a token permits; each role includes the ones before it."""
 
     READER = "reader"
     WRITER = "writer"
     ADMIN = "admin"
 
     def includes(self, other: "Role") -> bool:
-        """Tell whether this role may do what `other` may."""
+        """Return whether this role permits everything that `other` permits."""
         return _RANKING[self] >= _RANKING[other]
 
 
@@ -25,7 +25,7 @@ _RANKING = {role: rank for rank, role in enumerate(Role)}
 
 @dataclass(slots=True, kw_only=True)
 class ValidToken:
-    """A token that was presented and is valid now; a lasting one stays so for TRUST_SECONDS."""
+    """A valid token of a request; a cacheable one stays valid for TOKEN_TTL_SECONDS."""
 
     id: int
     name: str
@@ -36,7 +36,7 @@ class ValidToken:
 
 @dataclass(slots=True, kw_only=True)
 class Token:
-    """A token as the command line lists it; the secret itself is stored nowhere."""
+    """A token as the command line lists it, without its secret."""
 
     id: int
     name: str
@@ -47,7 +47,7 @@ class Token:
     last_used_at: datetime | None
 
     def status(self, now: datetime) -> str:
-        """Tell whether the token is valid, expired or revoked."""
+        """Return "valid", "expired" or "revoked"."""
         if self.revoked_at is not None:
             return "revoked"
         if self.expires_at is not None and self.expires_at <= now:

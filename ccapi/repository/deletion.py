@@ -1,14 +1,34 @@
-"""Old jobs that may leave the database: sql/queries/pruning.sql."""
+"""Delete jobs from the database: sql/queries/deletion.sql."""
 
 from typing import NamedTuple
 
 from psycopg.rows import class_row
 
-from ccapi.model.job import ListPosition
 from ccapi.db import queries
 from ccapi.db.pool import Connection
+from ccapi.model.job import ListPosition
 
-_SQL = queries.load("pruning")
+_SQL = queries.load("deletion")
+
+
+class DeletedBatch(NamedTuple):
+    """How many jobs a batch deleted, and its latest start; None at the end."""
+
+    deleted: int
+    latest_start: int | None
+
+
+class PrunedBatch(NamedTuple):
+    """How many jobs a batch deleted, and the position of the last job it looked at."""
+
+    deleted: int
+    start_time: int
+    id: int
+
+    @property
+    def position(self) -> ListPosition:
+        """Return where the next batch begins."""
+        return ListPosition(self.start_time, self.id)
 
 
 class OldJobs(NamedTuple):
@@ -19,37 +39,36 @@ class OldJobs(NamedTuple):
     unarchived: int
 
 
-class Pruned(NamedTuple):
-    """How many jobs a batch deleted, and the place of the last one it looked at."""
+def delete(conn: Connection, id_: int) -> bool:
+    """Delete one job; False if there is none."""
+    return conn.execute(_SQL["delete_job"], {"id": id_}).rowcount == 1
 
-    deleted: int
-    start_time: int
-    id: int
 
-    @property
-    def place(self) -> ListPosition:
-        """Return where the next batch begins."""
-        return ListPosition(self.start_time, self.id)
+def delete_before(conn: Connection, before: int, limit: int, since: int = 0) -> DeletedBatch:
+    """Delete at most `limit` jobs that started before a time, the oldest since another."""
+    params = {"since": since, "before": before, "limit": limit}
+    row = conn.execute(_SQL["delete_jobs_before"], params).fetchone()
+    return DeletedBatch(*(row or (0, None)))
 
 
 def prune(
-    conn: Connection, before: int, after: ListPosition, limit: int, *, unarchived_too: bool
-) -> Pruned | None:
-    """Delete at most `limit` finished jobs after a place; None when there are no more."""
-    parameters = {
+    conn: Connection, before: int, after: ListPosition, limit: int, *, with_unarchived: bool
+) -> PrunedBatch | None:
+    """Delete at most `limit` finished jobs after a position; None if there are no more."""
+    params = {
         "before": before,
         "after_start_time": after.start_time,
         "after_id": after.id,
         "limit": limit,
-        "unarchived_too": unarchived_too,
+        "with_unarchived": with_unarchived,
     }
-    with conn.cursor(row_factory=class_row(Pruned)) as cursor:
-        return cursor.execute(_SQL["prune_jobs"], parameters, prepare=False).fetchone()
+    with conn.cursor(row_factory=class_row(PrunedBatch)) as cursor:
+        return cursor.execute(_SQL["prune_jobs"], params, prepare=False).fetchone()
 
 
-def count(conn: Connection, before: int) -> OldJobs:
+def count_old(conn: Connection, before: int) -> OldJobs:
     """Count the jobs that started before a time."""
     with conn.cursor(row_factory=class_row(OldJobs)) as cursor:
-        found = cursor.execute(_SQL["count_old"], {"before": before}).fetchone()
-    assert found is not None
-    return found
+        counts = cursor.execute(_SQL["count_old_jobs"], {"before": before}).fetchone()
+    assert counts is not None
+    return counts

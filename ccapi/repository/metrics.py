@@ -1,40 +1,26 @@
 """Gauges for monitoring, and overdue jobs: sql/queries/metrics.sql."""
 
 from typing import NamedTuple
-from ccapi.db import queries
-from ccapi.db.pool import Connection
+
 from psycopg.rows import class_row
 
+from ccapi.db import queries
+from ccapi.db.pool import Connection
 
-_SQL = queries.load("observation")
-_MOST_COUNTED = 100_000
+_SQL = queries.load("metrics")
+_MAX_BACKLOG = 100_000
 
 
-class Backlog(NamedTuple):
+class ArchiveBacklog(NamedTuple):
     """Stopped jobs that are not archived; counted up to 100,000."""
 
-    waiting: int
+    pending: int
     failed: int
     oldest_stop_time: int | None
 
 
-def running_jobs(conn: Connection) -> dict[str, int]:
-    """Count the running jobs by cluster."""
-    return dict(conn.execute(_SQL["running_jobs"]).fetchall())
-
-
-def archive_backlog(conn: Connection) -> Backlog:
-    """Count what waits for the archive."""
-    row = conn.execute(_SQL["archive_backlog"], {"limit": _MOST_COUNTED}).fetchone()
-    assert row is not None
-    return Backlog(*row)
-
-
-_SQL = queries.load("overdue")
-
-
 class OverdueJob(NamedTuple):
-    """A running job that is past its walltime; times are epoch seconds, lengths seconds."""
+    """A running job that is past its walltime; times are epoch seconds, walltime seconds."""
 
     id: int
     job_id: int
@@ -43,13 +29,22 @@ class OverdueJob(NamedTuple):
     walltime: int
 
 
-def find(conn: Connection, now: int, grace: int, cluster: str | None = None) -> list[OverdueJob]:
-    """Name the running jobs that are past their walltime and a grace, longest first."""
-    parameters = {"now": now, "grace": grace, "cluster": cluster}
+def count_running_jobs(conn: Connection) -> dict[str, int]:
+    """Count the running jobs by cluster."""
+    return dict(conn.execute(_SQL["count_running_jobs"]).fetchall())
+
+
+def archive_backlog(conn: Connection) -> ArchiveBacklog:
+    """Count the jobs in the archive queue."""
+    row = conn.execute(_SQL["archive_backlog"], {"limit": _MAX_BACKLOG}).fetchone()
+    assert row is not None
+    return ArchiveBacklog(*row)
+
+
+def list_overdue_jobs(
+    conn: Connection, now: int, grace: int, cluster: str | None = None
+) -> list[OverdueJob]:
+    """List the running jobs that are past their walltime and a grace, the most overdue first."""
+    params = {"now": now, "grace": grace, "cluster": cluster}
     with conn.cursor(row_factory=class_row(OverdueJob)) as cursor:
-        return cursor.execute(_SQL["overdue_jobs"], parameters).fetchall()
-
-
-def count(conn: Connection, now: int, grace: int) -> dict[str, int]:
-    """Count them by cluster, for a metric; a cluster without any is left out."""
-    return dict(conn.execute(_SQL["count_overdue"], {"now": now, "grace": grace}).fetchall())
+        return cursor.execute(_SQL["list_overdue_jobs"], params).fetchall()

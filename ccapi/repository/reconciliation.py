@@ -1,35 +1,35 @@
-"""The registry beside a batch system's jobs: sql/queries/reconciliation.sql.
+"""Compare the registry with a batch system: sql/queries/reconciliation.sql.
 
-The queries are planned with their values (prepare=False): a generic plan takes any list
-for a short one, and would go through the whole of it for each job.
+Plan these queries with their values (prepare=False): a generic plan assumes a short list and
+would scan all of a long one for each job.
 """
 
 from collections.abc import Sequence
 
 from psycopg.rows import class_row, scalar_row
 
-from ccapi.model.reconciliation import Run, Snapshot, StaleRun
 from ccapi.db import queries
 from ccapi.db.pool import Connection
+from ccapi.model.reconciliation import Run, Snapshot, StaleRun
 
 _SQL = queries.load("reconciliation")
 
 
-def missing(conn: Connection, snapshot: Snapshot, window: int, settled_time: int) -> list[Run]:
-    """Name the runs that started by `settled_time` and that the registry does not hold."""
+def missing(conn: Connection, snapshot: Snapshot, window: int, started_before: int) -> list[Run]:
+    """List the runs that started by `started_before` and are not in the registry."""
     parameters = {
         "cluster": snapshot.cluster,
         "job_ids": [run.job_id for run in snapshot.running],
         "start_times": [run.start_time for run in snapshot.running],
         "window": window,
-        "settled_time": settled_time,
+        "started_before": started_before,
     }
     with conn.cursor(row_factory=class_row(Run)) as cursor:
         return cursor.execute(_SQL["missing_runs"], parameters, prepare=False).fetchall()
 
 
-def stale(conn: Connection, snapshot: Snapshot, window: int, settled_time: int) -> list[StaleRun]:
-    """Name the jobs that started by `settled_time` and run here only, with the stop of each."""
+def stale(conn: Connection, snapshot: Snapshot, window: int, started_before: int) -> list[StaleRun]:
+    """List the jobs that started by `started_before` and run in the registry only."""
     parameters = {
         "cluster": snapshot.cluster,
         "as_of": snapshot.as_of,
@@ -41,14 +41,14 @@ def stale(conn: Connection, snapshot: Snapshot, window: int, settled_time: int) 
         "ended_stop_times": [run.stop_time for run in snapshot.ended],
         "ended_states": [run.job_state for run in snapshot.ended],
         "window": window,
-        "settled_time": settled_time,
+        "started_before": started_before,
     }
     with conn.cursor(row_factory=class_row(StaleRun)) as cursor:
         return cursor.execute(_SQL["stale_runs"], parameters, prepare=False).fetchall()
 
 
 def stop(conn: Connection, runs: Sequence[StaleRun], stopped_by: str) -> set[int]:
-    """Stop jobs, and note by whom; return the ids of those that were still running."""
+    """Stop jobs on behalf of `stopped_by`; return the ids of those that were still running."""
     parameters = {
         "stopped_by": stopped_by,
         "ids": [run.id for run in runs],

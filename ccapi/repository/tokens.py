@@ -1,35 +1,39 @@
-"""Tokens in PostgreSQL, by their digests: sql/queries/tokens.sql."""
+"""Store tokens by their digests: sql/queries/tokens.sql."""
 
 from datetime import timedelta
 
 from psycopg.rows import class_row
 
-from ccapi.model.token import TOKEN_TTL_SECONDS, Role, Token, ValidToken
 from ccapi.db import queries
 from ccapi.db.pool import Connection
+from ccapi.model.token import TOKEN_TTL_SECONDS, Role, Token, ValidToken
 
 _SQL = queries.load("tokens")
 
 
 def find(conn: Connection, digest: bytes) -> ValidToken | None:
-    """Look a presented secret up by its SHA-256, if it is valid now."""
-    parameters = {"digest": digest, "trust": TOKEN_TTL_SECONDS}
+    """Find a valid token by the SHA-256 of its secret."""
+    parameters = {"digest": digest, "ttl": TOKEN_TTL_SECONDS}
     row = conn.execute(_SQL["find_token"], parameters).fetchone()
     if row is None:
         return None
     id_, name, role, should_record_use, is_cacheable = row
     return ValidToken(
-        id=id_, name=name, role=Role(role), should_record_use=should_record_use, is_cacheable=is_cacheable
+        id=id_,
+        name=name,
+        role=Role(role),
+        should_record_use=should_record_use,
+        is_cacheable=is_cacheable,
     )
 
 
 def record_use(conn: Connection, id_: int) -> None:
-    """Note that a token was used just now."""
+    """Record that a token was used just now."""
     conn.execute(_SQL["record_use"], {"id": id_})
 
 
 def lock(conn: Connection, name: str) -> None:
-    """Hold one name's tokens against changes by others until the end of the transaction."""
+    """Lock one name's tokens against other changes until the end of the transaction."""
     conn.execute(_SQL["lock_tokens"], {"name": name})
 
 
@@ -42,7 +46,7 @@ def insert(
 
 
 def valid(conn: Connection, name: str) -> list[tuple[int, Role]]:
-    """Return id and role of one name's valid tokens, latest first."""
+    """Return id and role of one name's valid tokens, the latest first."""
     rows = conn.execute(_SQL["valid_tokens"], {"name": name})
     return [(id_, Role(role)) for id_, role in rows]
 
@@ -54,10 +58,10 @@ def list_all(conn: Connection) -> list[Token]:
 
 
 def expire(conn: Connection, id_: int, lifetime: timedelta) -> None:
-    """Let a token end after `lifetime`, unless it ends before that anyway."""
+    """Let a token expire after `lifetime`, unless it expires earlier."""
     conn.execute(_SQL["expire_token"], {"id": id_, "lifetime": lifetime})
 
 
 def revoke(conn: Connection, id_: int) -> None:
-    """End a token now."""
+    """Revoke a token now."""
     conn.execute(_SQL["revoke_token"], {"id": id_})

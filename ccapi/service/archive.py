@@ -1,4 +1,4 @@
-"""Stopped jobs go to the archive: at once, and again when that failed."""
+"""Archive stopped jobs: at once, and again after a failure."""
 
 import logging
 from collections.abc import Iterator
@@ -6,82 +6,78 @@ from dataclasses import replace
 
 from ccapi import metrics
 from ccapi.archive import writer
+from ccapi.context import Context
 from ccapi.errors import ArchiveError, DatabaseUnavailable
 from ccapi.model.job import Job, MonitoringStatus
 from ccapi.repository import jobs
-from ccapi.repository.jobs import Claim
-from ccapi.context import Context
 
 _log = logging.getLogger(__name__)
-_BATCH = 500
+_BATCH_SIZE = 500
 
 
 def archive(context: Context, job: Job) -> Job:
-    """Write a stopped job to the archive and return it with the outcome as its status.
+    """Archive a stopped job and return it with the outcome as its monitoring status.
 
-    The stop is committed before: whatever fails here is logged, counted, and left to
-    `retry`. A job that wants no archiving (status 0) is returned as it is.
+    The stop is already committed, so a failure here is logged, counted, and left to `retry`.
+    A job with monitoring status 0 is not archived.
     """
     if job.monitoring_status == MonitoringStatus.DISABLED or job.id is None:
         return job
     try:
-        return _write(context, job, job.id)
+        return _archive(context, job, job.id)
     except (ArchiveError, DatabaseUnavailable) as error:
         metrics.ARCHIVE_FAILURES.inc()
-        _log.error("job %s (id %s) is not archived: %s", job.job_id, job.id, error)
-        _note_failure(context, job.id)
-        return replace(job, monitoring_status=MonitoringStatus.ARCHIVING_FAILED)
+        _log.error("archiving job %s (id %s) failed: %s", job.job_id, job.id, error)
+    try:
+        with context.database.transaction() as conn:
+            jobs.mark_archiving_failed(conn, job.id)
+    except DatabaseUnavailable:
+        _log.warning("id %s stays in the queue; `ccapi archive retry` will archive it", job.id)
+    return replace(job, monitoring_status=MonitoringStatus.ARCHIVING_FAILED)
 
 
 def archive_by_id(context: Context, id_: int) -> Job | None:
-    """Do the same for the stopped job with a database id; None when it was deleted."""
-    with context.database.statement() as conn:
+    """Archive the stopped job with a database id; None if it was deleted."""
+    with context.database.connection() as conn:
         job = jobs.get(conn, id_)
     return None if job is None else archive(context, job)
 
 
-def _write(context: Context, stopped: Job, id_: int) -> Job:
-    """Archive the job as it is now, if it is still waiting for that, and return it.
+def _archive(context: Context, stopped: Job, id_: int) -> Job:
+    """Archive a job as it is now, if it is still in the archive queue, and return it.
 
-    Its place on the work list is held meanwhile, so that a tag given at the same time is
-    either in the file already or is written to it afterwards. A job that was deleted since
-    it stopped is archived as it was: a deletion does not touch the archive.
+    Its queue entry is locked meanwhile: an edit at the same time is either in this file, or
+    is written to the file afterwards. A job that was deleted since its stop is archived as it
+    was, because a deletion does not touch the archive.
     """
     with context.database.transaction() as conn:
-        claim = jobs.claim_for_archiving(conn, id_)
-        now = stopped if claim is Claim.AS_STOPPED else jobs.get(conn, id_)
-        if now is not None and claim is Claim.NOT_WAITING:
-            return now
-        job = replace(now or stopped, monitoring_status=MonitoringStatus.ARCHIVED)
-        kept = writer.replace(context.archive_root, job)
-        if kept:
-            _log.warning("id %s: the meta.json that was there is kept as %s", id_, kept)
+        entry = jobs.dequeue(conn, id_)
+        is_unchanged = entry is not None and not entry.job_changed
+        current = stopped if is_unchanged else jobs.get(conn, id_)
+        if current is not None and entry is None:
+            return current
+        job = replace(current or stopped, monitoring_status=MonitoringStatus.ARCHIVED)
+        backup = writer.replace(context.archive_root, job)
+        if backup:
+            _log.warning("id %s: kept the former meta.json as %s", id_, backup)
         return job
-
-
-def _note_failure(context: Context, id_: int) -> None:
-    try:
-        with context.database.transaction() as conn:
-            jobs.mark_archiving_failed(conn, id_)
-    except DatabaseUnavailable:
-        _log.warning("id %s stays marked as archiving; `ccapi archive retry` finds it", id_)
 
 
 def retry(context: Context) -> Iterator[Job]:
     """Archive every stopped job that is not archived yet; yield each with its new status.
 
-    Safe at any time and several at once: a job is archived under its row's lock.
-    Raises ArchiveError when there is no archive to write to.
+    Safe at any time, and in several processes at once. Raises ArchiveError when there is no
+    archive to write to.
     """
     writer.prepare(context.archive_root)
     after_id = 0
     while True:
-        with context.database.statement() as conn:
-            waiting = jobs.list_unarchived(conn, after_id, _BATCH)
-        for id_ in waiting:
+        with context.database.connection() as conn:
+            ids = jobs.list_archive_queue(conn, after_id, _BATCH_SIZE)
+        for id_ in ids:
             job = archive_by_id(context, id_)
             if job is not None:
                 yield job
-        if len(waiting) < _BATCH:
+        if len(ids) < _BATCH_SIZE:
             return
-        after_id = waiting[-1]
+        after_id = ids[-1]

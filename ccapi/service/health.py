@@ -1,81 +1,86 @@
-"""Whether the service can do its work now."""
+"""Check whether the service can do its work now."""
 
 import logging
-from collections.abc import Callable
+from typing import NamedTuple
 
 from ccapi.archive import writer
-from ccapi.errors import ArchiveError, DatabaseUnavailable
-from ccapi.db import pool, migrations
 from ccapi.context import Context
+from ccapi.db import migrations, pool
 from ccapi.db.probe import CachedProbe
+from ccapi.errors import ArchiveError, DatabaseUnavailable
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 2
 _TTL_SECONDS = 1
 
 
-class HealthCheck:
-    """Asks database and archive; the log tells why they are not ready, once.
+class _Problem(NamedTuple):
+    """What is wrong: for the caller, and with details for the log."""
 
-    A database with more migrations than ours is ready: so it is between `ccapi migrate` and
-    the reload that an upgrade ends with.
+    reason: str
+    detail: str
+
+
+class HealthCheck:
+    """Checks database and archive; logs a problem once.
+
+    A database with more migrations than ours is fine: it is so between `ccapi migrate` and
+    the reload at the end of an upgrade.
     """
 
-    def __init__(self, context: Callable[[], Context]) -> None:
-        self._registry = context
-        self._database = CachedProbe(self._ask_database, ttl_seconds=_TTL_SECONDS)
-        self._archive = CachedProbe(self._ask_archive, ttl_seconds=_TTL_SECONDS)
-        self._told: list[str] = []
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._probes: dict[str, CachedProbe[_Problem | None]] = {
+            "the database": CachedProbe(self._check_database, ttl_seconds=_TTL_SECONDS),
+            "the archive": CachedProbe(self._check_archive, ttl_seconds=_TTL_SECONDS),
+        }
+        self._logged: list[_Problem] = []
 
     def reasons(self) -> list[str]:
-        """Say what is not ready, for whoever asks; takes 4 seconds at most."""
-        found = [_answer("the database", self._database), _answer("the archive", self._archive)]
-        reasons, details = zip(*found, strict=True)
-        self._tell([detail for detail in details if detail])
-        return [reason for reason in reasons if reason]
+        """Return what is not ready; takes 4 seconds at most."""
+        problems: list[_Problem] = []
+        for name, probe in self._probes.items():
+            try:
+                problem = probe.result(_TIMEOUT_SECONDS)
+            except TimeoutError:
+                reason = f"{name} does not answer"
+                problem = _Problem(reason, f"{reason} within {_TIMEOUT_SECONDS} seconds")
+            if problem is not None:
+                problems.append(problem)
+        if problems != self._logged:
+            self._logged = problems
+            if problems:
+                _log.warning("not ready: %s", "; ".join(problem.detail for problem in problems))
+            else:
+                _log.warning("ready again")
+        return [problem.reason for problem in problems]
 
     def replica(self) -> str | None:
-        """Say whether readers are answered from the replica; None where there is none.
+        """Return "OK" or "not used"; None without a replica. Takes 2 seconds at most.
 
-        Readiness does not depend on it. Takes 2 seconds at most.
+        The service is ready without its replica.
         """
-        replica = self._registry().replica
+        replica = self._context.replica
         if replica is None:
             return None
         return "OK" if replica.is_usable() else "not used"
 
-    def _tell(self, details: list[str]) -> None:
-        if details != self._told:
-            if details:
-                _log.warning("not ready: %s", "; ".join(details))
-            else:
-                _log.warning("ready again")
-            self._told = details
-
-    def _ask_database(self) -> tuple[str, str]:
+    def _check_database(self) -> _Problem | None:
         try:
-            with self._registry().database.statement() as conn:
+            with self._context.database.connection() as conn:
                 missing = migrations.missing(conn)
-                read_only = pool.is_read_only(conn)
+                is_read_only = pool.is_read_only(conn)
         except DatabaseUnavailable as error:
-            return "the database does not answer", str(error)
+            return _Problem("the database does not answer", str(error))
         if missing:
-            reason = "the database lacks migrations: run `ccapi migrate`"
-            return reason, f"the database lacks {', '.join(missing)}"
-        reason = "the database takes no writes" if read_only else ""
-        return reason, reason
+            reason = "migrations are missing: run `ccapi migrate`"
+            return _Problem(reason, f"migrations are missing: {', '.join(missing)}")
+        reason = "the database is read-only"
+        return _Problem(reason, reason) if is_read_only else None
 
-    def _ask_archive(self) -> tuple[str, str]:
+    def _check_archive(self) -> _Problem | None:
         try:
-            writer.require_writable(self._registry().archive_root)
+            writer.require_writable(self._context.archive_root)
         except ArchiveError as error:
-            return "the archive cannot be written", str(error)
-        return "", ""
-
-
-def _answer(name: str, watch: CachedProbe[tuple[str, str]]) -> tuple[str, str]:
-    try:
-        return watch.answer(_TIMEOUT_SECONDS)
-    except TimeoutError:
-        reason = f"{name} does not answer"
-        return reason, f"{reason} within {_TIMEOUT_SECONDS} seconds"
+            return _Problem("the archive cannot be written", str(error))
+        return None

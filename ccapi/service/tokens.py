@@ -1,4 +1,4 @@
-"""Tokens: made, rotated and revoked on the command line, checked on every request."""
+"""Create, rotate, revoke and check tokens."""
 
 import hashlib
 import logging
@@ -7,10 +7,10 @@ import secrets
 import time
 from datetime import timedelta
 
+from ccapi.db.pool import Connection, Database
 from ccapi.errors import CcapiError, DatabaseUnavailable
 from ccapi.model.token import TOKEN_TTL_SECONDS, Role, Token, ValidToken
 from ccapi.repository import tokens
-from ccapi.db.pool import Connection, Database
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class TokenError(CcapiError):
 
 
 def create(database: Database, name: str, role: Role, lifetime: timedelta | None = None) -> str:
-    """Make a token for a name that has no valid one; return the secret, stored nowhere.
+    """Create a token for a name without a valid one; return the secret, which is not stored.
 
     Raises TokenError.
     """
@@ -44,9 +44,9 @@ def create(database: Database, name: str, role: Role, lifetime: timedelta | None
 def rotate(
     database: Database, name: str, lifetime: timedelta | None = None, *, keep: timedelta
 ) -> str:
-    """Make a second token for a name; the first stays valid for `keep` at most.
+    """Create a second token for a name; the first one expires after `keep` at most.
 
-    Two are valid at a time at most: an older second one is revoked. Raises TokenError.
+    At most two are valid at a time: an older one is revoked. Raises TokenError.
     """
     with database.transaction() as conn:
         tokens.lock(conn, name)
@@ -57,12 +57,12 @@ def rotate(
             tokens.revoke(conn, older_id)
         secret = _issue(conn, name, role, lifetime)
     if older:
-        _outlast_trust()
+        _wait_for_caches()
     return secret
 
 
 def revoke(database: Database, name: str) -> int:
-    """End all valid tokens of a name and return how many, once none is taken any more.
+    """Revoke all valid tokens of a name and return how many, once no worker accepts them.
 
     Raises TokenError.
     """
@@ -71,12 +71,12 @@ def revoke(database: Database, name: str) -> int:
         valid = _require_valid(conn, name)
         for id_, _ in valid:
             tokens.revoke(conn, id_)
-    _outlast_trust()
+    _wait_for_caches()
     return len(valid)
 
 
-def _outlast_trust() -> None:
-    """Wait until every worker looks again at what it took for valid before now."""
+def _wait_for_caches() -> None:
+    """Wait until no worker has a token in its cache that was valid before now."""
     time.sleep(TOKEN_TTL_SECONDS)
 
 
@@ -87,25 +87,21 @@ def list_all(database: Database) -> list[Token]:
 
 
 def authenticate(database: Database, secret: str) -> ValidToken | None:
-    """Find the valid token that a request presents; None when it is none.
+    """Find the valid token of a secret; None without one.
 
-    Looked up by digest, so that no comparison's time tells anything about a secret.
+    The look-up is by digest, so that its time reveals nothing about a secret.
     """
     if not _SECRET.fullmatch(secret):
         return None
-    with database.statement() as conn:
+    with database.connection() as conn:
         token = tokens.find(conn, digest(secret))
     if token is not None and token.should_record_use:
-        _record_use(database, token)
+        try:
+            with database.connection() as conn:
+                tokens.record_use(conn, token.id)
+        except DatabaseUnavailable as error:
+            _log.warning("recording the use of token %s failed: %s", token.name, error)
     return token
-
-
-def _record_use(database: Database, token: ValidToken) -> None:
-    try:
-        with database.statement() as conn:
-            tokens.record_use(conn, token.id)
-    except DatabaseUnavailable as error:
-        _log.warning("the last use of token %s is not recorded: %s", token.name, error)
 
 
 def _require_valid(conn: Connection, name: str) -> list[tuple[int, Role]]:
@@ -122,5 +118,5 @@ def _issue(conn: Connection, name: str, role: Role, lifetime: timedelta | None) 
 
 
 def digest(secret: str) -> bytes:
-    """Return what is stored of a secret, and looked for."""
+    """Return the SHA-256 of a secret, which is stored instead of it."""
     return hashlib.sha256(secret.encode()).digest()

@@ -1,9 +1,9 @@
 -- name: create_migrations_table!
 CREATE TABLE IF NOT EXISTS schema_migrations (
-    version      integer     PRIMARY KEY,
-    name         text        NOT NULL,
-    checksum     text        NOT NULL,
-    applied_time timestamptz NOT NULL DEFAULT now()
+    version    integer     PRIMARY KEY,
+    name       text        NOT NULL,
+    checksum   text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
 );
 
 -- name: migrations_table_exists
@@ -19,10 +19,10 @@ INSERT INTO schema_migrations (version, name, checksum)
 VALUES (:version, :name, :checksum);
 
 -- name: try_lock_migrations
--- A session lock: PostgreSQL releases it when the session ends, however it ends.
+-- A session lock: PostgreSQL releases it when the session ends, even by a crash.
 SELECT pg_try_advisory_lock(hashtextextended('ccapi migrate', 0));
 
--- name: server_facts
+-- name: server_info
 SELECT
     current_setting('server_version_num')::integer AS version_number,
     current_setting('server_version')              AS version,

@@ -1,7 +1,8 @@
 -- name: set_session_limits
--- Bound what one statement and one lock may take (milliseconds). The queries are too short for
--- just-in-time compilation to pay, and for parallel workers: to start them takes 4 ms. Who makes
--- room in the buffers has the system write at once, not a gigabyte later while commits wait for it.
+-- Limit the time of a statement and of a wait for a lock (milliseconds). The queries are too short
+-- for just-in-time compilation and for parallel workers, whose start takes 4 ms.
+-- backend_flush_after spreads the writes of evicted buffers, so that commits never wait for a
+-- gigabyte of them.
 SELECT
     set_config('statement_timeout', :statement_timeout, false),
     set_config('lock_timeout', :lock_timeout, false),
@@ -10,12 +11,12 @@ SELECT
     set_config('backend_flush_after', '256kB', false);
 
 -- name: is_read_only
--- Tell a standby, or a server that was told to take no writes.
+-- Return whether the server is a standby, or configured to be read-only.
 SELECT current_setting('transaction_read_only') = 'on';
 
--- name: seconds_late
--- Tell how long ago the last commit was that a standby has; 0 when it has all that it was sent
--- and more would come. NULL when it has none since its start.
+-- name: replication_lag_seconds
+-- Return the age of a standby's last replayed commit in seconds: 0 when it has replayed all that
+-- it received and is still connected, NULL when it has replayed none since its start.
 SELECT CASE
     WHEN NOT pg_is_in_recovery()
         THEN 0

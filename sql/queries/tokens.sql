@@ -1,51 +1,51 @@
 -- name: find_token
--- Look a presented secret up by its digest, if it is valid now; is_lasting tells whether it will
--- still be in :trust seconds, if nobody revokes it.
+-- Find a valid token by the digest of its secret. A cacheable one stays valid for :ttl seconds
+-- unless it is revoked. The use of a token is recorded once a minute at most.
 SELECT
     id, name, role::text,
-    COALESCE(last_used_time < now() - interval '1 minute', true) AS use_is_news,
-    COALESCE(expires_time > now() + make_interval(secs => :trust), true) AS is_lasting
+    COALESCE(last_used_at < now() - interval '1 minute', true) AS should_record_use,
+    COALESCE(expires_at > now() + make_interval(secs => :ttl), true) AS is_cacheable
 FROM tokens
 WHERE digest = :digest
-  AND revoked_time IS NULL
-  AND (expires_time IS NULL OR expires_time > now());
+  AND revoked_at IS NULL
+  AND (expires_at IS NULL OR expires_at > now());
 
 -- name: record_use!
--- Note that a token was used; a second worker doing the same at once is not waited for.
+-- Record that a token was used, unless another worker is doing so right now.
 UPDATE tokens
-SET last_used_time = now()
+SET last_used_at = now()
 WHERE id = (SELECT id FROM tokens WHERE id = :id FOR UPDATE SKIP LOCKED);
 
 -- name: lock_tokens
--- Make changes to one name's tokens queue up until the end of the transaction.
+-- Serialize changes to one name's tokens until the end of the transaction.
 SELECT pg_advisory_xact_lock(hashtextextended('token ' || :name, 0));
 
 -- name: insert_token!
-INSERT INTO tokens (name, role, digest, expires_time)
+INSERT INTO tokens (name, role, digest, expires_at)
 VALUES (:name, :role::token_role, :digest, now() + :lifetime::interval);
 
 -- name: list_tokens
 SELECT
-    id, name, role::text, created_time, expires_time, revoked_time, last_used_time
+    id, name, role::text, created_at, expires_at, revoked_at, last_used_at
 FROM tokens
 ORDER BY name, id;
 
 -- name: valid_tokens
--- Name the secrets of one name that are valid now, latest first.
+-- List the valid tokens of one name, the latest first.
 SELECT id, role::text
 FROM tokens
 WHERE name = :name
-  AND revoked_time IS NULL
-  AND (expires_time IS NULL OR expires_time > now())
+  AND revoked_at IS NULL
+  AND (expires_at IS NULL OR expires_at > now())
 ORDER BY id DESC;
 
 -- name: expire_token!
--- Let a token end after a while, unless it ends before that anyway.
+-- Let a token expire after a while, unless it expires earlier.
 UPDATE tokens
-SET expires_time = LEAST(expires_time, now() + :lifetime::interval)
+SET expires_at = LEAST(expires_at, now() + :lifetime::interval)
 WHERE id = :id;
 
 -- name: revoke_token!
 UPDATE tokens
-SET revoked_time = now()
+SET revoked_at = now()
 WHERE id = :id;

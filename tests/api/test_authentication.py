@@ -12,8 +12,8 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from ccapi.config import Config
-from ccapi.model.token import TOKEN_TTL_SECONDS, Role
 from ccapi.db.pool import Database
+from ccapi.model.token import TOKEN_TTL_SECONDS, Role
 from ccapi.service import tokens
 from tests.client import START, Client, assert_error, assert_nothing_written, job, stop
 from tests.conftest import client, serve
@@ -89,8 +89,8 @@ def test_without_a_valid_token_the_answer_is_401(
 
 def test_an_expired_token_is_refused(app: Flask, database: Database) -> None:
     secret = tokens.create(database, "hook", Role.ADMIN, timedelta(hours=1))
-    with database.statement() as conn:
-        conn.execute("UPDATE tokens SET expires_time = now() - interval '1 second'")
+    with database.connection() as conn:
+        conn.execute("UPDATE tokens SET expires_at = now() - interval '1 second'")
     assert_error(_get(app, X_Auth_Token=secret), 401, "expired")
 
 
@@ -227,8 +227,8 @@ def test_a_bad_address_is_401_without_a_token_403_without_the_right_and_else_400
 
 
 def _last_use(database: Database) -> list[Any]:
-    with database.statement() as conn:
-        return conn.execute("SELECT last_used_time, xmin::text FROM tokens").fetchall()
+    with database.connection() as conn:
+        return conn.execute("SELECT last_used_at, xmin::text FROM tokens").fetchall()
 
 
 def test_the_first_use_of_a_token_is_recorded(app: Flask, database: Database, secret: str) -> None:
@@ -248,8 +248,8 @@ def test_a_token_used_often_is_not_written_with_every_request(
 
 
 def test_a_use_after_a_while_is_recorded_again(app: Flask, database: Database, secret: str) -> None:
-    with database.statement() as conn:
-        conn.execute("UPDATE tokens SET last_used_time = now() - interval '2 minutes'")
+    with database.connection() as conn:
+        conn.execute("UPDATE tokens SET last_used_at = now() - interval '2 minutes'")
     before = _last_use(database)
     _get(app, X_Auth_Token=secret)
     assert _last_use(database)[0][0] > before[0][0] + timedelta(minutes=1)
@@ -266,7 +266,7 @@ def test_a_request_does_not_wait_until_its_tokens_use_can_be_recorded(
 
 
 def test_a_token_is_stored_as_a_digest_only(database: Database, secret: str) -> None:
-    with database.statement() as conn:
+    with database.connection() as conn:
         stored = conn.execute("SELECT tokens::text, digest FROM tokens").fetchone()
     assert stored is not None
     assert secret not in stored[0]

@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 
 from ccapi.config import Config
-from ccapi.model.token import Role
 from ccapi.db.pool import Database
+from ccapi.model.token import Role
 from tests.client import Client, assert_error, assert_nothing_written, job
 from tests.conftest import client, serve
 

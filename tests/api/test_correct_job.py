@@ -5,10 +5,11 @@ from typing import Any
 import orjson
 import pytest
 
-from ccapi.model.correction import Correction
-from ccapi.db.pool import Database
-from ccapi.service import archive, edits as correcting
 from ccapi.context import Context
+from ccapi.db.pool import Database
+from ccapi.model.job import Correction
+from ccapi.service import archive
+from ccapi.service import edits as correcting
 from tests.api.archived import FULL_DISKS, document, fail
 from tests.client import START, Client, assert_error, at_once, count
 

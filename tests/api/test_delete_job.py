@@ -9,10 +9,10 @@ import pytest
 
 from ccapi.cli.deploy import derived
 from ccapi.config.settings import Config
-from ccapi.repository import jobs
-from ccapi.db.pool import Database
-from ccapi.service import deletion, pace
 from ccapi.context import Context
+from ccapi.db.pool import Database
+from ccapi.repository import jobs
+from ccapi.service import deletion
 from tests.client import START, Client, assert_error, at_once, count
 
 
@@ -197,7 +197,7 @@ def test_many_jobs_are_deleted_in_batches(
     admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second batch has to wait for a row; by then the first one is gone for everybody."""
-    monkeypatch.setattr(pace, "BATCH", 3)
+    monkeypatch.setattr(deletion, "BATCH_SIZE", 3)
     started = start_many(admin, 8)
     messages: list[str] = []
     with database.session() as conn, conn.transaction():
@@ -225,13 +225,11 @@ def in_slow_batches_of_3(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(*args)
 
     monkeypatch.setattr(jobs, "delete_before", slowly)
-    monkeypatch.setattr(pace, "BATCH", 3)
+    monkeypatch.setattr(deletion, "BATCH_SIZE", 3)
 
 
 @pytest.mark.usefixtures("in_slow_batches_of_3")
-def test_after_each_batch_as_long_a_time_is_left_to_others(
-    admin: Client, context: Context
-) -> None:
+def test_after_each_batch_as_long_a_time_is_left_to_others(admin: Client, context: Context) -> None:
     start_many(admin, 6)
     begun = time.monotonic()
     assert deletion.delete_before(context, START + 100) == 6
@@ -287,7 +285,7 @@ def test_what_starts_meanwhile_is_not_waited_for(admin: Client, database: Databa
 def test_concurrent_deletions_count_each_job_once(
     admin: Client, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "BATCH", 10)
+    monkeypatch.setattr(deletion, "BATCH_SIZE", 10)
     start_many(admin, 60)
     counted = at_once([partial(deletion.delete_before, context, START + 100)] * 3)
     assert sum(counted) == 60
@@ -298,7 +296,7 @@ def test_a_deletion_ends_only_when_nothing_is_left_though_another_is_under_way(
     context: Context, admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one holds the rows of the first batch until it has chosen them, too."""
-    monkeypatch.setattr(pace, "BATCH", 3)
+    monkeypatch.setattr(deletion, "BATCH_SIZE", 3)
     start_many(admin, 5)
     left: list[int] = []
 
@@ -319,7 +317,7 @@ def test_a_deletion_goes_on_behind_jobs_that_another_way_of_deleting_took(
     context: Context, admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`ccapi jobs prune` and delete_job do not queue up behind it: a whole batch may be gone."""
-    monkeypatch.setattr(pace, "BATCH", 3)
+    monkeypatch.setattr(deletion, "BATCH_SIZE", 3)
     started = start_many(admin, 5)
     request = threading.Thread(target=deletion.delete_before, args=(context, START + 100))
     with database.session() as conn, conn.transaction():

@@ -63,9 +63,7 @@ def test_the_answer_is_the_whole_job(admin: Client, archived: int) -> None:
     assert response.get_json() == admin.read(archived)
 
 
-def test_a_running_jobs_metadata_is_archived_when_it_stops(
-    admin: Client, context: Context
-) -> None:
+def test_a_running_jobs_metadata_is_archived_when_it_stops(admin: Client, context: Context) -> None:
     id_ = admin.start()
     assert edit(admin, id_, jobName="x") == {"jobName": "x"}
     assert not list(context.archive_root.rglob("meta.json"))

@@ -12,8 +12,8 @@ from flask import Flask
 
 from ccapi.app import create_app
 from ccapi.config import Config
-from ccapi.repository import jobs
 from ccapi.db.pool import Database, Limits
+from ccapi.repository import jobs
 from tests.client import START, Client, assert_error, assert_nothing_written, count, job, stop
 
 _TAGS = [{"type": "a", "name": "b"}]
@@ -260,7 +260,7 @@ def test_a_request_that_finds_no_free_connection_is_503(
     app: Flask, admin: Client, config: Config
 ) -> None:
     crowded = Database(config.database.url, Limits(pool_size=1, pool_timeout=0.1))
-    with _served_by(app, crowded), crowded.statement():
+    with _served_by(app, crowded), crowded.connection():
         assert_error(admin.send("GET", "/"), 503)
 
 
@@ -270,7 +270,7 @@ def test_a_connection_that_the_server_ended_is_replaced_unnoticed(
     single = Database(config.database.url, Limits(pool_size=1))
     with _served_by(app, single):
         assert admin.list() == []
-        with single.statement() as conn:
+        with single.connection() as conn:
             pid = conn.info.backend_pid
         with database.session() as conn:
             conn.execute("SELECT pg_terminate_backend(%s, 1000)", [pid])

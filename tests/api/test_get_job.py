@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 
 from ccapi.config import Config
-from ccapi.model.token import Role
 from ccapi.db.pool import Database
+from ccapi.model.token import Role
 from tests.api.test_document import EVERYTHING
 from tests.client import START, Client, assert_error
 from tests.conftest import client, serve

@@ -14,9 +14,9 @@ from werkzeug.test import TestResponse
 
 from ccapi.app import create_app
 from ccapi.config import Config
-from ccapi.embedded import PrivatePostgres, private_postgres
 from ccapi.db import migrations
 from ccapi.db.pool import Database, Limits
+from ccapi.embedded import PrivatePostgres, private_postgres
 from tests.client import assert_error
 
 _STALE_SECONDS = 1.1

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ccapi.api.serializers import JOB_FIELDS
 from ccapi.api.schemas import JobMeta
+from ccapi.api.serializers import JOB_FIELDS
 from ccapi.model.job import Job
 from ccapi.repository import jobs
 from tests.api.test_document import EVERYTHING

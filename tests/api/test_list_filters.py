@@ -123,7 +123,7 @@ def test_what_is_no_unicode_is_refused(reader: Client) -> None:
 
 def test_two_jobs_may_be_the_first_of_a_host_at_once(admin: Client, database: Database) -> None:
     with database.session() as conn, conn.transaction():
-        conn.execute("SELECT note_hosts(ARRAY['new', 'newer'])")
+        conn.execute("SELECT register_hosts(ARRAY['new', 'newer'])")
         admin.start(jobId=1, resources=[{"hostname": "newer"}, {"hostname": "new"}])
     admin.start(jobId=2, resources=[{"hostname": "new"}])
     assert [job["jobId"] for job in admin.list("host=new")] == [2, 1]

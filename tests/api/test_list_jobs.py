@@ -11,8 +11,8 @@ import orjson
 import pytest
 from werkzeug.test import TestResponse
 
-from ccapi.model.job import JobState
 from ccapi.db.pool import Database
+from ccapi.model.job import JobState
 from tests.client import START, Client, assert_error, job, stop
 
 _LARGEST = 2**63 - 1

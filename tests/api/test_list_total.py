@@ -7,9 +7,9 @@ import pytest
 from flask import Flask
 
 from ccapi.config import Config
-from ccapi.repository import jobs
 from ccapi.db import queries
 from ccapi.db.pool import Database, Limits
+from ccapi.repository import jobs
 from tests.client import START, Client, assert_error
 
 _NUMBER = 5

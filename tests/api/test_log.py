@@ -12,8 +12,8 @@ import pytest
 from flask import Flask
 
 from ccapi import logs
-from ccapi.repository import jobs
 from ccapi.db.pool import Database
+from ccapi.repository import jobs
 from tests.client import Client, job, stop
 
 TOKEN = "ccapi_" + 43 * "x"

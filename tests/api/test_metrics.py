@@ -8,11 +8,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from werkzeug.test import TestResponse
 
-from ccapi import __version__, metrics, prometheus_multiproc as multiprocess
+from ccapi import __version__, metrics
+from ccapi import prometheus_multiproc as multiprocess
 from ccapi.app import create_app
 from ccapi.config import Config, Metrics
-from ccapi.model.token import Role
 from ccapi.db.pool import Database, Limits
+from ccapi.model.token import Role
 from tests import conftest
 from tests.client import Client, assert_error, job
 
@@ -48,10 +49,10 @@ def test_requests_are_counted_by_operation_and_status(admin: Client) -> None:
 
 
 def test_refusals_are_counted_by_reason(admin: Client) -> None:
-    before = value(admin, "ccapi_refusals_total", reason="DuplicateJob")
+    before = value(admin, "ccapi_rejected_requests_total", reason="DuplicateJob")
     admin.start()
     assert admin.send("POST", "/start_job/", job()).status_code == 422
-    assert value(admin, "ccapi_refusals_total", reason="DuplicateJob") == before + 1
+    assert value(admin, "ccapi_rejected_requests_total", reason="DuplicateJob") == before + 1
 
 
 def test_jobs_are_counted_by_cluster_and_state(admin: Client) -> None:
@@ -68,18 +69,18 @@ def test_jobs_are_counted_by_cluster_and_state(admin: Client) -> None:
 def test_the_archives_backlog_its_age_and_failures_are_told(admin: Client, config: Config) -> None:
     before = value(admin, "ccapi_archive_failures_total")
     admin.start()
-    assert value(admin, "ccapi_archive_waiting") == 0
+    assert value(admin, "ccapi_archive_pending") == 0
     (config.archive.root / "fritz").write_bytes(b"in the way")
     admin.stop()
-    assert value(admin, "ccapi_archive_waiting") == value(admin, "ccapi_archive_failed") == 1
-    assert value(admin, "ccapi_archive_age_seconds") > 1_000_000
+    assert value(admin, "ccapi_archive_pending") == value(admin, "ccapi_archive_failed") == 1
+    assert value(admin, "ccapi_archive_oldest_pending_seconds") > 1_000_000
     assert value(admin, "ccapi_archive_failures_total") == before + 1
 
 
 def test_the_database_and_the_version_are_told(admin: Client) -> None:
     assert value(admin, "ccapi_database_up") == 1
     assert value(admin, "ccapi_build_info", version=__version__) == 1
-    assert value(admin, "ccapi_database_use_seconds_count") > 0
+    assert value(admin, "ccapi_database_connection_held_seconds_count") > 0
     assert value(admin, "ccapi_database_connections_in_use") == 0
 
 

@@ -8,12 +8,11 @@ import pytest
 
 from ccapi import config as settings
 from ccapi.api import reconciliation
+from ccapi.context import Context
+from ccapi.db.pool import Database
 from ccapi.model.job import NewJob
 from ccapi.model.token import Role
 from ccapi.repository import bulk_insert as bulk
-from ccapi.repository.bulk_insert import RecordedJob
-from ccapi.db.pool import Database
-from ccapi.context import Context
 from tests import conftest
 from tests.client import START, Client, assert_error, at_once, without
 
@@ -53,7 +52,7 @@ def load(database: Database, count: int) -> None:
         for number in range(1, count + 1)
     ]  # fmt: skip
     with database.session() as conn, conn.transaction():
-        bulk.load(conn, [RecordedJob(job) for job in jobs])
+        bulk.load(conn, [job for job in jobs])
 
 
 def test_of_1000_that_run_here_and_900_there_exactly_100_are_named_and_stopped(

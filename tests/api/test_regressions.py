@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ccapi.db.pool import Database
 from ccapi.context import Context
+from ccapi.db.pool import Database
 from tests.client import Client, assert_error
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from flask import Flask
 
-from ccapi.embedded import PrivatePostgres
-from ccapi.model.token import Role
 from ccapi.db import migrations
 from ccapi.db.pool import Database, Limits
 from ccapi.db.replica import Replica
+from ccapi.embedded import PrivatePostgres
+from ccapi.model.token import Role
 from tests.client import Client, assert_error
 from tests.conftest import client
 

@@ -11,11 +11,11 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from ccapi import logs, metrics
-from ccapi.http.cache import TTLCache
 from ccapi.config import Config
+from ccapi.db.pool import Database
+from ccapi.http.cache import TTLCache
 from ccapi.model.token import Role
 from ccapi.repository import jobs
-from ccapi.db.pool import Database
 from ccapi.service import tokens
 from tests.client import START, Client, assert_error, at_once
 from tests.conftest import client, serve

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from marshmallow import Schema, ValidationError
 
-from ccapi.http.schema import ContractSchema
 from ccapi.api.schemas import DeleteJobApiRequest, JobMeta, StopJobApiRequest
+from ccapi.http.schema import ContractSchema
 from tests.client import job, stop
 
 RESOURCE = {"hostname": "f0101", "hwthreads": [0, 1], "accelerators": ["0:1"]}

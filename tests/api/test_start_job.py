@@ -13,9 +13,9 @@ from prometheus_client import REGISTRY
 
 from ccapi import config as settings
 from ccapi.config import Config
+from ccapi.db.pool import Connection, Database
 from ccapi.model.job import JobState
 from ccapi.model.token import Role
-from ccapi.db.pool import Connection, Database
 from tests.client import START, Client, assert_error, assert_nothing_written, at_once, count, job
 from tests.conftest import client, serve
 
@@ -171,7 +171,7 @@ def test_a_client_may_send_back_what_it_read(writer: Client) -> None:
 
 def test_tags_are_created_and_shown_with_their_ids(writer: Client, database: Database) -> None:
     id_ = writer.start(tags=[{"type": "b", "name": "2"}, {"type": "a", "name": "1", "id": 999}])
-    with database.statement() as conn:
+    with database.connection() as conn:
         ids = {(t, n): i for i, t, n in conn.execute("SELECT id, type, name FROM tags")}
     assert writer.read(id_)["tags"] == [
         {"id": ids["a", "1"], "type": "a", "name": "1"},

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ccapi.config import Config
-from ccapi.model.token import Role
 from ccapi.db.pool import Database, Limits
+from ccapi.model.token import Role
 from tests.client import START, Client, assert_error
 from tests.conftest import client, serve
 

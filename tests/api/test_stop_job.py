@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ccapi import metrics
+from ccapi.context import Context
+from ccapi.db.pool import Database
 from ccapi.model.job import FINAL_STATES
 from ccapi.repository import jobs
-from ccapi.db.pool import Database
-from ccapi.context import Context
 from tests.client import START, Client, assert_error, at_once, job, stop, without
 
 META_DATA = {"jobName": "a simulation", "jobScript": "#!/bin/sh\ntrue\n"}
@@ -333,7 +333,7 @@ def test_the_stop_is_committed_before_the_archive_is_touched(
     request.start()
     try:
         assert hangs.wait(10)
-        with database.statement() as conn:
+        with database.connection() as conn:
             meanwhile = jobs.get(conn, id_)
     finally:
         goes_on.set()

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from ccapi.db.pool import Database
 from ccapi.context import Context
+from ccapi.db.pool import Database
 from tests.api.archived import FULL_DISKS, document, fail
 from tests.client import START, Client, assert_error, at_once, count
 

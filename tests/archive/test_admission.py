@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from ccapi.archive import validation, meta_json as document
+from ccapi.archive import meta_json as document
+from ccapi.archive import validation
 from ccapi.errors import ArchiveError
 from tests.archive import trees
 

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from ccapi.archive import compat, meta_json as document
+from ccapi.archive import compat
+from ccapi.archive import meta_json as document
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job
 from tests.archive import trees

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ccapi.archive import meta_json, layout, reader, writer
+from ccapi.archive import layout, meta_json, reader, writer
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from tests.archive.jobs import job

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from ccapi.archive import layout
+from ccapi.context import Context
 from ccapi.model.job import JobKey
 from ccapi.service import archive_check as checking
-from ccapi.context import Context
 from tests.cli.conftest import Command
 from tests.client import START, Client
 

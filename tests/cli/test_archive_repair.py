@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.service import archive_check as checking
 from ccapi.context import Context
+from ccapi.service import archive_check as checking
 from tests.archive.trees import document, put
 from tests.cli.conftest import Command
 from tests.client import Client, count

@@ -4,8 +4,8 @@ import psycopg
 import pytest
 
 from ccapi.config import Config
-from ccapi.embedded import PrivatePostgres
 from ccapi.db import migrations
+from ccapi.embedded import PrivatePostgres
 from tests.cli.conftest import Command
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -43,13 +43,13 @@ def test_a_replica_that_cannot_answer_is_told_and_keeps_from_no_start(
     monkeypatch.setenv("CCAPI_DATABASE_POOL_TIMEOUT", "0.2")
     away = "postgresql:///ccapi?host=/nonexistent"
     for url, reason in ((away, "does not answer"), (postgres.database_url("postgres"), "it lacks")):
-        monkeypatch.setenv("CCAPI_DATABASE_READ_URL", url)
+        monkeypatch.setenv("CCAPI_DATABASE_REPLICA_URL", url)
         status, out, err = ccapi("check")
         assert (status, out, err.count("\n")) == (1, "", 1)
-        assert err.startswith("ccapi: [database] read_url: ")
+        assert err.startswith("ccapi: [database] replica_url: ")
         assert reason in err
         assert ccapi("check", "--start").status == 0
-    monkeypatch.setenv("CCAPI_DATABASE_READ_URL", postgres.url)
+    monkeypatch.setenv("CCAPI_DATABASE_REPLICA_URL", postgres.url)
     assert ccapi("check").status == 0
 
 

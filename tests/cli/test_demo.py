@@ -19,11 +19,11 @@ from click.testing import CliRunner
 
 from ccapi.cli import cli
 from ccapi.cli.demo import Address, ensure_token, postgres_of
+from ccapi.db.pool import Database
 from ccapi.embedded import installations
 from ccapi.errors import StartupError
 from ccapi.model.job import JobState
 from ccapi.model.token import Role
-from ccapi.db.pool import Database
 from ccapi.service import tokens
 
 REPOSITORY = Path(__file__).parents[2]

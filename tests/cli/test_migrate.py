@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from ccapi.embedded import PrivatePostgres
 from ccapi.db import migrations
+from ccapi.embedded import PrivatePostgres
 from tests.cli.conftest import Command
 
 NAMES = [migration.name for migration in migrations.available()]

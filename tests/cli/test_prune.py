@@ -11,7 +11,7 @@ import pytest
 from ccapi.cli.params import utc
 from ccapi.config import Config
 from ccapi.db.pool import Database
-from ccapi.service import pace
+from ccapi.service import deletion
 from tests.cli.conftest import Command
 from tests.client import START, Client, count
 
@@ -31,7 +31,7 @@ def old(writer: Client, database: Database) -> dict[str, int]:
         if name != "runs":
             writer.send("POST", f"/stop_job/{id_}", {"stopTime": START + 99, "jobState": "failed"})
     with database.session() as conn:
-        conn.execute("INSERT INTO jobs_to_archive VALUES (%s, false, true)", [ids["failed"]])
+        conn.execute("INSERT INTO archive_queue VALUES (%s, false, true)", [ids["failed"]])
     return ids
 
 
@@ -150,7 +150,7 @@ def test_it_works_in_batches_while_starts_go_on(
     ccapi: Command, writer: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The third batch has to wait for a row; by then the first two are gone for everybody."""
-    monkeypatch.setattr(pace, "BATCH", 40)
+    monkeypatch.setattr(deletion, "BATCH_SIZE", 40)
     fill(database, 200)
     outcome: list[str] = []
     with database.session() as conn, conn.transaction():

@@ -8,10 +8,9 @@ import pytest
 
 from ccapi.cli import sample_data as sample
 from ccapi.model.job import JobState
-from ccapi.repository.bulk_insert import RecordedJob
 
 NOW = 1_790_000_000
-Jobs = Sequence[RecordedJob]
+Jobs = Sequence[NewJob]
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +111,7 @@ def test_most_need_few_nodes_and_few_users_submit_most(jobs: Jobs) -> None:
 
 
 def test_the_jobs_of_an_array_are_one_request(jobs: Jobs) -> None:
-    arrays: dict[int, list[RecordedJob]] = {}
+    arrays: dict[int, list[NewJob]] = {}
     for one in jobs:
         if one.job.array_job_id:
             arrays.setdefault(one.job.array_job_id, []).append(one)

@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ccapi.model.token import Role, Token
 from ccapi.db.pool import Database
+from ccapi.model.token import Role, Token
 from ccapi.service import tokens
 from tests.cli.conftest import Command
 
@@ -167,9 +167,9 @@ def test_the_list_shows_every_token_and_no_secret(ccapi: Command, database: Data
     ccapi("token", "create", "dashboard", "--role", "reader")
     ccapi("token", "revoke", "dashboard")
     ccapi("token", "create", "operator", "--role", "admin", "--expires", "1h")
-    with database.statement() as conn:
+    with database.connection() as conn:
         conn.execute(
-            "UPDATE tokens SET expires_time = now() - interval '1 s' WHERE name = 'operator'"
+            "UPDATE tokens SET expires_at = now() - interval '1 s' WHERE name = 'operator'"
         )
     tokens.authenticate(database, secret)
     status, out, err = ccapi("token", "list")

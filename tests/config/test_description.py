@@ -49,7 +49,7 @@ def test_the_example_holds_the_defaults() -> None:
     Path("config.toml").write_bytes(EXAMPLE.read_bytes())
     example = load(environ={})
     assert example == defaults
-    optional = {"clusters", "database.read_url", "database.read_url_file"}
+    optional = {"clusters", "database.replica_url", "database.read_url_file"}
     assert {key for key, source in example.sources.items() if source == "default"} == optional
 
 

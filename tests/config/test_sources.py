@@ -133,7 +133,7 @@ def test_an_unusable_url_file_is_reported(
     assert problem.startswith(f"{where}: {reason}")
 
 
-@pytest.mark.parametrize("name", ["url", "read_url"])
+@pytest.mark.parametrize("name", ["url", "replica_url"])
 def test_no_representation_shows_the_password(settings: Settings, name: str) -> None:
     config = load(settings(f"[database]\n{name} = 'postgresql://ccapi:geheim@db/ccapi'"), {})
     assert "geheim" not in repr(config)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.embedded import (Installation, PrivatePostgres, choose_installation, find_installations, installations, private_postgres)
+from ccapi.embedded import (
+    Installation,
+    PrivatePostgres,
+    choose_installation,
+    find_installations,
+    installations,
+    private_postgres,
+)
 from ccapi.errors import StartupError
 from tests.embedded.support import (
     OWNER,

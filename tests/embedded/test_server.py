@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from ccapi.embedded import (Installation, PrivatePostgres, find_installations, private_postgres)
+from ccapi.embedded import Installation, PrivatePostgres, find_installations, private_postgres
 from ccapi.embedded.account import server_account
 from ccapi.errors import StartupError
 from tests.embedded.support import (

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from ccapi.embedded import PrivatePostgres, launch
-from ccapi.model.token import Role
 from ccapi.db import migrations
 from ccapi.db.pool import Database, Limits
+from ccapi.embedded import PrivatePostgres, launch
+from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.faults.ledger import Attempt, Ledger
 from tests.faults.processes import Gunicorn

@@ -25,11 +25,10 @@ import psycopg
 
 from ccapi.archive import layout
 from ccapi.cli import sample_data as sample
+from ccapi.db import migrations
+from ccapi.db.pool import Database
 from ccapi.embedded import PrivatePostgres, find_installations
 from ccapi.model.job import JobKey
-from ccapi.db import migrations
-from ccapi.repository.bulk_insert import RecordedJob
-from ccapi.db.pool import Database
 
 _NOW = 1_768_978_339
 _SHARED = {1: "none", 2: "single_user", 0: "multi_user"}
@@ -75,7 +74,7 @@ class Site:
 
     def count(self) -> int:
         """Count the registered jobs."""
-        with self.database.statement() as conn:
+        with self.database.connection() as conn:
             row = conn.execute("SELECT count(*) FROM jobs").fetchone()
         assert row is not None
         return int(row[0])
@@ -108,7 +107,7 @@ def documents(count: int) -> Iterator[dict[str, Any]]:
         yield _document(recorded)
 
 
-def _document(recorded: RecordedJob) -> dict[str, Any]:
+def _document(recorded: NewJob) -> dict[str, Any]:
     job = recorded.job
     statistics = {
         metric: {**values, "unit": {"base": values["unit"], "prefix": None}}

@@ -1,6 +1,14 @@
 import pytest
 
-from ccapi.model.cluster import (Cluster, Clusters, count_nodes, is_hostname, is_name, is_node_list, split_nodes)
+from ccapi.model.cluster import (
+    Cluster,
+    Clusters,
+    count_nodes,
+    is_hostname,
+    is_name,
+    is_node_list,
+    split_nodes,
+)
 
 FRITZ = Cluster("fritz", {"f0101": "main", "f0102": "main", "f2101": "spr"})
 WOODY = Cluster("woody", {})

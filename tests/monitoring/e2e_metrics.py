@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from ccapi.config import Config
-from ccapi.model.token import Role
 from ccapi.db.pool import Database
+from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.monitoring import files
 from tests.processes import Service, free_port, gunicorn, wait_for

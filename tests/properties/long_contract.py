@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from ccapi.config import Config
-from ccapi.model.token import Role
 from ccapi.db.pool import Database
+from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.processes import gunicorn
 from tests.properties.duration import part_seconds

@@ -13,8 +13,8 @@ from random import Random
 import pytest
 
 from ccapi.config import Config
-from ccapi.model.token import Role
 from ccapi.db.pool import Database
+from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.client import START
 from tests.processes import Service, gunicorn

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from ccapi.config import Config
-from ccapi.model.token import Role
 from ccapi.db.pool import Database
+from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.client import START, job
 from tests.processes import gunicorn
@@ -176,7 +176,7 @@ def test_a_token_is_looked_up_by_its_digest_so_that_time_tells_nothing(
 
     Nothing compares secrets, and the table has no part of one.
     """
-    with database.statement() as conn:
+    with database.connection() as conn:
         rows = conn.execute("SELECT t.digest, t::text FROM tokens AS t").fetchall()
     assert [digest for digest, _ in rows] == [hashlib.sha256(siege.token.encode()).digest()]
     assert all(siege.token[6:16] not in row for _, row in rows)

@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from ccapi.archive import writer
 from ccapi.config import Config, load
-from ccapi.model.token import Role
 from ccapi.db.pool import Database
+from ccapi.model.token import Role
 from ccapi.service import tokens as service_tokens
 from tests import conftest
 from tests.properties import model, service
@@ -80,7 +80,7 @@ def make_tokens(database: Database) -> dict[str, str]:
     made["revoked"] = service_tokens.create(database, "revoked", Role.ADMIN)
     service_tokens.revoke(database, "revoked")
     with database.transaction() as conn:
-        conn.execute("UPDATE tokens SET expires_time = now() WHERE name = 'expired'")
+        conn.execute("UPDATE tokens SET expires_at = now() WHERE name = 'expired'")
     return {**made, "unknown": f"ccapi_{43 * 'x'}", "malformed": "'; DROP TABLE jobs; --"}
 
 
@@ -109,9 +109,9 @@ class Life(RuleBasedStateMachine):
         stage.app.extensions["ccapi"] = replace(
             stage.app.extensions["ccapi"], archive_root=self._archive
         )
-        with stage.database.statement() as conn:
+        with stage.database.connection() as conn:
             conn.execute("DELETE FROM jobs")
-            conn.execute("DELETE FROM jobs_to_archive")
+            conn.execute("DELETE FROM archive_queue")
             conn.execute("DELETE FROM tags")
 
     @rule(seed=st.integers(0, 2**20))

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ccapi.model.token import Role
 from ccapi.db import migrations
 from ccapi.db.pool import Database
+from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.client import job, stop
 from tests.processes import Service, gunicorn
@@ -74,8 +74,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
         database.close()
         settings = {
             "CCAPI_DATABASE_URL": servers.url,
-            "CCAPI_DATABASE_READ_URL": servers.replica.url,
-            "CCAPI_DATABASE_READ_MAX_LAG": str(_MAX_LAG),
+            "CCAPI_DATABASE_REPLICA_URL": servers.replica.url,
+            "CCAPI_DATABASE_REPLICA_MAX_LAG": str(_MAX_LAG),
             "CCAPI_JOBS_LIST_CACHE_SECONDS": "0",
             "CCAPI_ARCHIVE_ROOT": str(tmp_path / "job-archive"),
         }

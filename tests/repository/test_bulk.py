@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -5,10 +6,10 @@ import orjson
 import psycopg
 import pytest
 
-from ccapi.model.job import Job, JobFilter, JobState, NewJob, Tag
-from ccapi.repository import bulk_insert as bulk, jobs
-from ccapi.repository.bulk_insert import RecordedJob
 from ccapi.db.pool import Database
+from ccapi.model.job import Job, JobFilter, JobState, NewJob, Tag
+from ccapi.repository import bulk_insert as bulk
+from ccapi.repository import jobs
 from ccapi.repository.jobs import Page, Parts
 
 START = 1_700_000_000
@@ -25,17 +26,17 @@ def new_job(job_id: int, **fields: Any) -> NewJob:
     return NewJob(**{**required, **fields}, job_id=job_id)
 
 
-def finished(job_id: int, **fields: Any) -> RecordedJob:
-    return RecordedJob(new_job(job_id, **fields), JobState.COMPLETED, START + 60)
+def finished(job_id: int, **fields: Any) -> NewJob:
+    return replace(new_job(job_id, **fields), job_state=JobState.COMPLETED, stop_time=START + 60)
 
 
-def load(database: Database, *recorded: RecordedJob) -> list[int]:
+def load(database: Database, *recorded: NewJob) -> list[int]:
     with database.transaction() as conn:
         return bulk.load(conn, recorded)
 
 
 def read(database: Database, id_: int) -> Job:
-    with database.statement() as conn:
+    with database.connection() as conn:
         job = jobs.get(conn, id_)
     assert job
     return job
@@ -48,7 +49,7 @@ def tags_of(job: Job) -> list[tuple[str, str]]:
 def test_the_hosts_of_loaded_jobs_are_known(database: Database) -> None:
     nodes = [{"hostname": name} for name in ("a", "b")]
     load(database, finished(1, resources=nodes), finished(2, resources=nodes[1:]))
-    with database.statement() as conn:
+    with database.connection() as conn:
         assert len(jobs.list_page(conn, JobFilter(host="b"), Page(0, 9), Parts())) == 2
         assert conn.execute("SELECT name FROM hosts").fetchall() == [("a",), ("b",)]
 
@@ -75,7 +76,7 @@ def test_a_loaded_job_is_like_one_that_was_started_and_stopped(database: Databas
         started = jobs.insert(conn, job, 0)
         jobs.stop(conn, started, "failed", START + 60)
     job.cluster = "other"
-    [loaded] = load(database, RecordedJob(job, JobState.FAILED, START + 60))
+    [loaded] = load(database, replace(job, job_state=JobState.FAILED, stop_time=START + 60))
     expected = read(database, started)
     expected.id, expected.cluster = loaded, "other"
     assert read(database, loaded) == expected
@@ -83,7 +84,7 @@ def test_a_loaded_job_is_like_one_that_was_started_and_stopped(database: Databas
 
 
 def test_what_is_not_given_stays_so(database: Database) -> None:
-    [id_] = load(database, RecordedJob(new_job(1)))
+    [id_] = load(database, new_job(1))
     job = read(database, id_)
     assert job.is_running
     assert (job.stop_time, job.partition, job.walltime) == (None, None, None)
@@ -112,7 +113,7 @@ def test_tags_are_shared_with_those_there(database: Database) -> None:
     names = [tags_of(read(database, id_)) for id_ in (first, *ids)]
     one, two = ("a", "one"), ("a", "two")
     assert names == [[one], [one, two], [], [two]]
-    with database.statement() as conn:
+    with database.connection() as conn:
         assert conn.execute("SELECT count(*) FROM tags").fetchone() == (2,)
 
 
@@ -124,27 +125,27 @@ def test_a_run_that_is_there_already_keeps_all_out(database: Database) -> None:
     load(database, finished(7))
     with pytest.raises(psycopg.errors.UniqueViolation):
         load(database, finished(8), finished(7))
-    with database.statement() as conn:
+    with database.connection() as conn:
         assert bulk.count_cluster(conn, "demo") == (1, 7)
 
 
 def test_the_caller_decides_whether_it_stays(database: Database) -> None:
     with database.transaction() as conn, conn.transaction(force_rollback=True):
         bulk.load(conn, [finished(1, tags=[Tag("a", "one")])])
-    with database.statement() as conn:
+    with database.connection() as conn:
         assert bulk.count_cluster(conn, "demo") == (0, 0)
 
 
 def test_a_cluster_counts_its_own_jobs(database: Database) -> None:
     load(database, finished(3), finished(9), finished(100, cluster="other"))
-    with database.statement() as conn:
+    with database.connection() as conn:
         assert bulk.count_cluster(conn, "demo") == (2, 9)
 
 
 def test_the_planner_learns_what_was_loaded(database: Database) -> None:
     numbers = count(1)
     load(database, *(finished(next(numbers)) for _ in range(500)))
-    with database.statement() as conn:
+    with database.connection() as conn:
         bulk.analyze(conn)
         row = conn.execute("SELECT reltuples FROM pg_class WHERE relname = 'jobs'").fetchone()
     assert row

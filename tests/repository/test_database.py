@@ -9,9 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from ccapi.db.pool import Connection, Database, Limits
 from ccapi.embedded import PrivatePostgres
 from ccapi.errors import DatabaseUnavailable
-from ccapi.db.pool import Connection, Database, Limits
 from tests.client import Client, at_once
 
 LIMITS = Limits(pool_size=2, pool_timeout=0.3, statement_timeout=0.3, lock_timeout=0.2)
@@ -27,12 +27,12 @@ def limited(postgres: PrivatePostgres, database: Database) -> Iterator[Database]
 
 
 def backend(database: Database) -> int:
-    with database.statement() as conn:
+    with database.connection() as conn:
         return conn.info.backend_pid
 
 
 def both_backends(database: Database) -> set[int]:
-    with database.statement() as first, database.statement() as second:
+    with database.connection() as first, database.connection() as second:
         return {first.info.backend_pid, second.info.backend_pid}
 
 
@@ -49,9 +49,9 @@ def add_tag(conn: Connection, name: str = "x") -> None:
 def test_a_transaction_is_committed_at_its_end(limited: Database) -> None:
     with limited.transaction() as conn:
         add_tag(conn)
-        with limited.statement() as other:
+        with limited.connection() as other:
             assert count_tags(other) == 0
-    with limited.statement() as conn:
+    with limited.connection() as conn:
         assert count_tags(conn) == 1
 
 
@@ -63,14 +63,14 @@ def test_a_transaction_that_raises_changes_nothing(limited: Database) -> None:
 
     with pytest.raises(KeyError):
         add_and_fail()
-    with limited.statement() as conn:
+    with limited.connection() as conn:
         assert count_tags(conn) == 0
 
 
 def test_each_statement_is_a_transaction_of_its_own(limited: Database) -> None:
-    with limited.statement() as conn:
+    with limited.connection() as conn:
         add_tag(conn)
-        with limited.statement() as other:
+        with limited.connection() as other:
             assert count_tags(other) == 1
 
 
@@ -126,7 +126,7 @@ def test_a_lost_connection_is_no_error_for_the_next_request(
     reader: Client, database: Database
 ) -> None:
     def hold() -> int:
-        with database.statement() as conn:
+        with database.connection() as conn:
             time.sleep(0.05)
             return conn.info.backend_pid
 
@@ -160,12 +160,12 @@ def test_a_database_that_is_down_is_back_as_soon_as_it_is_up(
 
 
 def occupied(database: Database) -> None:
-    with database.statement(), database.statement(), database.statement():
+    with database.connection(), database.connection(), database.connection():
         pass
 
 
 def slow(database: Database) -> None:
-    with database.statement() as conn:
+    with database.connection() as conn:
         conn.execute("SELECT pg_sleep(5)")
 
 
@@ -181,7 +181,7 @@ def cut_off(database: Database) -> None:
 
 
 def cut_off_before_commit(database: Database) -> None:
-    with database.transaction() as conn, database.statement() as other:
+    with database.transaction() as conn, database.connection() as other:
         other.execute("SELECT pg_terminate_backend(%s, 5000)", [conn.info.backend_pid])
 
 
@@ -235,7 +235,7 @@ def test_a_server_that_is_not_there_is_an_unavailable_database(url: str, use: st
 
 def test_an_unknown_database_is_an_unavailable_one(postgres: PrivatePostgres) -> None:
     database = Database(postgres.database_url("nowhere"), LIMITS)
-    with pytest.raises(DatabaseUnavailable), database.statement():
+    with pytest.raises(DatabaseUnavailable), database.connection():
         pass
     database.close()
 
@@ -267,7 +267,7 @@ def test_a_bug_of_ours_stays_one(
     ],
 )
 def test_every_pooled_connection_is_set_up(limited: Database, setting: str, value: str) -> None:
-    with limited.statement() as first, limited.statement() as second:
+    with limited.connection() as first, limited.connection() as second:
         for conn in (first, second):
             assert conn.execute("SELECT current_setting(%s)", [setting]).fetchone() == (value,)
 

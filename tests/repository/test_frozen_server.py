@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ccapi.db.pool import Database, Limits
 from ccapi.embedded import PrivatePostgres, private_postgres
 from ccapi.errors import DatabaseUnavailable
-from ccapi.db.pool import Database, Limits
 
 STATEMENT_SECONDS = 0.5
 

@@ -15,11 +15,11 @@ from psycopg import sql
 
 from ccapi import config as settings
 from ccapi.app import create_app
+from ccapi.db import migrations, queries
+from ccapi.db.pool import Database
 from ccapi.embedded import PrivatePostgres
 from ccapi.errors import DatabaseUnavailable, StartupError
 from ccapi.repository import jobs
-from ccapi.db import migrations, queries
-from ccapi.db.pool import Database
 from tests.client import at_once
 
 NAMES = [migration.name for migration in migrations.available()]
@@ -110,10 +110,10 @@ def test_what_a_database_holds_outlives_the_migrations(
             """)
     monkeypatch.setattr(migrations, "available", lambda: everything)
     migrate(empty)
-    with Database(empty).statement() as conn:
+    with Database(empty).connection() as conn:
         shown = conn.execute("SELECT monitoring_status FROM job_details ORDER BY id").fetchall()
         assert [status for (status,) in shown] == [1, 0, 1, 2, 3]
-        assert jobs.list_unarchived(conn, 0, 9) == [3, 4]
+        assert jobs.list_archive_queue(conn, 0, 9) == [3, 4]
         known = conn.execute("SELECT name FROM hosts ORDER BY name").fetchall()
     assert known == [("f 1",), *((f"f{number}",) for number in range(1, 6))]
 

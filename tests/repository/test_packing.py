@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccapi.db.pool import Database
 from ccapi.model.job import MAX_INTEGER
 from ccapi.repository import codec as packing
-from ccapi.db.pool import Database
 from tests.client import Client, job
 
 THREADS = list(range(72))

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from ccapi.db import queries
+from ccapi.db.pool import Database
 from ccapi.model.job import FINAL_STATES, JobFilter, Range, Tag
 from ccapi.model.statistics import GroupBy, Points, StatisticsQuery
 from ccapi.repository import jobs, statistics
-from ccapi.db import queries
-from ccapi.db.pool import Database
 from tests.client import START
 
 JOBS = 60_000
@@ -67,8 +67,8 @@ def large(_migrated: Database) -> Iterator[Database]:
     """
     with _migrated.session() as conn:
         conn.execute(_FILL, {"start": START, "jobs": JOBS, "finished": JOBS - RUNNING})
-        conn.execute("SELECT note_hosts(array_agg('f' || n)) FROM generate_series(0, 899) AS n")
-        conn.execute("SELECT note_hosts(ARRAY['old'])")
+        conn.execute("SELECT register_hosts(array_agg('f' || n)) FROM generate_series(0, 899) AS n")
+        conn.execute("SELECT register_hosts(ARRAY['old'])")
         conn.execute("INSERT INTO tags (type, name) VALUES ('a', 'rare'), ('a', 'common')")
         conn.execute(_TAG)
         # Where earlier rows left room, the fill is not in order on disk.
@@ -93,7 +93,7 @@ def plan(
     **wanted: Any,
 ) -> dict[str, Any]:
     """Run the list and return its plan as PostgreSQL tells it."""
-    with database.statement() as conn:
+    with database.connection() as conn:
         chosen = jobs.filter_params(conn, JobFilter(states=states, tag=tag, host=host))
     parameters = {
         **chosen,
@@ -107,7 +107,7 @@ def explained(
     database: Database, file: str, name: str, parameters: dict[str, Any]
 ) -> dict[str, Any]:
     explain = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) " + queries.load(file)[name]
-    with database.statement() as conn:
+    with database.connection() as conn:
         row = conn.execute(explain.encode(), parameters, prepare=False).fetchone()
     assert row is not None
     found: dict[str, Any] = row[0][0]["Plan"]
@@ -243,13 +243,13 @@ def test_for_a_host_that_never_ran_a_job_no_job_is_looked_for(
     large: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(jobs._SQL, "list_jobs", "none is to be listed")
-    with large.statement() as conn:
+    with large.connection() as conn:
         page = jobs.Page(0, 25)
         assert jobs.list_page(conn, JobFilter(host="f9999"), page, jobs.Parts()) == []
 
 
 def test_a_hosts_latest_jobs_are_read_and_no_more(large: Database) -> None:
-    with large.statement() as conn:
+    with large.connection() as conn:
         chosen = jobs.filter_params(conn, JobFilter(host="f11"), periods=2)
     parameters = {**chosen, **jobs.list_parameters(jobs.Page(0, LIMIT), jobs.Parts())}
     found = explained(large, "jobs", "list_jobs", parameters)
@@ -310,12 +310,12 @@ def statistics_plan(database: Database, begin: int, end: int, **filters: Any) ->
         jobs=JobFilter(**filters, now=LAST),
         time=Range(begin, end),
         group_by=frozenset(GroupBy),
-        most_jobs_first=False,
+        sort_by_num_jobs=False,
         limit=100,
         with_timeline=True,
     )
     points = Points(begin, 600, (end - begin) // 600)
-    with database.statement() as conn:
+    with database.connection() as conn:
         parameters = statistics._parameters(conn, asked, points)
     return explained(database, "statistics", "job_statistics", parameters)
 

@@ -2,16 +2,17 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ccapi.model.job import FINAL_STATES, JobFilter, JobState, NewJob, Tag
-from ccapi.repository import bulk_insert as bulk, jobs
 from ccapi.db import queries
-from ccapi.repository.bulk_insert import RecordedJob
 from ccapi.db.pool import Connection, Database
+from ccapi.model.job import FINAL_STATES, JobFilter, JobState, NewJob, Tag
+from ccapi.repository import bulk_insert as bulk
+from ccapi.repository import jobs
 from tests.client import START
 
 PACKAGE = Path(queries.__file__).parent.parent
@@ -77,8 +78,8 @@ def loaded(_migrated: Database) -> Iterator[Database]:
         # Other tests leave indexes behind that are larger than such a small table.
         conn.execute("REINDEX TABLE jobs")
         # An outage of the archive.
-        conn.execute("INSERT INTO jobs_to_archive SELECT id FROM jobs WHERE job_id % 2 = 0")
-        conn.execute("ANALYZE jobs_to_archive")
+        conn.execute("INSERT INTO archive_queue SELECT id FROM jobs WHERE job_id % 2 = 0")
+        conn.execute("ANALYZE archive_queue")
         bulk.analyze(conn)
         conn.execute("INSERT INTO tokens (name, role, digest) "
                      "SELECT 'token ' || n, 'reader', sha256(n::text::bytea) "
@@ -86,11 +87,11 @@ def loaded(_migrated: Database) -> Iterator[Database]:
         conn.execute("ANALYZE tokens")
     yield _migrated
     with _migrated.session() as conn:
-        for table in ("jobs", "jobs_to_archive", "hosts", "tags", "tokens"):
+        for table in ("jobs", "archive_queue", "hosts", "tags", "tokens"):
             conn.execute(f"DELETE FROM {table}".encode())
 
 
-def recorded(number: int) -> RecordedJob:
+def recorded(number: int) -> NewJob:
     start = START + 60 * number
     job = NewJob(
         job_id=number,
@@ -102,8 +103,8 @@ def recorded(number: int) -> RecordedJob:
         tags=[Tag("Debug", f"test {number % 7}")] if number % 5 == 0 else [],
     )
     if number > JOBS - 40:
-        return RecordedJob(job)
-    return RecordedJob(job, FINAL_STATES[number % 7], start + 3600)
+        return job
+    return replace(job, job_state=FINAL_STATES[number % 7], stop_time=start + 3600)
 
 
 EVERYTHING = {
@@ -160,7 +161,7 @@ def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> 
 )  # fmt: skip
 def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index: str) -> None:
     parameters = {**EVERYTHING, **wanted, **jobs._states(wanted.get("states"))}
-    with loaded.statement() as conn:
+    with loaded.connection() as conn:
         text = plan(conn, "jobs", "list_jobs", parameters)
     assert re.search(
         rf"Index (Only )?Scan( Backward)? (using|on) {index}|Bitmap.* {index}", text
@@ -218,6 +219,6 @@ def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index
 def test_a_single_job_or_token_is_found_by_an_index(
     loaded: Database, file: str, name: str, parameters: dict[str, Any]
 ) -> None:
-    with loaded.statement() as conn:
+    with loaded.connection() as conn:
         text = plan(conn, file, name, parameters)
     assert not re.search(r"Seq Scan on (jobs|tokens)", text), text

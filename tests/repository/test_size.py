@@ -2,10 +2,9 @@
 
 from random import Random
 
+from ccapi.db.pool import Database
 from ccapi.model.job import NewJob
 from ccapi.repository import bulk_insert as bulk
-from ccapi.repository.bulk_insert import RecordedJob
-from ccapi.db.pool import Database
 from tests.client import START
 
 JOBS = 4_000
@@ -49,7 +48,7 @@ exit $status
 """
 
 
-def typical(number: int, random: Random) -> RecordedJob:
+def typical(number: int, random: Random) -> NewJob:
     """Make a job on 4 nodes of 72 hardware threads with a script of a kilobyte."""
     first = random.randrange(1, 900)
     values = {"hours": random.randrange(1, 24), "seed": random.getrandbits(31)}
@@ -75,7 +74,7 @@ def typical(number: int, random: Random) -> RecordedJob:
         ],
         meta_data={"jobName": "rotor", "jobScript": script[:1024].ljust(1024, "#")},
     )
-    return RecordedJob(job)
+    return job
 
 
 def test_a_job_with_a_script_of_a_kilobyte_takes_a_bounded_room(database: Database) -> None:

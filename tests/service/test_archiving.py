@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.archive import meta_json, layout, reader
+from ccapi.archive import layout, meta_json, reader
+from ccapi.context import Context
+from ccapi.db.pool import Database
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from ccapi.repository import jobs
-from ccapi.db.pool import Database
-from ccapi.service import archive as archiving, pruning
-from ccapi.context import Context
+from ccapi.service import archive as archiving
+from ccapi.service import pruning
 from tests.client import START, Client, at_once
 
 
@@ -51,8 +52,8 @@ def statuses(client: Client) -> set[int]:
 
 def cut_off(database: Database) -> None:
     """Leave jobs that failed as if the service had died before it could note that."""
-    with database.statement() as conn:
-        conn.execute("UPDATE jobs_to_archive SET has_failed = false")
+    with database.connection() as conn:
+        conn.execute("UPDATE archive_queue SET has_failed = false")
 
 
 def test_a_retry_archives_what_is_left(
@@ -70,7 +71,7 @@ def test_a_retry_writes_what_the_stop_would_have_written(
 ) -> None:
     writer.send("POST", f"/tag_job/{left_over[0]}", [{"type": "Debug", "name": "Testjob"}])
     retry(context)
-    with context.database.statement() as conn:
+    with context.database.connection() as conn:
         job = jobs.get(conn, left_over[0])
     assert job is not None
     path = layout.meta_path(context.archive_root, JobKey("fritz", 1, START))
@@ -164,8 +165,8 @@ def test_a_deleted_job_is_archived_no_more(
         admin.send("DELETE", f"/delete_job_before/{START + 1}")
     else:
         assert sum(pruning.prune(context, START + 1, unarchived_too=True)) == 3
-    with context.database.statement() as conn:
-        assert jobs.list_unarchived(conn, 0, 9) == []
+    with context.database.connection() as conn:
+        assert jobs.list_archive_queue(conn, 0, 9) == []
 
 
 def test_a_retry_needs_an_archive(context: Context, left_over: list[int]) -> None:

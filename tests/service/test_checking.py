@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ccapi.archive import layout
-from ccapi.model.job import JobKey
-from ccapi.service import archive as archiving, archive_check as checking
-from ccapi.service.archive_check import Finding
 from ccapi.context import Context
+from ccapi.model.job import JobKey
+from ccapi.service import archive as archiving
+from ccapi.service import archive_check as checking
+from ccapi.service.archive_check import Finding
 from tests.client import START, Client
 
 STATISTICS = {"mem_bw": {"unit": "GB/s", "avg": 1.5, "min": 0, "max": 1e300}}

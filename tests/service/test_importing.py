@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from ccapi.archive import layout, reader, writer
+from ccapi.context import Context
+from ccapi.db.pool import Database
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job
-from ccapi.db.pool import Database
-from ccapi.service import archive_check as checking, archive_import as importing
-from ccapi.context import Context
-from ccapi.service.archive_check import RepairAction
+from ccapi.service import archive_check as checking
+from ccapi.service import archive_import as importing
+from ccapi.service.archive_import import RepairAction
 from tests.archive.trees import START, document, put
 from tests.client import Client, at_once, count
 
@@ -101,9 +102,7 @@ def test_a_job_of_another_archive_is_registered_and_archived(
     assert len(files(context.archive_root)) == 1
 
 
-def test_an_orphan_is_adopted_and_its_file_left_as_it_is(
-    context: Context, reader: Client
-) -> None:
+def test_an_orphan_is_adopted_and_its_file_left_as_it_is(context: Context, reader: Client) -> None:
     path = put(context.archive_root, newer())
     former = path.read_bytes()
     assert run(context, context.archive_root) == [RepairAction("imported")]

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from ccapi.archive import layout, writer
+from ccapi.context import Context
 from ccapi.errors import ArchiveError
 from ccapi.model.job import JobKey
-from ccapi.service import (archive_check, archive_import, archive_repair)
-from ccapi.context import Context
-from ccapi.service.steps import LEFT, RepairAction
+from ccapi.service import archive_check, archive_import, archive_repair
+from ccapi.service.archive_import import NOT_DONE, RepairAction
 from tests.archive.trees import document, put
 from tests.client import START, Client, at_once
 
@@ -26,7 +26,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive_check, "_BATCH", 3)
 
 
-def repair(context: Context, tree: Path | None = None, *, dry_run: bool = False) -> list[RepairAction]:
+def repair(
+    context: Context, tree: Path | None = None, *, dry_run: bool = False
+) -> list[RepairAction]:
     return list(archive_repair.repair(context, tree, dry_run=dry_run))
 
 
@@ -123,9 +125,7 @@ def test_each_content_is_kept_once(context: Context) -> None:
     assert sorted(kept) == [b"one", b"two"]
 
 
-def test_what_is_archived_late_keeps_what_is_in_its_place(
-    context: Context, writer: Client
-) -> None:
+def test_what_is_archived_late_keeps_what_is_in_its_place(context: Context, writer: Client) -> None:
     with unwritable(context):
         writer.start()
         writer.stop()
@@ -191,9 +191,7 @@ def test_another_archive_is_taken_in_and_our_orphans_are_still_named(
     assert kinds(repair(context, tmp_path / "other")) == {"imported": 1, "orphaned": 1}
 
 
-def test_what_a_killed_import_left_half_done_is_finished(
-    context: Context, tmp_path: Path
-) -> None:
+def test_what_a_killed_import_left_half_done_is_finished(context: Context, tmp_path: Path) -> None:
     put(tmp_path / "other", document())
     half = put(context.archive_root, b'{"jobId":')
     half.rename(half.with_name(".meta.json.4711.0123abcd"))
@@ -243,9 +241,7 @@ def break_everything(context: Context, admin: Client) -> None:
     meta_path(context, 2).write_bytes(b"{}")
     admin.send("DELETE", "/delete_job/", {"jobId": 3})
     with context.database.transaction() as conn:
-        conn.execute(
-            "INSERT INTO jobs_to_archive SELECT id, false, true FROM jobs WHERE job_id = 4"
-        )
+        conn.execute("INSERT INTO archive_queue SELECT id, false, true FROM jobs WHERE job_id = 4")
     meta_path(context, 5).parent.mkdir(parents=True)
     meta_path(context, 6).parent.mkdir(parents=True)
     meta_path(context, 6).with_name("data.json").write_text("{}")
@@ -275,8 +271,10 @@ def test_after_a_repair_only_what_was_named_is_left(context: Context, admin: Cli
     break_everything(context, admin)
     repair(context, context.archive_root)
     left = repair(context, context.archive_root)
-    assert {step.kind for step in left if step.kind in LEFT} == {"undecided"}
-    assert [finding.path for finding in archive_check.check(context)] == [meta_path(context, 6).parent]
+    assert {step.kind for step in left if step.kind in NOT_DONE} == {"undecided"}
+    assert [finding.path for finding in archive_check.check(context)] == [
+        meta_path(context, 6).parent
+    ]
 
 
 def test_two_repairs_at_once_do_no_harm(context: Context, admin: Client) -> None:
@@ -333,9 +331,7 @@ def test_what_killed_writers_left_is_removed_after_an_hour(
     assert repair(context) == []
     an_hour_ago = time.time() - 3601
     os.utime(left, (an_hour_ago, an_hour_ago))
-    assert [(step.kind, step.path) for step in repair(context, dry_run=True)] == [
-        ("removed", left)
-    ]
+    assert [(step.kind, step.path) for step in repair(context, dry_run=True)] == [("removed", left)]
     assert left.exists()
     assert [(step.kind, step.path) for step in repair(context)] == [("removed", left)]
     assert everything(context.archive_root) == before

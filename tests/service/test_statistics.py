@@ -7,15 +7,14 @@ from random import Random
 
 import pytest
 
+from ccapi.context import Context
+from ccapi.db.pool import Database
 from ccapi.errors import InvalidInput
 from ccapi.model.cluster import Clusters
 from ccapi.model.job import FINAL_STATES, JobFilter, JobState, NewJob, Range
 from ccapi.model.statistics import Group, GroupBy, Point, StatisticsQuery
 from ccapi.repository import bulk_insert as bulk
-from ccapi.repository.bulk_insert import RecordedJob
-from ccapi.db.pool import Database
 from ccapi.service import statistics
-from ccapi.context import Context
 from tests.client import START
 from tests.conftest import empty
 
@@ -27,7 +26,7 @@ JOBS = 500
 QUESTIONS = 200
 
 
-def recorded(number: int, rng: Random) -> RecordedJob:
+def recorded(number: int, rng: Random) -> NewJob:
     """Make a job that took from no time to 9 days; one in ten runs."""
     start = START + rng.choice([rng.randrange(20 * DAY), rng.randrange(24) * 3600])
     nodes = rng.choice([1, 1, 1, 2, 7])
@@ -41,13 +40,13 @@ def recorded(number: int, rng: Random) -> RecordedJob:
         resources=[{"hostname": f"f{node}"} for node in range(nodes)],
     )
     if rng.random() < 0.1:
-        return RecordedJob(job)
+        return job
     took = rng.choice([0, 1, rng.randrange(7200), LONG, LONG + 1, rng.randrange(9 * DAY)])
-    return RecordedJob(job, rng.choice(FINAL_STATES), start + took)
+    return NewJob(job, rng.choice(FINAL_STATES), start + took)
 
 
 @pytest.fixture(scope="module")
-def jobs(_migrated: Database) -> Iterator[list[RecordedJob]]:
+def jobs(_migrated: Database) -> Iterator[list[NewJob]]:
     rng = Random(1)
     made = [recorded(number, rng) for number in range(1, JOBS + 1)]
     empty(_migrated)
@@ -64,15 +63,15 @@ def context(_migrated: Database, tmp_path: Path) -> Context:
     )
 
 
-def end(job: RecordedJob) -> int:
+def end(job: NewJob) -> int:
     return NOW if job.stop_time is None else job.stop_time
 
 
-def state(job: RecordedJob) -> str:
+def state(job: NewJob) -> str:
     return job.job_state or JobState.RUNNING
 
 
-def is_counted(job: RecordedJob, question: StatisticsQuery) -> bool:
+def is_counted(job: NewJob, question: StatisticsQuery) -> bool:
     wanted, begin, last = question.jobs, *question.time
     equal = (
         (wanted.cluster, job.job.cluster),
@@ -93,12 +92,12 @@ def is_counted(job: RecordedJob, question: StatisticsQuery) -> bool:
     )
 
 
-def node_seconds(job: RecordedJob, time: Range) -> int:
+def node_seconds(job: NewJob, time: Range) -> int:
     seconds = min(end(job), time.most) - max(job.job.start_time, time.least)
     return len(job.job.resources) * max(0, seconds)
 
 
-def groups(counted: list[RecordedJob], question: StatisticsQuery) -> list[Group]:
+def groups(counted: list[NewJob], question: StatisticsQuery) -> list[Group]:
     """Add up by group; not sorted."""
     found: dict[tuple[str, ...], list[int]] = defaultdict(list)
     order = [by for by in GroupBy if by in question.group_by]
@@ -117,7 +116,7 @@ def groups(counted: list[RecordedJob], question: StatisticsQuery) -> list[Group]
     ]
 
 
-def point(counted: list[RecordedJob], time: int) -> Point:
+def point(counted: list[NewJob], time: int) -> Point:
     ran = [
         len(job.job.resources)
         for job in counted
@@ -144,21 +143,19 @@ def question(rng: Random) -> StatisticsQuery:
         jobs=JobFilter(**some, now=NOW),  # type: ignore[arg-type] # one of several kinds
         time=Range(begin, begin + length),
         group_by=frozenset(rng.sample(list(GroupBy), rng.randrange(1, 4))),
-        most_jobs_first=rng.random() < 0.5,
+        sort_by_num_jobs=rng.random() < 0.5,
         limit=1000,
         with_timeline=True,
         step=rng.choice([None, length // rng.randrange(1, 300) + 1]),
     )
 
 
-def test_statistics_are_what_all_jobs_add_up_to(
-    jobs: list[RecordedJob], context: Context
-) -> None:
+def test_statistics_are_what_all_jobs_add_up_to(jobs: list[NewJob], context: Context) -> None:
     rng = Random(2)
     for _ in range(QUESTIONS):
         asked = question(rng)
         counted = [job for job in jobs if is_counted(job, asked)]
-        found = statistics.ask(context, asked)
+        found = statistics.compute(context, asked)
         expected = groups(counted, asked)
         assert by_name(found.groups) == by_name(expected), asked
         sums = sum(g.num_jobs for g in expected), sum(g.node_seconds for g in expected)
@@ -170,25 +167,25 @@ def test_statistics_are_what_all_jobs_add_up_to(
         assert found.timeline == [point(counted, time) for time in times], asked
 
 
-@pytest.mark.parametrize("most_jobs_first", [True, False])
+@pytest.mark.parametrize("sort_by_num_jobs", [True, False])
 @pytest.mark.usefixtures("jobs")
-def test_the_groups_with_the_most_are_shown(context: Context, *, most_jobs_first: bool) -> None:
+def test_the_groups_with_the_most_are_shown(context: Context, *, sort_by_num_jobs: bool) -> None:
     def ask(limit: int) -> list[Group]:
         asked = StatisticsQuery(
             jobs=JobFilter(now=NOW),
             time=Range(START, NOW),
             group_by=frozenset(GroupBy),
-            most_jobs_first=most_jobs_first,
+            sort_by_num_jobs=sort_by_num_jobs,
             limit=limit,
             with_timeline=False,
         )
-        found = statistics.ask(context, asked)
+        found = statistics.compute(context, asked)
         assert (found.num_jobs, found.step, found.timeline) == (JOBS, None, [])
         assert found.num_groups > 30
         return found.groups
 
     everything = ask(1000)
-    most = [group.num_jobs if most_jobs_first else group.node_seconds for group in everything]
+    most = [group.num_jobs if sort_by_num_jobs else group.node_seconds for group in everything]
     assert most == sorted(most, reverse=True)
     assert ask(30) == everything[:30]
     assert ask(1) == everything[:1]
@@ -199,7 +196,7 @@ def asking(**changed: object) -> StatisticsQuery:
         "jobs": JobFilter(now=NOW),
         "time": Range(START, NOW),
         "group_by": frozenset({GroupBy.CLUSTER}),
-        "most_jobs_first": False,
+        "sort_by_num_jobs": False,
         "limit": 1,
         "with_timeline": True,
     }
@@ -211,15 +208,15 @@ def test_a_step_that_is_not_given_makes_a_few_hundred_points_at_most(
     context: Context, seconds: int
 ) -> None:
     now = START + seconds
-    found = statistics.ask(context, asking(jobs=JobFilter(now=now), time=Range(START, now)))
+    found = statistics.compute(context, asking(jobs=JobFilter(now=now), time=Range(START, now)))
     assert len(found.timeline) <= 301
     assert len(found.timeline) >= 60 or seconds < 3600
 
 
 def test_there_is_no_point_of_a_time_that_is_to_come(context: Context) -> None:
-    found = statistics.ask(context, asking(time=Range(NOW - 600, NOW + DAY), step=100))
+    found = statistics.compute(context, asking(time=Range(NOW - 600, NOW + DAY), step=100))
     assert [found.timeline[0].time, found.timeline[-1].time] == [NOW - 600, NOW]
-    found = statistics.ask(context, asking(time=Range(NOW + 1, NOW + DAY), step=100))
+    found = statistics.compute(context, asking(time=Range(NOW + 1, NOW + DAY), step=100))
     assert found.timeline == []
 
 
@@ -233,8 +230,8 @@ def test_there_is_no_point_of_a_time_that_is_to_come(context: Context) -> None:
 )
 def test_too_much_is_refused(context: Context, changed: dict[str, object], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
-        statistics.ask(context, asking(**changed))
+        statistics.compute(context, asking(**changed))
 
 
 def test_the_step_that_a_refusal_names_is_long_enough(context: Context) -> None:
-    assert len(statistics.ask(context, asking(step=865)).timeline) <= 2000
+    assert len(statistics.compute(context, asking(step=865)).timeline) <= 2000

@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
-from ccapi.model.token import Role
 from ccapi.db.pool import Database
+from ccapi.model.token import Role
 from ccapi.service import tokens
 from ccapi.service.tokens import TokenError
 from tests.client import Client, assert_error, at_once
@@ -29,10 +29,10 @@ def statuses(database: Database) -> list[str]:
 
 def let_pass(database: Database, time: timedelta) -> None:
     """Move all that is known of tokens into the past."""
-    with database.statement() as conn:
+    with database.connection() as conn:
         conn.execute(
-            "UPDATE tokens SET created_time = created_time - %(by)s,"
-            " expires_time = expires_time - %(by)s, last_used_time = last_used_time - %(by)s",
+            "UPDATE tokens SET created_at = created_at - %(by)s,"
+            " expires_at = expires_at - %(by)s, last_used_at = last_used_at - %(by)s",
             {"by": time},
         )
 
@@ -42,8 +42,7 @@ def expiry(database: Database, name: str) -> list[timedelta | None]:
     found = [token for token in tokens.list_all(database) if token.name == name]
     now = datetime.now(UTC)
     return [
-        None if token.expires_at is None else _in_minutes(token.expires_at - now)
-        for token in found
+        None if token.expires_at is None else _in_minutes(token.expires_at - now) for token in found
     ]
 
 
@@ -68,7 +67,7 @@ def test_every_secret_is_new_and_long(database: Database) -> None:
 def test_the_database_holds_only_hashes(database: Database) -> None:
     secret = tokens.create(database, "slurm", Role.WRITER)
     tokens.authenticate(database, secret)
-    with database.statement() as conn:
+    with database.connection() as conn:
         [(row,)] = conn.execute("SELECT tokens::text FROM tokens").fetchall()
         [(digest,)] = conn.execute("SELECT digest FROM tokens").fetchall()
     assert secret.removeprefix("ccapi_") not in row

@@ -1,0 +1,3 @@
+job_id, cluster, start_time, stop_time, job_state, user_name, project, sub_cluster,
+partition, array_job_id, num_nodes, num_hwthreads, num_acc, exclusive, smt, walltime,
+monitoring_status, resources, meta_data, statistics

@@ -1,0 +1,92 @@
+-- name: delete_job
+WITH deleted AS (
+    DELETE FROM jobs
+    WHERE id = :id
+    RETURNING id
+),
+dequeued AS (
+    DELETE FROM archive_queue AS a
+    USING deleted
+    WHERE a.job = deleted.id
+)
+SELECT id
+FROM deleted;
+
+-- name: delete_jobs_before
+-- Delete one batch of the jobs that started before a time, the oldest first. Returns how many,
+-- and the latest start in the batch: the next batch continues there and skips dead rows. A job
+-- that another request deleted meanwhile is not counted. Concurrent deletions take turns, so
+-- that they never wait for each other's rows in a circle.
+WITH turn AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(hashtextextended('ccapi delete_jobs_before', 0))
+),
+old AS MATERIALIZED (
+    SELECT id, start_time
+    FROM jobs
+    WHERE EXISTS (SELECT FROM turn)
+      AND start_time >= :since
+      AND start_time < :before
+    ORDER BY start_time, id
+    LIMIT :limit
+),
+deleted AS (
+    DELETE FROM jobs AS j
+    USING old
+    WHERE j.id = old.id
+    RETURNING j.id
+),
+dequeued AS (
+    DELETE FROM archive_queue AS a
+    USING deleted
+    WHERE a.job = deleted.id
+)
+SELECT
+    (SELECT count(*) FROM deleted) AS deleted,
+    max(start_time)                AS latest_start
+FROM old;
+
+-- name: prune_jobs
+-- Delete one batch of finished jobs that started before a time and after a list position, the
+-- oldest first. Returns how many, and the position of the last one in the batch. Conditions are
+-- checked again on the row itself, which may have changed meanwhile.
+WITH old AS MATERIALIZED (
+    SELECT id, start_time
+    FROM jobs AS j
+    WHERE start_time < :before
+      AND (start_time, id) > (:after_start_time::bigint, :after_id::bigint)
+      AND job_state <> 'running'
+      AND (:with_unarchived
+           OR monitoring_status = 3
+              AND NOT EXISTS (SELECT FROM archive_queue AS a WHERE a.job = j.id))
+    ORDER BY start_time, id
+    LIMIT :limit
+),
+deleted AS (
+    DELETE FROM jobs AS j
+    USING old
+    WHERE j.id = old.id
+      AND j.job_state <> 'running'
+      AND (j.monitoring_status = 3 OR :with_unarchived)
+    RETURNING j.id
+),
+dequeued AS (
+    DELETE FROM archive_queue AS a
+    USING deleted
+    WHERE a.job = deleted.id
+)
+SELECT
+    (SELECT count(*) FROM deleted) AS deleted,
+    start_time,
+    id
+FROM old
+ORDER BY old.start_time DESC, old.id DESC
+LIMIT 1;
+
+-- name: count_old_jobs
+-- Count the jobs that started before a time: archived, running, and finished but not archived.
+SELECT
+    count(*) FILTER (WHERE d.job_state <> 'running' AND d.monitoring_status = 3)  AS archived,
+    count(*) FILTER (WHERE d.job_state = 'running')                               AS running,
+    count(*) FILTER (WHERE d.job_state <> 'running' AND d.monitoring_status <> 3) AS unarchived
+FROM job_details AS d
+WHERE d.start_time < :before;
