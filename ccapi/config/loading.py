@@ -56,7 +56,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
     for key in URLS:
         if values[f"{key}_file"]:
             origin = path if sources[f"{key}_file"] == "file" else None
-            values[key] = _read_url(key, values[f"{key}_file"], origin)
+            values[key] = _url_from_file(key, values[f"{key}_file"], origin)
     sections = {
         name: section(**{f.name: values[f"{name}.{f.name}"] for f in fields_of(section)})
         for name, section in SECTIONS.items()
@@ -154,7 +154,7 @@ def _in_force(layers: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], 
     return values, sources
 
 
-def _read_url(key: str, url_file: Path, path: Path | None) -> str:
+def _url_from_file(key: str, url_file: Path, path: Path | None) -> str:
     """Read a database's URL from the file that a setting names; no error shows its content."""
     problem = "expected a line of text in UTF-8"
     try:

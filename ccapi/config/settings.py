@@ -24,7 +24,7 @@ class Database:
     url: Annotated[str, LINE] = field(default="postgresql:///ccapi", repr=False)
     url_file: Annotated[Path | None, PATH] = None
     replica_url: Annotated[str | None, LINE] = field(default=None, repr=False)
-    read_url_file: Annotated[Path | None, PATH] = None
+    replica_url_file: Annotated[Path | None, PATH] = None
     replica_max_lag: Annotated[float, SECONDS] = 10.0
     pool_size: Annotated[int, whole(1)] = 4
     connect_timeout: Annotated[float, SECONDS] = 3.0

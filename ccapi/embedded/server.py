@@ -16,7 +16,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg.pq import PGconn, Ping
 
-from ccapi.embedded import cluster
+from ccapi.embedded import datadir
 from ccapi.embedded.account import Account, server_account
 from ccapi.embedded.installations import (
     Installation,
@@ -72,7 +72,7 @@ class PrivatePostgres:
         """Return libpq's address of a database of this server, which need not exist."""
         host = quote(str(self._socket_directory))
         return (
-            f"postgresql://{cluster.ROLE}@/{quote(name, safe='')}?host={host}&port={cluster.PORT}"
+            f"postgresql://{datadir.ROLE}@/{quote(name, safe='')}?host={host}&port={datadir.PORT}"
         )
 
     @property
@@ -83,7 +83,7 @@ class PrivatePostgres:
     @property
     def pid(self) -> int | None:
         """Return the server's process id; before start() it may be one that a crash left behind."""
-        return self._process.pid if self._process else cluster.server_pid(self._data)
+        return self._process.pid if self._process else datadir.server_pid(self._data)
 
     def __enter__(self) -> Self:
         """Start the server."""
@@ -138,7 +138,7 @@ class PrivatePostgres:
             answer = PGconn.ping(address)
             if answer == Ping.OK:
                 return True
-            if answer != Ping.REJECT and not cluster.holds_shared_memory(self._data):
+            if answer != Ping.REJECT and not datadir.holds_shared_memory(self._data):
                 return False
             time.sleep(_POLL_SECONDS)
         raise StartupError(
@@ -152,18 +152,18 @@ class PrivatePostgres:
 
     def _launch(self, programs: Installation) -> None:
         if data_version(self._data) is None:
-            cluster.initialise(self._data, programs, self._account, durable=self._durable)
-        cluster.admit_owner_and_root(self._data, self._account)
-        cluster.disarm_stale_locks(self._data, self._socket_directory, self._account)
+            datadir.initialise(self._data, programs, self._account, durable=self._durable)
+        datadir.admit_owner_and_root(self._data, self._account)
+        datadir.disarm_stale_locks(self._data, self._socket_directory, self._account)
         with (
             self._new_log() as log,
-            cluster.way_in(self._data, self._account) as (name, descriptors),
+            datadir.way_in(self._data, self._account) as (name, descriptors),
         ):
             self._process = subprocess.Popen(  # noqa: S603 - the program was chosen by us
                 self._account.command(programs.postgres, "-D", name, *self._options()),
                 cwd="/",
                 pass_fds=descriptors,
-                env=cluster.environment(),
+                env=datadir.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -175,7 +175,7 @@ class PrivatePostgres:
         here = self._socket_directory == self._data
         settings = {
             "listen_addresses": "",
-            "port": str(cluster.PORT),
+            "port": str(datadir.PORT),
             "unix_socket_directories": "." if here else str(self._socket_directory),
             **({} if self._durable else _NOT_DURABLE),
             **self._settings,
@@ -234,7 +234,7 @@ def private_postgres(
 
 def _socket_directory(data: Path, account: Account) -> Path:
     """Return the data directory, or one in /tmp when libpq could not take that as a host."""
-    longest = os.fsencode(data / f".s.PGSQL.{cluster.PORT}.lock")
+    longest = os.fsencode(data / f".s.PGSQL.{datadir.PORT}.lock")
     if len(longest) <= _LONGEST_SOCKET_PATH and b"," not in longest:
         return data
     digest = hashlib.sha256(os.fsencode(data)).hexdigest()

@@ -25,7 +25,7 @@ def other(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.usefixtures("registry")
+@pytest.mark.usefixtures("context")
 def test_nothing_is_to_be_repaired_after_a_clean_run(ccapi: Command, writer: Client) -> None:
     writer.start()
     writer.stop()
@@ -89,7 +89,7 @@ def test_a_dry_run_only_tells(ccapi: Command, context: Context, order: tuple[str
     assert count(context.database, "jobs") == 0
 
 
-@pytest.mark.usefixtures("registry")
+@pytest.mark.usefixtures("context")
 def test_what_is_no_directory_is_one_line(ccapi: Command, tmp_path: Path) -> None:
     status, out, err = ccapi("archive", "repair", "--import", str(tmp_path / "nowhere"))
     assert (status, out) == (1, "")

@@ -2,8 +2,6 @@ import time
 
 import pytest
 
-from ccapi.db.pool import Database
-from ccapi.repository import overdue
 from tests.cli.conftest import Command
 from tests.client import START, Client
 
@@ -62,15 +60,6 @@ def test_overdue_jobs_of_one_cluster_may_be_asked_for(ccapi: Command, writer: Cl
     assert ccapi("jobs", "overdue", "--cluster", "woody") == (
         0, "no running job is past its walltime\n", ""
     )  # fmt: skip
-
-
-@pytest.mark.usefixtures("several")
-def test_overdue_jobs_are_counted_by_cluster(writer: Client, database: Database) -> None:
-    start(writer, 7, ago=HOUR, walltime=60, cluster="alex")
-    start(writer, 8, ago=HOUR, walltime=60, cluster="alex")
-    with database.connection() as conn:
-        assert overdue.count(conn, int(time.time()), 600) == {"fritz": 1, "alex": 2}
-        assert overdue.count(conn, int(time.time()), 3 * HOUR) == {}
 
 
 def test_the_history_shows_each_correction_in_a_line(ccapi: Command, admin: Client) -> None:

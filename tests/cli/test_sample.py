@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from ccapi.cli import sample_data as sample
-from ccapi.model.job import JobState
+from ccapi.model.job import JobState, NewJob
 
 NOW = 1_790_000_000
 Jobs = Sequence[NewJob]
@@ -38,9 +38,9 @@ def test_makes_the_same_again_and_others_for_another_seed() -> None:
 
 
 def test_job_ids_are_unique_and_larger_than_those_there(jobs: Jobs) -> None:
-    last = max(one.job.job_id for one in jobs)
-    more = [one.job.job_id for one in sample.jobs(1000, now=NOW, after_job_id=last)]
-    assert len({*more, *(one.job.job_id for one in jobs)}) == 6000
+    last = max(one.job_id for one in jobs)
+    more = [one.job_id for one in sample.jobs(1000, now=NOW, after_job_id=last)]
+    assert len({*more, *(one.job_id for one in jobs)}) == 6000
     assert min(more) > last
 
 
@@ -54,7 +54,7 @@ def test_most_are_completed_and_each_state_occurs(jobs: Jobs) -> None:
 def test_running_ones_are_few_and_have_time_left(jobs: Jobs) -> None:
     now_running = running(jobs)
     assert 0 < len(now_running) <= 0.02 * len(jobs)
-    for job in (one.job for one in now_running):
+    for job in now_running:
         assert job.start_time < NOW < job.start_time + (job.walltime or 0)
         assert job.monitoring_status == 1
         assert job.statistics is None
@@ -62,7 +62,7 @@ def test_running_ones_are_few_and_have_time_left(jobs: Jobs) -> None:
 
 def test_running_ones_share_no_node() -> None:
     hosts = [
-        host for one in running(list(sample.jobs(20_000, now=NOW))) for host in one.job.hostnames
+        host for one in running(list(sample.jobs(20_000, now=NOW))) for host in one.hostnames
     ]
     assert len(set(hosts)) == len(hosts)
 
@@ -70,22 +70,22 @@ def test_running_ones_share_no_node() -> None:
 def test_stopped_ones_ended_within_their_walltime_and_before_now(jobs: Jobs) -> None:
     for one in stopped(jobs):
         stop_time = one.stop_time or 0
-        assert NOW - sample.YEAR_SECONDS <= one.job.start_time <= stop_time < NOW
-        assert stop_time - one.job.start_time <= (one.job.walltime or 0)
+        assert NOW - sample.YEAR_SECONDS <= one.start_time <= stop_time < NOW
+        assert stop_time - one.start_time <= (one.walltime or 0)
         if one.job_state is JobState.TIMEOUT:
-            assert stop_time - one.job.start_time == one.job.walltime
+            assert stop_time - one.start_time == one.walltime
 
 
 def test_stopped_ones_want_no_archiving_and_have_statistics(jobs: Jobs) -> None:
     for one in stopped(jobs):
-        assert one.job.monitoring_status == 0
-        for measured in (one.job.statistics or {}).values():
+        assert one.monitoring_status == 0
+        for measured in (one.statistics or {}).values():
             assert 0 <= measured["min"] <= measured["avg"] <= measured["max"]
-        assert (one.job.statistics or {})["mem_bw"]["unit"] == "GB/s"
+        assert (one.statistics or {})["mem_bw"]["unit"] == "GB/s"
 
 
 def test_they_start_in_order_mostly_in_working_hours(jobs: Jobs) -> None:
-    starts = [one.job.start_time for one in stopped(jobs)]
+    starts = [one.start_time for one in stopped(jobs)]
     assert all(earlier <= later for earlier, later in pairwise(starts))
     times = [time.gmtime(start) for start in starts]
     at_work = sum(at.tm_wday < 5 and 8 <= at.tm_hour < 18 for at in times)
@@ -94,7 +94,7 @@ def test_they_start_in_order_mostly_in_working_hours(jobs: Jobs) -> None:
 
 def test_nodes_fit_the_partition(jobs: Jobs) -> None:
     letters = {"main": "f", "bigmem": "m", "gpu": "g"}
-    for job in (one.job for one in jobs):
+    for job in jobs:
         assert {host[0] for host in job.hostnames} == {letters[job.sub_cluster]}
         assert job.partition == "gpu" if job.num_acc else job.partition != "gpu"
         assert job.num_hwthreads == sum(len(one["hwthreads"]) for one in job.resources)
@@ -102,10 +102,10 @@ def test_nodes_fit_the_partition(jobs: Jobs) -> None:
 
 
 def test_most_need_few_nodes_and_few_users_submit_most(jobs: Jobs) -> None:
-    sizes = Counter(one.job.num_nodes for one in jobs)
+    sizes = Counter(one.num_nodes for one in jobs)
     assert sizes[1] > len(jobs) / 2
     assert max(size or 0 for size in sizes) == 64
-    users = Counter(one.job.user_name for one in jobs)
+    users = Counter(one.user_name for one in jobs)
     assert len(users) > 100
     assert sum(number for _, number in users.most_common(20)) > len(jobs) / 2
 
@@ -113,17 +113,17 @@ def test_most_need_few_nodes_and_few_users_submit_most(jobs: Jobs) -> None:
 def test_the_jobs_of_an_array_are_one_request(jobs: Jobs) -> None:
     arrays: dict[int, list[NewJob]] = {}
     for one in jobs:
-        if one.job.array_job_id:
-            arrays.setdefault(one.job.array_job_id, []).append(one)
+        if one.array_job_id:
+            arrays.setdefault(one.array_job_id, []).append(one)
     assert len(arrays) > 10
     for first, tasks in arrays.items():
-        assert [one.job.job_id for one in tasks] == list(range(first, first + len(tasks)))
-        assert len({(one.job.user_name, one.job.num_nodes) for one in tasks}) == 1
+        assert [one.job_id for one in tasks] == list(range(first, first + len(tasks)))
+        assert len({(one.user_name, one.num_nodes) for one in tasks}) == 1
 
 
 def test_some_have_tags_and_all_have_a_script(jobs: Jobs) -> None:
-    assert 0.05 < sum(bool(one.job.tags) for one in jobs) / len(jobs) < 0.11
-    for job in (one.job for one in jobs):
+    assert 0.05 < sum(bool(one.tags) for one in jobs) / len(jobs) < 0.11
+    for job in jobs:
         assert job.meta_data is not None
         assert job.meta_data["jobScript"].startswith("#!/bin/bash")
         assert f"JobId={job.job_id} " in job.meta_data["slurmInfo"]

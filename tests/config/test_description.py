@@ -49,15 +49,15 @@ def test_the_example_holds_the_defaults() -> None:
     Path("config.toml").write_bytes(EXAMPLE.read_bytes())
     example = load(environ={})
     assert example == defaults
-    optional = {"clusters", "database.replica_url", "database.read_url_file"}
+    optional = {"clusters", "database.replica_url", "database.replica_url_file"}
     assert {key for key, source in example.sources.items() if source == "default"} == optional
 
 
 def test_the_commented_parts_of_the_example_are_valid(settings: Settings) -> None:
     text = re.sub(r"^#(?=[\[a-z])", "", EXAMPLE.read_text(), flags=re.MULTILINE)
-    without_urls = re.sub(r"^(read_)?url = .*$", "", text, flags=re.MULTILINE)
+    without_urls = re.sub(r"^(replica_)?url = .*$", "", text, flags=re.MULTILINE)
     Path("url").write_text("postgresql:///ccapi")
-    Path("read-url").write_text("postgresql:///replica")
+    Path("replica-url").write_text("postgresql:///replica")
     config = load(settings(without_urls.replace("/etc/ccapi/database-", "../")), {})
     assert (config.database.url, config.database.replica_url) == (
         "postgresql:///ccapi", "postgresql:///replica"

@@ -143,7 +143,7 @@ def test_no_representation_shows_the_password(settings: Settings, name: str) -> 
 
 
 def test_the_replicas_url_may_be_in_a_file_of_its_own(settings: Settings) -> None:
-    path = settings("[database]\nread_url_file = 'url'")
+    path = settings("[database]\nreplica_url_file = 'url'")
     Path("settings/url").write_text("postgresql://u:geheim@replica/ccapi\n")
     config = load(path, {})
     assert config.database.replica_url == "postgresql://u:geheim@replica/ccapi"
