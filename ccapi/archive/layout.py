@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ccapi.errors import ArchiveError
 from ccapi.model.cluster import is_name
-from ccapi.model.job import MAX_INTEGER, Job, JobKey
+from ccapi.model.job import MAX_INTEGER, JobKey
 
 VERSION = "1"
 VERSION_FILE = "version.txt"
@@ -14,11 +14,6 @@ LEVELS = ("cluster", "jobId div 1000", "jobId mod 1000", "startTime")
 _GROUP = 1000
 # What the writer calls a file before it is whole: the process, and a word of its own.
 _TEMPORARY = re.compile(rf"\.{re.escape(META_FILE)}\.[0-9]+\.[0-9a-f]{{8}}")
-
-
-def key_of(job: Job) -> JobKey:
-    """Return what identifies the job's run in the archive."""
-    return JobKey(job.cluster, job.job_id, job.start_time)
 
 
 def parts(key: JobKey) -> tuple[str, str, str, str]:

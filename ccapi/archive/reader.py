@@ -20,7 +20,7 @@ class MissingMetaJson(ArchiveError):
 def read(root: Path, key: JobKey) -> Job:
     """Read an archived job; raises MissingDocument, or ArchiveError for one that is broken."""
     job = meta_json.decode(read_bytes(root, key))
-    if layout.key_of(job) != key:
+    if job.key != key:
         raise ArchiveError("belongs to another job")
     return job
 

@@ -78,7 +78,7 @@ def require_writable(root: Path) -> None:
 
 def write(root: Path, job: Job) -> None:
     """Write a finished job's meta.json durably; raises ArchiveError."""
-    put(root, layout.key_of(job), meta_json.encode(job))
+    put(root, job.key, meta_json.encode(job))
 
 
 def replace(root: Path, job: Job) -> str | None:
@@ -88,7 +88,7 @@ def replace(root: Path, job: Job) -> str | None:
     the file; it is named after its content, so that keeping it again is no second file.
     Raises ArchiveError.
     """
-    return put(root, layout.key_of(job), meta_json.encode(job), keeps_former=True)
+    return put(root, job.key, meta_json.encode(job), keeps_former=True)
 
 
 def put(root: Path, key: JobKey, data: bytes, *, keeps_former: bool = False) -> str | None:

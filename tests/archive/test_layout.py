@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ccapi.archive import layout
 from ccapi.errors import ArchiveError
 from ccapi.model.job import MAX_INTEGER, JobKey
-from tests.archive.jobs import job
+from tests.archive.fixtures import make_job
 
 ROOT = Path("/archive")
 NUMBERS = st.integers(1, MAX_INTEGER)
@@ -43,7 +43,7 @@ def test_a_cluster_that_would_lead_elsewhere_has_no_place(cluster: str) -> None:
 
 
 def test_a_job_is_filed_by_cluster_job_id_and_start() -> None:
-    assert layout.key_of(job(cluster="alex", job_id=5, start_time=9)) == JobKey("alex", 5, 9)
+    assert make_job(cluster="alex", job_id=5, start_time=9).key == JobKey("alex", 5, 9)
 
 
 @given(KEYS)

@@ -12,7 +12,7 @@ from ccapi.archive import layout, reader, writer
 from ccapi.archive.reader import MissingMetaJson
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
-from tests.archive.jobs import START, job
+from tests.archive.fixtures import START, make_job
 
 NOBODY = 65534
 KEY = JobKey("large", 1034871, START)
@@ -22,16 +22,18 @@ KEY = JobKey("large", 1034871, START)
 def root(tmp_path: Path) -> Path:
     """An archive with one job."""
     writer.prepare(tmp_path)
-    writer.write(tmp_path, job())
+    writer.write(tmp_path, make_job())
     return tmp_path
 
 
 def write_run(root: Path, cluster: str, job_id: int, start: int) -> None:
-    writer.write(root, job(cluster=cluster, job_id=job_id, start_time=start, stop_time=start + 5))
+    writer.write(
+        root, make_job(cluster=cluster, job_id=job_id, start_time=start, stop_time=start + 5)
+    )
 
 
 def test_what_was_written_is_read(root: Path) -> None:
-    assert reader.read(root, KEY) == replace(job(), id=None)
+    assert reader.read(root, KEY) == replace(make_job(), id=None)
 
 
 def test_the_bytes_are_those_of_the_file(root: Path) -> None:
@@ -66,12 +68,12 @@ def test_garbage_is_an_error_and_not_a_job(root: Path, data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [job(cluster="small"), job(job_id=1034872), job(start_time=START + 1)],
+    [make_job(cluster="small"), make_job(job_id=1034872), make_job(start_time=START + 1)],
     ids=["cluster", "jobId", "startTime"],
 )
 def test_a_file_that_belongs_to_another_job_is_an_error(root: Path, other: Job) -> None:
     writer.write(root, other)
-    shutil.copy(layout.meta_path(root, layout.key_of(other)), layout.meta_path(root, KEY))
+    shutil.copy(layout.meta_path(root, other.key), layout.meta_path(root, KEY))
     with pytest.raises(ArchiveError, match="another job"):
         reader.read(root, KEY)
 

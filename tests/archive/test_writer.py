@@ -15,10 +15,10 @@ import pytest
 from ccapi.archive import layout, meta_json, reader, writer
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
-from tests.archive.jobs import job
+from tests.archive.fixtures import make_job
 from tests.client import at_once
 
-BIG = job(meta_data='{"jobScript":"' + 50_000 * "x" + '"}')
+BIG = make_job(meta_data='{"jobScript":"' + 50_000 * "x" + '"}')
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def place(root: Path, written: Job) -> Path:
-    return layout.meta_path(root, layout.key_of(written))
+    return layout.meta_path(root, written.key)
 
 
 def tree(root: Path) -> list[str]:
@@ -79,7 +79,7 @@ def test_nothing_is_written_where_this_archive_is_not(tmp_path: Path, version: s
         (tmp_path / "version.txt").write_text(version)
     before = tree(tmp_path)
     with pytest.raises(ArchiveError, match=r"version\.txt"):
-        writer.write(tmp_path, job())
+        writer.write(tmp_path, make_job())
     assert tree(tmp_path) == before
 
 
@@ -95,7 +95,7 @@ def test_several_may_prepare_an_archive_at_once(tmp_path: Path) -> None:
 
 
 def test_a_job_makes_this_tree_and_nothing_else(root: Path) -> None:
-    writer.write(root, job())
+    writer.write(root, make_job())
     assert tree(root) == [
         "large",
         "large/1034",
@@ -104,11 +104,11 @@ def test_a_job_makes_this_tree_and_nothing_else(root: Path) -> None:
         "large/1034/871/1768978339/meta.json",
         "version.txt",
     ]
-    assert place(root, job()).read_bytes() == meta_json.encode(job())
+    assert place(root, make_job()).read_bytes() == meta_json.encode(make_job())
 
 
 def test_strangers_may_not_read_what_is_written(root: Path) -> None:
-    writer.write(root, job())
+    writer.write(root, make_job())
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (root, *root.rglob("*"))}
     assert not any(mode & 0o007 for mode in modes.values())
     assert modes["meta.json"] & 0o440 == 0o440
@@ -123,8 +123,8 @@ def test_the_same_job_gives_the_same_bytes(root: Path) -> None:
 
 
 def test_files_of_other_programs_stay(root: Path) -> None:
-    writer.write(root, job())
-    data = place(root, job()).with_name("data.json.gz")
+    writer.write(root, make_job())
+    data = place(root, make_job()).with_name("data.json.gz")
     data.write_bytes(b"\x1f\x8b")
     writer.write(root, BIG)
     assert data.read_bytes() == b"\x1f\x8b"
@@ -154,7 +154,7 @@ def test_everything_is_on_disk_before_others_rely_on_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = Recorder(monkeypatch, root)
-    writer.write(root, job())
+    writer.write(root, make_job())
     assert recorder.calls == [
         "fsync .",
         "fsync large",
@@ -196,21 +196,21 @@ def test_a_failed_first_write_leaves_no_directory_without_a_file(
     with monkeypatch.context() as patched:
         fail_at(patched, number)
         with pytest.raises(ArchiveError, match="No space left"):
-            writer.write(root, job())
+            writer.write(root, make_job())
     assert tree(root) == ["version.txt"]
-    writer.write(root, job())
-    assert list(reader.keys(root)) == [layout.key_of(job())]
+    writer.write(root, make_job())
+    assert list(reader.keys(root)) == [make_job().key]
 
 
 def test_a_failed_first_write_leaves_the_directories_of_others(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer.write(root, job())
+    writer.write(root, make_job())
     before = tree(root)
     with monkeypatch.context() as patched:
         fail_at(patched, 12)
         with pytest.raises(ArchiveError):
-            writer.write(root, job(start_time=5, stop_time=9))
+            writer.write(root, make_job(start_time=5, stop_time=9))
     assert tree(root) == before
 
 
@@ -218,7 +218,7 @@ def test_a_failed_first_write_leaves_the_directories_of_others(
 def test_a_failed_rewrite_leaves_one_of_the_two_contents(
     root: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    writer.write(root, job())
+    writer.write(root, make_job())
     before = tree(root)
     with monkeypatch.context() as patched:
         fail_at(patched, number)
@@ -226,11 +226,11 @@ def test_a_failed_rewrite_leaves_one_of_the_two_contents(
             writer.write(root, BIG)
     assert tree(root) == before
     renamed = number >= 14
-    assert place(root, job()).read_bytes() == meta_json.encode(BIG if renamed else job())
+    assert place(root, make_job()).read_bytes() == meta_json.encode(BIG if renamed else make_job())
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_the_file_is_an_error(root: Path) -> None:
-    writer.write(root, job())
+    writer.write(root, make_job())
 
     def write_little() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -238,16 +238,16 @@ def test_a_disk_that_fills_up_in_the_middle_of_the_file_is_an_error(root: Path) 
         with pytest.raises(ArchiveError, match="too large"):
             writer.write(root, BIG)
         with pytest.raises(ArchiveError, match="too large"):
-            writer.write(root, job(cluster="other", meta_data=BIG.meta_data))
+            writer.write(root, make_job(cluster="other", meta_data=BIG.meta_data))
 
     assert in_child(write_little) == 0
-    assert [path.name for path in place(root, job()).parent.iterdir()] == ["meta.json"]
-    assert place(root, job()).read_bytes() == meta_json.encode(job())
+    assert [path.name for path in place(root, make_job()).parent.iterdir()] == ["meta.json"]
+    assert place(root, make_job()).read_bytes() == meta_json.encode(make_job())
     assert not (root / "other").exists()
 
 
 def write_for_ever(root: Path) -> None:
-    for contents in itertools.cycle([job(), BIG]):
+    for contents in itertools.cycle([make_job(), BIG]):
         for start in range(1, 6):
             contents.start_time, contents.stop_time = start, start + 5
             writer.write(root, contents)
@@ -263,18 +263,18 @@ def test_a_writer_that_is_killed_leaves_whole_files(root: Path) -> None:
         os.waitpid(child, 0)
         for key in reader.keys(root):
             assert reader.read(root, key).stop_time == key.start_time + 5
-    writer.write(root, job())
-    assert reader.read(root, layout.key_of(job())) is not None
+    writer.write(root, make_job())
+    assert reader.read(root, make_job().key) is not None
 
 
 def test_a_reader_never_sees_half_a_file(root: Path) -> None:
-    writer.write(root, job())
-    contents = {meta_json.encode(job()), meta_json.encode(BIG)}
+    writer.write(root, make_job())
+    contents = {meta_json.encode(make_job()), meta_json.encode(BIG)}
     child = os.fork()
     if child == 0:
-        for written in itertools.cycle([BIG, job()]):
+        for written in itertools.cycle([BIG, make_job()]):
             writer.write(root, written)
-    seen = {place(root, job()).read_bytes() for _ in range(3_000)}
+    seen = {place(root, make_job()).read_bytes() for _ in range(3_000)}
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert seen <= contents
@@ -284,57 +284,59 @@ def test_a_reader_never_sees_half_a_file(root: Path) -> None:
 def test_a_symbolic_link_in_the_way_is_not_followed(root: Path, tmp_path: Path, level: int) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    link = root.joinpath(*layout.parts(layout.key_of(job()))[:level])
+    link = root.joinpath(*layout.parts(make_job().key)[:level])
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(elsewhere)
     with pytest.raises(ArchiveError, match=r"meta\.json"):
-        writer.write(root, job())
+        writer.write(root, make_job())
     assert list(elsewhere.iterdir()) == []
 
 
 def test_a_link_in_the_files_place_is_replaced_and_not_followed(root: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("precious")
-    place(root, job()).parent.mkdir(parents=True)
-    place(root, job()).symlink_to(target)
-    writer.write(root, job())
+    place(root, make_job()).parent.mkdir(parents=True)
+    place(root, make_job()).symlink_to(target)
+    writer.write(root, make_job())
     assert target.read_text() == "precious"
-    assert not place(root, job()).is_symlink()
-    assert place(root, job()).read_bytes() == meta_json.encode(job())
+    assert not place(root, make_job()).is_symlink()
+    assert place(root, make_job()).read_bytes() == meta_json.encode(make_job())
 
 
 def test_the_root_itself_may_be_a_link(root: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(root)
-    writer.write(tmp_path / "link", job())
-    assert place(root, job()).is_file()
+    writer.write(tmp_path / "link", make_job())
+    assert place(root, make_job()).is_file()
 
 
 @pytest.mark.parametrize("cluster", ["..", "a/b", "", ".hidden"])
 def test_a_cluster_that_would_lead_elsewhere_is_refused(root: Path, cluster: str) -> None:
     with pytest.raises(ArchiveError):
-        writer.write(root, job(cluster=cluster))
+        writer.write(root, make_job(cluster=cluster))
     assert tree(root) == ["version.txt"]
 
 
 def test_a_directory_in_the_files_place_is_an_error(root: Path) -> None:
-    place(root, job()).mkdir(parents=True)
+    place(root, make_job()).mkdir(parents=True)
     with pytest.raises(ArchiveError, match=r"meta\.json"):
-        writer.write(root, job())
-    assert [path.name for path in place(root, job()).parent.iterdir()] == ["meta.json"]
+        writer.write(root, make_job())
+    assert [path.name for path in place(root, make_job()).parent.iterdir()] == ["meta.json"]
 
 
 def test_concurrent_writers_of_one_job_leave_one_whole_file(root: Path) -> None:
-    versions = [job(meta_data=f'{{"jobScript":"{letter * 20_000}"}}') for letter in "abcdefgh"]
+    versions = [make_job(meta_data=f'{{"jobScript":"{letter * 20_000}"}}') for letter in "abcdefgh"]
     at_once([partial(writer.write, root, version) for version in versions])
-    assert [path.name for path in place(root, job()).parent.iterdir()] == ["meta.json"]
-    assert place(root, job()).read_bytes() in {meta_json.encode(version) for version in versions}
+    assert [path.name for path in place(root, make_job()).parent.iterdir()] == ["meta.json"]
+    assert place(root, make_job()).read_bytes() in {
+        meta_json.encode(version) for version in versions
+    }
 
 
 def test_concurrent_writers_of_neighbours_do_not_disturb_each_other(root: Path) -> None:
-    neighbours = [job(job_id=number, start_time=start) for number in (1, 2, 1001)
+    neighbours = [make_job(job_id=number, start_time=start) for number in (1, 2, 1001)
                   for start in (1, 2, 3, 4)]  # fmt: skip
     at_once([partial(writer.write, root, neighbour) for neighbour in neighbours])
-    assert set(reader.keys(root)) == {layout.key_of(neighbour) for neighbour in neighbours}
+    assert set(reader.keys(root)) == {neighbour.key for neighbour in neighbours}
 
 
 def test_a_writer_goes_on_when_a_failing_one_takes_its_directory_away(
@@ -349,5 +351,5 @@ def test_a_writer_goes_on_when_a_failing_one_takes_its_directory_away(
             (root / "large").rmdir()
 
     monkeypatch.setattr(os, "mkdir", racing_mkdir)
-    writer.write(root, job())
-    assert list(reader.keys(root)) == [JobKey("large", 1034871, job().start_time)]
+    writer.write(root, make_job())
+    assert list(reader.keys(root)) == [JobKey("large", 1034871, make_job().start_time)]

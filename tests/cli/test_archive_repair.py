@@ -5,7 +5,7 @@ import pytest
 
 from ccapi.context import Context
 from ccapi.service import archive_check as checking
-from tests.archive.trees import document, put
+from tests.archive.fixtures import make_document, write_meta_json
 from tests.cli.conftest import Command
 from tests.client import Client, count
 
@@ -20,8 +20,8 @@ def other(tmp_path: Path) -> Path:
     """Another writer's archive: three jobs and a bad entry."""
     root = tmp_path / "other"
     for number in (1, 2, 3):
-        put(root, document(jobId=number))
-    put(root, b"{}", jobId=4)
+        write_meta_json(root, make_document(jobId=number))
+    write_meta_json(root, b"{}", jobId=4)
     return root
 
 
@@ -81,7 +81,7 @@ def test_another_archive_is_imported_but_for_what_is_bad(
 
 @pytest.mark.parametrize("order", [("--dry-run", "--import"), ("--import", "--dry-run")])
 def test_a_dry_run_only_tells(ccapi: Command, context: Context, order: tuple[str, ...]) -> None:
-    put(context.archive_root, document())
+    write_meta_json(context.archive_root, make_document())
     assert ccapi("archive", "repair", *order)[:2] == (
         0,
         "dry run, nothing is changed: imported 1\n",

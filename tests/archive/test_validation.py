@@ -3,14 +3,13 @@ from typing import Any
 
 import pytest
 
-from ccapi.archive import meta_json as document
-from ccapi.archive import validation
+from ccapi.archive import meta_json, validation
 from ccapi.errors import ArchiveError
-from tests.archive import trees
+from tests.archive.fixtures import make_document
 
 
-def admit(**changes: Any) -> None:
-    validation.admit(document.decode(json.dumps(trees.document(**changes)).encode()))
+def check(**changes: Any) -> None:
+    validation.validate(meta_json.decode(json.dumps(make_document(**changes)).encode()))
 
 
 def one(**fields: Any) -> list[dict[str, Any]]:
@@ -37,7 +36,7 @@ def metric(**values: Any) -> dict[str, Any]:
     ids=lambda changes: repr(changes)[:40],
 )
 def test_what_the_api_takes_is_admitted(changes: dict[str, Any]) -> None:
-    admit(**changes)
+    check(**changes)
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -85,4 +84,4 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changes", "field"), REFUSED, ids=lambda value: repr(value)[:40])
 def test_what_the_api_refuses_is_refused_by_name(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(ArchiveError, match=field):
-        admit(**changes)
+        check(**changes)

@@ -16,14 +16,14 @@ from ccapi.errors import ArchiveError
 from ccapi.model.job import JobKey
 from ccapi.service import archive_check, archive_import, archive_repair
 from ccapi.service.archive_import import NOT_DONE, RepairAction
-from tests.archive.trees import document, put
+from tests.archive.fixtures import make_document, write_meta_json
 from tests.client import START, Client, at_once
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive_check, "_RECHECK_DELAY_SECONDS", 0)
-    monkeypatch.setattr(archive_check, "_BATCH", 3)
+    monkeypatch.setattr(archive_check, "_BATCH_SIZE", 3)
 
 
 def repair(
@@ -129,7 +129,7 @@ def test_what_is_archived_late_keeps_what_is_in_its_place(context: Context, writ
     with unwritable(context):
         writer.start()
         writer.stop()
-    put(context.archive_root, b"{}", jobId=123000, startTime=START)
+    write_meta_json(context.archive_root, b"{}", jobId=123000, startTime=START)
     assert kinds(repair(context)) == {"archived": 1}
     assert [path.read_bytes() for path in meta_path(context).parent.glob(".*")] == [b"{}"]
 
@@ -186,14 +186,14 @@ def test_orphans_are_adopted_on_request(context: Context, admin: Client, archive
 def test_another_archive_is_taken_in_and_our_orphans_are_still_named(
     context: Context, tmp_path: Path
 ) -> None:
-    put(tmp_path / "other", document())
-    put(context.archive_root, document(jobId=5))
+    write_meta_json(tmp_path / "other", make_document())
+    write_meta_json(context.archive_root, make_document(jobId=5))
     assert kinds(repair(context, tmp_path / "other")) == {"imported": 1, "orphaned": 1}
 
 
 def test_what_a_killed_import_left_half_done_is_finished(context: Context, tmp_path: Path) -> None:
-    put(tmp_path / "other", document())
-    half = put(context.archive_root, b'{"jobId":')
+    write_meta_json(tmp_path / "other", make_document())
+    half = write_meta_json(context.archive_root, b'{"jobId":')
     half.rename(half.with_name(".meta.json.4711.0123abcd"))
     assert kinds(repair(context, tmp_path / "other")) == {"imported": 1}
     assert list(archive_check.check(context)) == []
@@ -247,12 +247,12 @@ def break_everything(context: Context, admin: Client) -> None:
     meta_path(context, 6).with_name("data.json").write_text("{}")
 
 
-@pytest.mark.parametrize("adopt", [False, True], ids=["named", "adopted"])
+@pytest.mark.parametrize("import_orphans", [False, True], ids=["listed", "imported"])
 def test_a_dry_run_says_the_same_and_changes_nothing(
-    context: Context, admin: Client, *, import_finished: bool
+    context: Context, admin: Client, *, import_orphans: bool
 ) -> None:
     break_everything(context, admin)
-    tree = context.archive_root if import_finished else None
+    tree = context.archive_root if import_orphans else None
     before = everything(context.archive_root), admin.list("with-metadata")
     dry = repair(context, tree, dry_run=True)
     assert (everything(context.archive_root), admin.list("with-metadata")) == before
@@ -263,7 +263,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(
         "replaced": 1,
         "removed": 1,
         "undecided": 1,
-        "imported" if import_finished else "orphaned": 1,
+        "imported" if import_orphans else "orphaned": 1,
     }
 
 
@@ -305,11 +305,11 @@ def test_tags_given_meanwhile_are_in_the_file(context: Context, admin: Client) -
 def test_our_own_archive_is_imported_once_only(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive_import, "_BATCH", 2)
+    monkeypatch.setattr(archive_import, "_BATCH_SIZE", 2)
     root = context.archive_root
     for number in range(1, 8):
-        put(root, document(jobId=number))
-    put(root, b"{", jobId=9)
+        write_meta_json(root, make_document(jobId=number))
+    write_meta_json(root, b"{", jobId=9)
     (root / "fritz/0/7/now").mkdir(parents=True)
     (root / "fritz/0/7/now/notes").write_text("mine")
     steps = repair(context, root)

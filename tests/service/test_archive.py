@@ -11,8 +11,7 @@ from ccapi.db.pool import Database
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from ccapi.repository import jobs
-from ccapi.service import archive as archiving
-from ccapi.service import pruning
+from ccapi.service import archive, deletion
 from tests.client import START, Client, at_once
 
 
@@ -39,7 +38,7 @@ def left_over(writer: Client, context: Context) -> list[int]:
 
 
 def retry(context: Context) -> list[Job]:
-    return list(archiving.retry(context))
+    return list(archive.retry(context))
 
 
 def archived(context: Context) -> set[int]:
@@ -132,7 +131,7 @@ def test_one_job_that_fails_does_not_keep_the_others(writer: Client, context: Co
 def test_a_retry_goes_on_after_a_batch(
     context: Context, left_over: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archiving, "_BATCH", 2)
+    monkeypatch.setattr(archive, "_BATCH_SIZE", 2)
     assert [job.id for job in retry(context)] == left_over
 
 
@@ -147,7 +146,7 @@ def test_several_retries_at_once_are_safe(writer: Client, context: Context) -> N
 def test_a_retry_passes_over_a_job_that_is_deleted_meanwhile(
     admin: Client, context: Context, left_over: list[int]
 ) -> None:
-    retried = archiving.retry(context)
+    retried = archive.retry(context)
     assert next(retried).id == left_over[0]
     admin.send("DELETE", f"/delete_job/{left_over[1]}")
     assert [job.id for job in retried] == [left_over[2]]
@@ -164,7 +163,7 @@ def test_a_deleted_job_is_archived_no_more(
     elif by == "time":
         admin.send("DELETE", f"/delete_job_before/{START + 1}")
     else:
-        assert sum(pruning.prune(context, START + 1, unarchived_too=True)) == 3
+        assert sum(deletion.prune(context, START + 1, with_unarchived=True)) == 3
     with context.database.connection() as conn:
         assert jobs.list_archive_queue(conn, 0, 9) == []
 
@@ -202,13 +201,13 @@ def test_what_changes_between_the_stop_and_the_file_is_in_it(
     writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = writer.start()
-    archive, tag = archiving.archive, [{"type": "Debug", "name": "Testjob"}]
+    original, tag = archive.archive, [{"type": "Debug", "name": "Testjob"}]
 
     def late(context: Context, job: Job) -> Job:
         assert writer.twin().send("POST", f"/tag_job/{id_}", tag).status_code == 200
-        return archive(context, job)
+        return original(context, job)
 
-    monkeypatch.setattr(archiving, "archive", late)
+    monkeypatch.setattr(archive, "archive", late)
     assert [plain["name"] for plain in writer.stop()["tags"]] == ["Testjob"]
     path = layout.meta_path(context.archive_root, JobKey("fritz", 123000, START))
     assert b'"tags":[{"type":"Debug","name":"Testjob"}]' in path.read_bytes()

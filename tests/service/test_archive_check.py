@@ -10,8 +10,7 @@ import pytest
 from ccapi.archive import layout
 from ccapi.context import Context
 from ccapi.model.job import JobKey
-from ccapi.service import archive as archiving
-from ccapi.service import archive_check as checking
+from ccapi.service import archive, archive_check
 from ccapi.service.archive_check import Finding
 from tests.client import START, Client
 
@@ -20,12 +19,12 @@ TAGS = [{"type": "b", "name": "2"}, {"type": "b", "name": "1"}, {"type": "ä", "
 
 
 @pytest.fixture(autouse=True)
-def _short_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "_RECHECK_DELAY_SECONDS", 0.4)
+def _short_recheck_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_check, "_RECHECK_DELAY_SECONDS", 0.4)
 
 
 def findings(context: Context) -> list[Finding]:
-    return list(checking.check(context))
+    return list(archive_check.check(context))
 
 
 def kinds(context: Context) -> list[str]:
@@ -47,7 +46,7 @@ def archived(admin: Client) -> int:
 def test_after_a_clean_run_archive_and_database_agree(
     writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "_BATCH", 3)
+    monkeypatch.setattr(archive_check, "_BATCH_SIZE", 3)
     for number in range(1, 12):
         id_ = writer.start(
             jobId=number * 999,
@@ -77,7 +76,7 @@ def test_a_job_that_could_not_be_archived_is_missing(writer: Client, context: Co
     assert (finding.kind, finding.path) == ("missing", meta_path(context))
     assert "ccapi archive retry" in finding.reason
     (context.archive_root / "fritz").unlink()
-    list(archiving.retry(context))
+    list(archive.retry(context))
     assert findings(context) == []
 
 
@@ -87,7 +86,7 @@ def test_an_archived_job_without_its_file_is_missing(context: Context, archived:
     assert missing.kind == "missing"
     assert missing.path == meta_path(context)
     assert f"id {archived}" in missing.reason
-    assert directory == Finding("broken", meta_path(context).parent, "holds no meta.json")
+    assert directory == Finding("broken", meta_path(context).parent, "has no meta.json")
 
 
 @pytest.mark.usefixtures("archived")
@@ -151,7 +150,7 @@ def test_a_file_of_another_run_is_orphaned(context: Context) -> None:
 def test_a_run_directory_without_a_file_is_broken(context: Context) -> None:
     empty = context.archive_root / "alex" / "0" / "001" / "1"
     empty.mkdir(parents=True)
-    assert findings(context) == [Finding("broken", empty, "holds no meta.json")]
+    assert findings(context) == [Finding("broken", empty, "has no meta.json")]
 
 
 @pytest.mark.usefixtures("archived")
@@ -166,7 +165,7 @@ def test_files_of_other_programs_are_no_findings(context: Context) -> None:
 def test_each_problem_is_found_in_any_batch(
     admin: Client, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "_BATCH", 2)
+    monkeypatch.setattr(archive_check, "_BATCH_SIZE", 2)
     for number in range(1, 8):
         admin.start(jobId=number)
         admin.stop(jobId=number)
@@ -220,7 +219,7 @@ def test_a_stop_after_the_jobs_were_compared_is_no_finding(
     writer.start(jobId=1, cluster="alex")
     writer.stop(jobId=1)
     next(context.archive_root.rglob("meta.json")).write_text("spoilt")
-    checked = checking.check(context)
+    checked = archive_check.check(context)
     assert next(checked).kind == "broken"
     disk = SlowDisk(monkeypatch, step)
     writer.start()

@@ -13,10 +13,9 @@ from ccapi.context import Context
 from ccapi.db.pool import Database
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job
-from ccapi.service import archive_check as checking
-from ccapi.service import archive_import as importing
+from ccapi.service import archive_check, archive_import
 from ccapi.service.archive_import import RepairAction
-from tests.archive.trees import START, document, put
+from tests.archive.fixtures import START, make_document, write_meta_json
 from tests.client import Client, at_once, count
 
 NEWER: dict[str, Any] = {
@@ -36,8 +35,8 @@ NEWER: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "_RECHECK_DELAY_SECONDS", 0)
-    monkeypatch.setattr(importing, "_BATCH", 4)
+    monkeypatch.setattr(archive_check, "_RECHECK_DELAY_SECONDS", 0)
+    monkeypatch.setattr(archive_import, "_BATCH_SIZE", 4)
 
 
 @pytest.fixture
@@ -45,18 +44,18 @@ def tree(tmp_path: Path) -> Path:
     """An archive of another writer with ten jobs."""
     root = tmp_path / "other-archive"
     for number in range(1, 11):
-        put(root, document(jobId=number * 700))
+        write_meta_json(root, make_document(jobId=number * 700))
     return root
 
 
 def newer(**changes: Any) -> dict[str, Any]:
-    values = document(**NEWER, **changes)
+    values = make_document(**NEWER, **changes)
     del values["exclusive"]
     return values
 
 
 def run(context: Context, tree: Path, *, dry_run: bool = False) -> list[RepairAction]:
-    return list(importing.import_tree(context, tree, dry_run=dry_run))
+    return list(archive_import.import_tree(context, tree, dry_run=dry_run))
 
 
 def kinds(steps: list[RepairAction]) -> Counter[str]:
@@ -75,7 +74,7 @@ def files(root: Path) -> dict[Path, bytes]:
 def test_a_job_of_another_archive_is_registered_and_archived(
     context: Context, reader: Client, tmp_path: Path
 ) -> None:
-    put(tmp_path / "other", newer())
+    write_meta_json(tmp_path / "other", newer())
     assert run(context, tmp_path / "other") == [RepairAction("imported")]
     [job] = reader.list("with-metadata")
     assert without_ids(job) == {
@@ -98,17 +97,17 @@ def test_a_job_of_another_archive_is_registered_and_archived(
         "metaData": {"jobName": "rotor"},
         "statistics": {"mem_bw": {"unit": "GB/s", "avg": 1.5}},
     }
-    assert list(checking.check(context)) == []
+    assert list(archive_check.check(context)) == []
     assert len(files(context.archive_root)) == 1
 
 
 def test_an_orphan_is_adopted_and_its_file_left_as_it_is(context: Context, reader: Client) -> None:
-    path = put(context.archive_root, newer())
+    path = write_meta_json(context.archive_root, newer())
     former = path.read_bytes()
     assert run(context, context.archive_root) == [RepairAction("imported")]
     assert [job["jobState"] for job in reader.list()] == ["failed"]
     assert path.read_bytes() == former
-    assert list(checking.check(context)) == []
+    assert list(archive_check.check(context)) == []
 
 
 def test_a_deleted_job_comes_back_as_it_was(context: Context, admin: Client) -> None:
@@ -124,7 +123,7 @@ def test_a_deleted_job_comes_back_as_it_was(context: Context, admin: Client) -> 
     [after] = admin.list("with-metadata")
     assert without_ids(after) == without_ids(before)
     assert after["id"] > id_
-    assert list(checking.check(context)) == []
+    assert list(archive_check.check(context)) == []
 
 
 def test_doing_it_again_changes_nothing(context: Context, reader: Client, tree: Path) -> None:
@@ -140,8 +139,8 @@ def test_only_the_same_start_time_is_the_same_job(
 ) -> None:
     writer.start(jobId=1034871, startTime=START)
     writer.stop(jobId=1034871, stopTime=START + 5)
-    put(tmp_path / "other", document())
-    put(tmp_path / "other", document(startTime=START + 1))
+    write_meta_json(tmp_path / "other", make_document())
+    write_meta_json(tmp_path / "other", make_document(startTime=START + 1))
     assert kinds(run(context, tmp_path / "other")) == {"already there": 1, "imported": 1}
     assert sorted(job["duration"] for job in writer.list()) == [5, 3600]
 
@@ -150,19 +149,19 @@ def test_a_job_that_runs_in_the_database_is_left_to_the_user(
     context: Context, writer: Client, tmp_path: Path
 ) -> None:
     id_ = writer.start(jobId=1034871, startTime=START)
-    path = put(tmp_path / "other", document())
+    path = write_meta_json(tmp_path / "other", make_document())
     [step] = run(context, tmp_path / "other")
     assert (step.kind, step.path) == ("undecided", path)
-    assert f"id {id_} still runs" in step.reason
+    assert f"id {id_} is still running" in step.reason
     assert [job["jobState"] for job in writer.list()] == ["running"]
 
 
 BAD: dict[str, dict[str, Any] | bytes] = {
-    "user": document(user="u" * 256),
-    "resources": document(resources=[]),
-    "metaData": document(metaData={"x": "\0"}),
-    "jobState": document(jobState="running"),
-    "another job": document(cluster="alex"),
+    "user": make_document(user="u" * 256),
+    "resources": make_document(resources=[]),
+    "metaData": make_document(metaData={"x": "\0"}),
+    "jobState": make_document(jobState="running"),
+    "another job": make_document(cluster="alex"),
     "JSON": b'{"jobId":',
 }
 
@@ -171,7 +170,7 @@ BAD: dict[str, dict[str, Any] | bytes] = {
 def test_a_bad_entry_is_named_and_skipped(
     context: Context, reader: Client, tree: Path, reason: str
 ) -> None:
-    bad = put(tree, BAD[reason], cluster="fritz")
+    bad = write_meta_json(tree, BAD[reason], cluster="fritz")
     steps = run(context, tree)
     [named] = [step for step in steps if step.path]
     assert (named.kind, named.path) == ("bad", bad)
@@ -203,7 +202,7 @@ def test_files_that_are_not_ours_are_left_there(context: Context, tree: Path) ->
 def test_a_dry_run_finds_the_same_and_changes_nothing(
     context: Context, database: Database, tree: Path
 ) -> None:
-    put(tree, b"{")
+    write_meta_json(tree, b"{")
     dry = run(context, tree, dry_run=True)
     assert (count(database, "jobs"), count(database, "tags")) == (0, 0)
     assert files(context.archive_root) == {}
@@ -212,13 +211,13 @@ def test_a_dry_run_finds_the_same_and_changes_nothing(
 
 @pytest.mark.parametrize("steps", [1, 4, 7])
 def test_an_import_that_was_killed_goes_on(context: Context, tree: Path, steps: int) -> None:
-    interrupted = importing.import_tree(context, tree, dry_run=False)
+    interrupted = archive_import.import_tree(context, tree, dry_run=False)
     for _ in range(steps):
         next(interrupted)
     del interrupted
     again = kinds(run(context, tree))
     assert again == {"already there": (steps + 3) // 4 * 4, "imported": 10 - (steps + 3) // 4 * 4}
-    assert list(checking.check(context)) == []
+    assert list(archive_check.check(context)) == []
 
 
 def test_a_batch_whose_files_cannot_be_written_is_not_registered(
@@ -237,25 +236,25 @@ def test_a_batch_whose_files_cannot_be_written_is_not_registered(
     assert count(database, "jobs") == 4
     monkeypatch.setattr(writer, "replace", write)
     assert kinds(run(context, tree)) == {"already there": 4, "imported": 6}
-    assert list(checking.check(context)) == []
+    assert list(archive_check.check(context)) == []
 
 
 def test_two_imports_at_once_register_each_job_once(
     context: Context, database: Database, tmp_path: Path
 ) -> None:
     for number in range(1, 101):
-        put(tmp_path / "other", newer(jobId=number * 37))
+        write_meta_json(tmp_path / "other", newer(jobId=number * 37))
     both = at_once([partial(run, context, tmp_path / "other")] * 2)
     assert sum(kinds(steps)["imported"] for steps in both) == 100
     assert [len(steps) for steps in both] == [100, 100]
     assert (count(database, "jobs"), count(database, "job_tags")) == (100, 100)
-    assert list(checking.check(context)) == []
+    assert list(archive_check.check(context)) == []
 
 
 def test_an_orphan_that_says_something_else_is_kept_beside_what_is_imported(
     context: Context, tree: Path
 ) -> None:
-    other = put(context.archive_root, document(jobId=700, user="mallory1"))
+    other = write_meta_json(context.archive_root, make_document(jobId=700, user="mallory1"))
     former = other.read_bytes()
     steps = run(context, tree)
     assert kinds(steps) == {"imported": 10, "replaced": 1}
@@ -269,24 +268,26 @@ def test_an_orphan_that_says_something_else_is_kept_beside_what_is_imported(
 def test_our_archive_is_known_by_any_name(context: Context, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(context.archive_root)
-    assert importing.is_own(context, link)
-    assert not importing.is_own(context, tmp_path)
+    assert archive_import.is_own(context, link)
+    assert not archive_import.is_own(context, tmp_path)
     missing = replace(context, archive_root=tmp_path / "missing")
-    assert not importing.is_own(missing, tmp_path)
+    assert not archive_import.is_own(missing, tmp_path)
 
 
 def test_what_is_gone_through_can_be_counted_before(context: Context, tree: Path) -> None:
-    put(tree, b"{")
+    write_meta_json(tree, b"{")
     (tree / "fritz/0/7/x").mkdir(parents=True)
-    assert importing.count_runs(tree) == len(run(context, tree)) == 12
+    assert archive_import.count_runs(tree) == len(run(context, tree)) == 12
 
 
 def test_memory_does_not_grow_with_the_archive(context: Context, tmp_path: Path) -> None:
     def peak(name: str, jobs: int) -> int:
         for number in range(1, jobs + 1):
-            put(tmp_path / name, document(jobId=number, metaData={"jobScript": "x" * 20_000}))
+            write_meta_json(
+                tmp_path / name, make_document(jobId=number, metaData={"jobScript": "x" * 20_000})
+            )
         tracemalloc.start()
-        for _ in importing.import_tree(context, tmp_path / name, dry_run=True):
+        for _ in archive_import.import_tree(context, tmp_path / name, dry_run=True):
             pass
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -3,21 +3,20 @@ from typing import Any
 
 import pytest
 
-from ccapi.archive import compat
-from ccapi.archive import meta_json as document
+from ccapi.archive import compat, meta_json
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job
-from tests.archive import trees
+from tests.archive.fixtures import make_document
 
 
 def read(**changes: Any) -> Job:
-    return document.decode(json.dumps(trees.document(**changes)).encode())
+    return meta_json.decode(json.dumps(make_document(**changes)).encode())
 
 
 def without(field: str, **changes: Any) -> Job:
-    values = trees.document(**changes)
+    values = make_document(**changes)
     del values[field]
-    return document.decode(json.dumps(values).encode())
+    return meta_json.decode(json.dumps(values).encode())
 
 
 @pytest.mark.parametrize(
@@ -93,5 +92,5 @@ def test_units_are_objects_or_texts(unit: Any, text: str) -> None:
 
 
 def test_what_is_wrong_stays_wrong() -> None:
-    given = trees.document(resources="f0101", statistics=[], tags={}, jobState=7, partition=False)
+    given = make_document(resources="f0101", statistics=[], tags={}, jobState=7, partition=False)
     assert compat.translate(given) == given

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccapi.archive import meta_json as document
+from ccapi.archive import meta_json
 from ccapi.errors import ArchiveError
 from ccapi.model.job import FINAL_STATES, MAX_EPOCH_SECOND, Job
-from tests.archive.jobs import START, job
+from tests.archive.fixtures import START, make_job
 
 PLAIN = (
     '{"jobId":1034871,"user":"abcd100h","cluster":"large","numNodes":1,"startTime":1768978339,'
@@ -30,7 +30,7 @@ FULL = (
     '"power":{"unit":{"base":"W"},"avg":1,"min":1,"max":1}},'
     '"metaData":{"jobName":"a \\"name\\"","jobScript":"#!/bin/sh\\n"}}'
 )
-FULL_JOB = job(
+FULL_JOB = make_job(
     num_nodes=2,
     exclusive=2,
     stop_time=START,
@@ -51,32 +51,32 @@ FULL_JOB = job(
 
 
 @pytest.mark.parametrize(
-    ("archived", "text"), [(job(), PLAIN), (FULL_JOB, FULL)], ids=["plain", "full"]
+    ("archived", "text"), [(make_job(), PLAIN), (FULL_JOB, FULL)], ids=["plain", "full"]
 )
 def test_a_job_is_written_so(archived: Job, text: str) -> None:
-    assert json.loads(document.encode(archived)) == json.loads(text)
+    assert json.loads(meta_json.encode(archived)) == json.loads(text)
 
 
-@pytest.mark.parametrize("archived", [job(), FULL_JOB], ids=["plain", "full"])
+@pytest.mark.parametrize("archived", [make_job(), FULL_JOB], ids=["plain", "full"])
 def test_the_database_id_is_not_written(archived: Job) -> None:
-    assert "id" not in json.loads(document.encode(archived))
-    assert document.encode(replace(archived, id=8)) == document.encode(archived)
+    assert "id" not in json.loads(meta_json.encode(archived))
+    assert meta_json.encode(replace(archived, id=8)) == meta_json.encode(archived)
 
 
 @pytest.mark.parametrize("status", [1, 2, 3])
 def test_what_is_written_is_archived(status: int) -> None:
-    assert document.encode(job(monitoring_status=status)) == document.encode(job())
+    assert meta_json.encode(make_job(monitoring_status=status)) == meta_json.encode(make_job())
 
 
 def test_the_order_of_tags_makes_no_difference() -> None:
     first = '[{"id":1,"type":"a","name":"x"},{"id":2,"type":"b","name":"y"}]'
     second = '[{"id":5,"type":"b","name":"y"},{"id":6,"type":"a","name":"x"}]'
-    assert document.encode(job(tags=first)) == document.encode(job(tags=second))
+    assert meta_json.encode(make_job(tags=first)) == meta_json.encode(make_job(tags=second))
 
 
 def test_a_running_job_is_not_written() -> None:
     with pytest.raises(ValueError, match=r"only finished|not stopped"):
-        document.encode(job(job_state="running", stop_time=None))
+        meta_json.encode(make_job(job_state="running", stop_time=None))
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_a_running_job_is_not_written() -> None:
 )
 def test_a_unit_is_an_object(unit: str, expected: dict[str, str]) -> None:
     statistics = {"x": {"unit": unit, "avg": 1, "min": 1, "max": 1}}
-    written = json.loads(document.encode(job(statistics=json.dumps(statistics))))
+    written = json.loads(meta_json.encode(make_job(statistics=json.dumps(statistics))))
     assert written["statistics"]["x"]["unit"] == expected
-    read = document.decode(json.dumps(written).encode())
+    read = meta_json.decode(json.dumps(written).encode())
     assert json.loads(read.statistics or "") == statistics
 
 
@@ -121,7 +121,7 @@ NUMBERS = st.integers(0, 2**63 - 1) | st.floats(0, allow_infinity=False)
 UNITS = st.sampled_from(["", "W", "GB/s", "°C", "MHz", "P", "packets/s"]) | TEXTS
 TAG = st.fixed_dictionaries({"id": st.integers(1, 99), "type": NAMES, "name": NAMES})
 JOBS = st.builds(
-    job,
+    make_job,
     job_id=st.integers(1, 2**63 - 1),
     user_name=NAMES,
     project=TEXTS,
@@ -159,9 +159,9 @@ JOBS = st.builds(
 
 @given(JOBS)
 def test_what_was_read_is_written_again_byte_for_byte(archived: Job) -> None:
-    written = document.encode(archived)
-    assert document.encode(document.decode(written)) == written
-    assert written == document.encode(archived)
+    written = meta_json.encode(archived)
+    assert meta_json.encode(meta_json.decode(written)) == written
+    assert written == meta_json.encode(archived)
 
 
 def without_texts(whole: Job) -> Job:
@@ -174,7 +174,7 @@ def without_ids(tags: str) -> list[tuple[str, str]]:
 
 @given(JOBS)
 def test_what_was_written_is_read_again(archived: Job) -> None:
-    read = document.decode(document.encode(archived))
+    read = meta_json.decode(meta_json.encode(archived))
     for field in ("resources", "meta_data", "statistics"):
         text = getattr(archived, field)
         assert (text and json.loads(text)) == (
@@ -235,7 +235,7 @@ def nested(depth: int) -> dict[str, Any]:
 )  # fmt: skip
 def test_a_spoilt_document_is_an_error_that_names_the_fault(data: bytes, word: str) -> None:
     with pytest.raises(ArchiveError, match=word):
-        document.decode(data)
+        meta_json.decode(data)
 
 
 ANYTHING = st.recursive(
@@ -250,16 +250,16 @@ ANYTHING = st.recursive(
 )
 def test_bytes_are_a_job_or_an_archive_error(data: bytes) -> None:
     with pytest.raises(ArchiveError):
-        document.decode(data)
+        meta_json.decode(data)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(json.loads(FULL))), ANYTHING, min_size=1, max_size=3))
 def test_any_json_is_a_job_or_an_archive_error(changes: dict[str, Any]) -> None:
     try:
-        read = document.decode(json.dumps({**json.loads(FULL), **changes}).encode())
+        read = meta_json.decode(json.dumps({**json.loads(FULL), **changes}).encode())
     except ArchiveError:
         return
-    assert document.decode(document.encode(read)) == read
+    assert meta_json.decode(meta_json.encode(read)) == read
 
 
 @given(st.data())
@@ -268,17 +268,17 @@ def test_a_file_with_damage_is_a_job_or_an_archive_error(data: st.DataObject) ->
     for _ in range(data.draw(st.integers(1, 3))):
         text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
     try:
-        read = document.decode(bytes(text))
+        read = meta_json.decode(bytes(text))
     except ArchiveError:
         return
-    assert document.decode(document.encode(read)) == read
+    assert meta_json.decode(meta_json.encode(read)) == read
 
 
 def test_what_other_programs_add_or_leave_out_is_no_error() -> None:
     values = json.loads(PLAIN) | {"footprint": {"x": 1}, "energy": 7.5, "shared": "none", "id": 5}
     for optional in ("project", "subCluster", "exclusive", "tags", "statistics"):
         del values[optional]
-    read = document.decode(json.dumps(values).encode())
+    read = meta_json.decode(json.dumps(values).encode())
     assert (read.id, read.project, read.sub_cluster, read.exclusive) == (None, "", "", 1)
     assert (read.tags, read.statistics) == ("[]", None)
 
@@ -287,6 +287,6 @@ def test_what_other_programs_add_or_leave_out_is_no_error() -> None:
 def test_null_is_the_same_as_not_given(field: str) -> None:
     values = json.loads(FULL)
     absent = {name: value for name, value in values.items() if name != field}
-    assert document.decode(json.dumps({**values, field: None}).encode()) == document.decode(
+    assert meta_json.decode(json.dumps({**values, field: None}).encode()) == meta_json.decode(
         json.dumps(absent).encode()
     )
