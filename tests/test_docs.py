@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ SITE_SECTIONS = (
     "Health",
     "Metrics",
 )
+SQL = "Query the database with SQL"
 RECONCILE = "Lost events: ccapi reconcile"
 _TREES = ("ccapi", "sql", "deploy", "docs", "bench", "tests", ".ci")
 
@@ -97,19 +99,22 @@ class Site:
 
     def follow(self, *texts: str) -> None:
         """Run all blocks of some sections, and compare the answers."""
-        port = free_port()
-        blocks = [
-            step._replace(commands=self._adapt(step.commands, port))
-            for step in steps("".join(texts))
-        ]
+        text = re.sub(r"(?m)^    createdb .*\n", "", "".join(texts))
+        for in_document, here in self._replacements().items():
+            text = text.replace(in_document, here)
+        blocks = steps(text)
         assert_answers(blocks, run(blocks, self.directory, self.environment))
 
-    def _adapt(self, commands: str, port: int) -> str:
-        """Use this site's port, and the database that is there already."""
-        without_createdb = re.sub(r"(?m)^createdb .*\n", "", commands)
-        return without_createdb.replace(":8081", f":{port}").replace(
-            "https://ccapi.example.org", f"http://127.0.0.1:{port}"
-        )
+    def _replacements(self) -> dict[str, str]:
+        """Return the addresses of the documents, and what they are here."""
+        port, url = free_port(), self.environment["CCAPI_DATABASE_URL"]
+        return {
+            "http://127.0.0.1:8081": f"http://127.0.0.1:{port}",
+            "--bind 127.0.0.1:8081": f"--bind 127.0.0.1:{port}",
+            "https://ccapi.example.org": f"http://127.0.0.1:{port}",
+            "runuser -u postgres -- psql --quiet --dbname=ccapi": f"psql --quiet '{url}'",
+            "postgresql://grafana:change-me@127.0.0.1/ccapi": f"'{url}&options=-crole%3Dgrafana'",
+        }
 
 
 @pytest.fixture
@@ -150,6 +155,12 @@ def test_api_tour(demo: Demo) -> None:
 def test_operating_guide(site: Site) -> None:
     guide = sections("docs/operating.rst")
     site.follow(*(guide[title] for title in SITE_SECTIONS))
+
+
+@pytest.mark.skipif(shutil.which("psql") is None, reason="psql is not installed")
+def test_sql_of_operating_guide(site: Site) -> None:
+    guide = sections("docs/operating.rst")
+    site.follow(guide["Without systemd"], guide[SQL])
 
 
 def test_reconcile_of_slurm_guide(site: Site) -> None:

@@ -14,6 +14,7 @@ EVERYDAY = (
     "Start, stop and reload",
     "Configure",
     "Tokens",
+    "Query the database with SQL",
     "The archive",
     "When the archive cannot be written",
     "Retire old jobs",
