@@ -32,17 +32,7 @@ class StatisticsResult:
 
 def compute(conn: Connection, query: StatisticsQuery, points: Points) -> StatisticsResult:
     """Count the jobs of a query; raises TooSlow."""
-    params = {
-        **filter_params(conn, query.jobs),
-        **{f"by_{name}": name in query.group_by for name in GroupBy},
-        "range_from": query.time.lower,
-        "range_to": query.time.upper,
-        "range_first_point": points.first,
-        "step": points.step,
-        "num_points": points.number,
-        "sort_by_num_jobs": query.sort_by_num_jobs,
-        "limit": query.limit,
-    }
+    params = statistics_params(conn, query, points)
     with timeout_as_too_slow(), conn.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(_SQL["job_statistics"], params, prepare=False).fetchall()
     result = StatisticsResult()
@@ -59,3 +49,20 @@ def compute(conn: Connection, query: StatisticsQuery, points: Points) -> Statist
             result.job_delta[row["point"]] += sign * row["num_jobs"]
             result.node_delta[row["point"]] += sign * row["num_nodes"]
     return result
+
+
+def statistics_params(
+    conn: Connection, query: StatisticsQuery, points: Points
+) -> dict[str, object]:
+    """Return the parameters of the query."""
+    return {
+        **filter_params(conn, query.jobs),
+        **{f"by_{name}": name in query.group_by for name in GroupBy},
+        "range_from": query.time.lower,
+        "range_to": query.time.upper,
+        "range_first_point": points.first,
+        "step": points.step,
+        "num_points": points.number,
+        "sort_by_num_jobs": query.sort_by_num_jobs,
+        "limit": query.limit,
+    }

@@ -222,7 +222,7 @@ def test_what_is_nobodys_fault_is_an_unavailable_database(
     assert backend(limited)
 
 
-@pytest.mark.parametrize("use", ["statement", "transaction", "snapshot", "session"])
+@pytest.mark.parametrize("use", ["connection", "transaction", "snapshot", "session"])
 @pytest.mark.parametrize(
     "url", ["postgresql:///ccapi?host=/nowhere", "postgresql://127.0.0.1:1/ccapi"]
 )

@@ -19,7 +19,6 @@ from ccapi.db import migrations, queries
 from ccapi.db.pool import Database
 from ccapi.embedded import PrivatePostgres
 from ccapi.errors import DatabaseUnavailable, StartupError
-from ccapi.repository import jobs
 from tests.client import at_once
 
 NAMES = [migration.name for migration in migrations.available()]
@@ -90,32 +89,64 @@ def test_schema_sql_is_what_the_migrations_make(postgres: PrivatePostgres, empty
     assert migrated.count("CREATE TABLE") == 8
 
 
-def test_what_a_database_holds_outlives_the_migrations(
-    empty: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The version before had one job of each kind, in its own way."""
-    everything = migrations.available()
-    monkeypatch.setattr(migrations, "available", lambda: everything[:10])
+def migration(version: int, sql: str) -> migrations.Migration:
+    return migrations.Migration(version, f"{version:04}_test", sql)
+
+
+@pytest.fixture
+def concurrent_index(empty: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A migrated database, and a next migration that cannot run in a transaction."""
+    migrate(empty)
+    sql = """-- no transaction
+DROP INDEX CONCURRENTLY IF EXISTS jobs_by_smt;
+CREATE INDEX CONCURRENTLY jobs_by_smt
+    ON jobs (smt);
+"""
+    known = [*migrations.available(), migration(len(NAMES) + 1, sql)]
+    monkeypatch.setattr(migrations, "available", lambda: known)
+    return empty
+
+
+def test_migration_without_transaction_creates_index_concurrently(concurrent_index: str) -> None:
+    assert len(migrate(concurrent_index)) == 1
+    assert "jobs_by_smt" in relations(concurrent_index)
+    assert migrate(concurrent_index) == []
+
+
+def test_migration_without_transaction_runs_again_after_a_failure(concurrent_index: str) -> None:
+    """A concurrent index that failed stays in the database and is not valid."""
+    with psycopg.connect(concurrent_index, autocommit=True) as conn:
+        job = (
+            "INSERT INTO jobs (job_id, start_time, num_nodes, exclusive, monitoring_status, "
+            "cluster, sub_cluster, user_name, project, resources) VALUES "
+            "(%s, 1, 1, 1, 1, 'a', '', 'u', '', '[]')"
+        )
+        conn.execute(job.encode(), [1])
+        conn.execute(job.encode(), [2])
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            conn.execute("CREATE UNIQUE INDEX CONCURRENTLY jobs_by_smt ON jobs (start_time)")
+    assert len(migrate(concurrent_index)) == 1
+    with psycopg.connect(concurrent_index) as conn:
+        row = conn.execute(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'jobs_by_smt'::regclass"
+        ).fetchone()
+    assert row == (True,)
+
+
+def test_no_locale_of_the_database_orders_an_index(postgres: PrivatePostgres, empty: str) -> None:
+    """All indexed text has COLLATE "C", so an upgrade of the system's locales hurts no index."""
     migrate(empty)
     with psycopg.connect(empty) as conn:
-        conn.execute("""
-            INSERT INTO jobs (job_id, cluster, start_time, stop_time, job_state, user_name,
-                              project, sub_cluster, num_nodes, exclusive, monitoring_status,
-                              resources)
-            SELECT n, 'fritz', 17e8 + n, stop_time, state::job_state, 'u', '', '', 1, 1, status,
-                   json_build_array(json_build_object('hostname', ARRAY['f 1', 'f' || n]))
-            FROM (VALUES (1, 'running', NULL, 1), (2, 'failed', 2e9, 0), (3, 'failed', 2e9, 1),
-                         (4, 'failed', 2e9, 2), (5, 'failed', 2e9, 3))
-                     AS kind (n, state, stop_time, status)
-            """)
-    monkeypatch.setattr(migrations, "available", lambda: everything)
-    migrate(empty)
-    with Database(empty).connection() as conn:
-        shown = conn.execute("SELECT monitoring_status FROM job_details ORDER BY id").fetchall()
-        assert [status for (status,) in shown] == [1, 0, 1, 2, 3]
-        assert jobs.list_archive_queue(conn, 0, 9) == [3, 4]
-        known = conn.execute("SELECT name FROM hosts ORDER BY name").fetchall()
-    assert known == [("f 1",), *((f"f{number}",) for number in range(1, 6))]
+        rows = conn.execute("""
+            SELECT c.relname, l.collname
+            FROM pg_index AS i
+            JOIN pg_class AS c ON c.oid = i.indexrelid
+            JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = 'public'
+            CROSS JOIN LATERAL unnest(i.indcollation) AS used (oid)
+            JOIN pg_collation AS l ON l.oid = used.oid
+            """).fetchall()
+    assert len(rows) > 10
+    assert {name for name, collation in rows if collation != "C"} == set()
 
 
 def test_of_several_at_once_one_does_the_work(empty: str) -> None:
@@ -125,8 +156,8 @@ def test_of_several_at_once_one_does_the_work(empty: str) -> None:
 
 def test_of_several_processes_at_once_one_does_the_work(empty: str) -> None:
     program = (
-        "import sys; from ccapi.repository import database, migrations;"
-        "print(len(migrations.migrate(database.Database(sys.argv[1]))))"
+        "import sys; from ccapi.db import pool, migrations;"
+        "print(len(migrations.migrate(pool.Database(sys.argv[1]))))"
     )
     command = [sys.executable, "-c", program, empty]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -187,10 +218,10 @@ def serve(config: settings.Config, url: str) -> None:
     create_app(replace(config, database=replace(config.database, url=url)))
 
 
-def test_the_service_does_not_start_on_a_database_that_lacks_a_migration(
+def test_the_service_does_not_start_with_a_pending_migration(
     config: settings.Config, empty: str
 ) -> None:
-    with pytest.raises(StartupError, match=rf"lacks {NAMES[0]}.*: run `ccapi migrate` first"):
+    with pytest.raises(StartupError, match=rf"missing: {NAMES[0]}; run `ccapi migrate` first"):
         serve(config, empty)
     migrate(empty)
     serve(config, empty)
@@ -217,7 +248,7 @@ def test_an_edited_migration_is_refused(config: settings.Config, empty: str) -> 
 def test_an_old_server_is_refused(
     config: settings.Config, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "OLDEST_SERVER", 99)
+    monkeypatch.setattr(migrations, "MIN_SERVER_VERSION", 99)
     for use in (partial(serve, config), migrate):
         with pytest.raises(StartupError, match=r"PostgreSQL 1\d.* is too old: ccapi needs 99"):
             use(empty)

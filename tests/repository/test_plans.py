@@ -10,7 +10,7 @@ from ccapi.db import queries
 from ccapi.db.pool import Database
 from ccapi.model.job import FINAL_STATES, JobFilter, Range, Tag
 from ccapi.model.statistics import GroupBy, Points, StatisticsQuery
-from ccapi.repository import jobs, statistics
+from ccapi.repository import job_list, statistics
 from tests.client import START
 
 JOBS = 60_000
@@ -94,13 +94,13 @@ def plan(
 ) -> dict[str, Any]:
     """Run the list and return its plan as PostgreSQL tells it."""
     with database.connection() as conn:
-        chosen = jobs.filter_params(conn, JobFilter(states=states, tag=tag, host=host))
+        chosen = job_list.filter_params(conn, JobFilter(states=states, tag=tag, host=host))
     parameters = {
         **chosen,
-        **jobs.list_parameters(jobs.Page(0, LIMIT), jobs.Parts()),
+        **job_list.list_params(job_list.Page(0, LIMIT), job_list.Columns()),
         **wanted,
     }
-    return explained(database, "jobs", "list_jobs", parameters)
+    return explained(database, "job_list", "list_jobs", parameters)
 
 
 def explained(
@@ -153,13 +153,13 @@ PLACES: dict[str, dict[str, Any]] = {
     "all": {},
     "large cluster": {"cluster": "fritz"},
     "small cluster": {"cluster": "alex"},
-    "a week": {"start_from": START + 600_000, "start_to": START + 1_204_800},
+    "a week": {"start_time_from": START + 600_000, "start_time_to": START + 1_204_800},
     "small cluster, a week": {
         "cluster": "alex",
-        "start_from": START + 600_000,
-        "start_to": START + 1_204_800,
+        "start_time_from": START + 600_000,
+        "start_time_to": START + 1_204_800,
     },
-    "since yesterday": {"start_from": LAST - 86_400},
+    "since yesterday": {"start_time_from": LAST - 86_400},
     "after a cursor": {"after_start_time": START + 900_000, "after_id": 30_000},
     "small cluster, after a cursor": {
         "cluster": "alex",
@@ -170,7 +170,7 @@ PLACES: dict[str, dict[str, Any]] = {
 
 
 def hours(first: int, number: int) -> dict[str, int]:
-    return {"stop_from": START + 3600 * first, "stop_to": START + 3600 * (first + number)}
+    return {"stop_time_from": START + 3600 * first, "stop_time_to": START + 3600 * (first + number)}
 
 
 FILTERS: dict[str, dict[str, Any]] = {
@@ -197,10 +197,10 @@ FILTERS: dict[str, dict[str, Any]] = {
     "rare tag": {"tag": Tag("a", "rare")},
     "common tag": {"tag": Tag("a", "common")},
     "no tag": {"tag": Tag("a", "none")},
-    "two nodes": {"nodes_from": 2, "nodes_to": 2},
-    "large jobs": {"nodes_from": 32, "nodes_to": 128},
-    "larger than there are": {"nodes_from": 1000, "nodes_to": 2000},
-    "stopped before": {"stop_from": 1, "stop_to": START},
+    "two nodes": {"num_nodes_from": 2, "num_nodes_to": 2},
+    "large jobs": {"num_nodes_from": 32, "num_nodes_to": 128},
+    "larger than there are": {"num_nodes_from": 1000, "num_nodes_to": 2000},
+    "stopped before": {"stop_time_from": 1, "stop_time_to": START},
     "stopped within an hour": hours(250, 1),
     "stopped within a week": hours(200, 168),
     "stopped in the future": hours(50_000, 1),
@@ -235,24 +235,24 @@ def test_a_host_is_found_by_its_index_however_long_it_is_looked_for(
     """Where the planner expects some among many names, it would walk until it met some."""
     states, place = company
     names = [f"{host} {number}" for number in range(6000, 7000)]
-    found = plan(large, states, **place, hosts=names)
+    found = plan(large, states, **place, host_keys=names)
     assert "jobs_by_host" in {node.get("Index Name") for node in nodes(found)}, found
 
 
 def test_for_a_host_that_never_ran_a_job_no_job_is_looked_for(
     large: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(jobs._SQL, "list_jobs", "none is to be listed")
+    monkeypatch.setitem(job_list._SQL, "list_jobs", "none is to be listed")
     with large.connection() as conn:
-        page = jobs.Page(0, 25)
-        assert jobs.list_page(conn, JobFilter(host="f9999"), page, jobs.Parts()) == []
+        page = job_list.Page(0, 25)
+        assert job_list.list_page(conn, JobFilter(host="f9999"), page, job_list.Columns()) == []
 
 
 def test_a_hosts_latest_jobs_are_read_and_no_more(large: Database) -> None:
     with large.connection() as conn:
-        chosen = jobs.filter_params(conn, JobFilter(host="f11"), periods=2)
-    parameters = {**chosen, **jobs.list_parameters(jobs.Page(0, LIMIT), jobs.Parts())}
-    found = explained(large, "jobs", "list_jobs", parameters)
+        chosen = job_list.filter_params(conn, JobFilter(host="f11"), periods=2)
+    parameters = {**chosen, **job_list.list_params(job_list.Page(0, LIMIT), job_list.Columns())}
+    found = explained(large, "job_list", "list_jobs", parameters)
     # A job every 30 s, on one of 900 hosts; a period is of three days.
     most = 2 * 2**18 // (30 * 900) + 1
     assert_reads_little(found, most)
@@ -316,7 +316,7 @@ def statistics_plan(database: Database, begin: int, end: int, **filters: Any) ->
     )
     points = Points(begin, 600, (end - begin) // 600)
     with database.connection() as conn:
-        parameters = statistics._parameters(conn, asked, points)
+        parameters = statistics.statistics_params(conn, asked, points)
     return explained(database, "statistics", "job_statistics", parameters)
 
 
@@ -340,8 +340,8 @@ def test_statistics_of_one_user_read_little(large: Database) -> None:
 
 
 def test_statistics_take_every_filter_of_the_list() -> None:
-    texts = queries.load("jobs")["list_jobs"], queries.load("statistics")["job_statistics"]
-    for name in jobs._filter_parameters(JobFilter()):
+    texts = queries.load("job_list")["list_jobs"], queries.load("statistics")["job_statistics"]
+    for name in job_list.column_params(JobFilter()):
         assert all(f"%({name})s" in text for text in texts), name
 
 

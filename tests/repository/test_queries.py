@@ -11,8 +11,7 @@ import pytest
 from ccapi.db import queries
 from ccapi.db.pool import Connection, Database
 from ccapi.model.job import FINAL_STATES, JobFilter, JobState, NewJob, Tag
-from ccapi.repository import bulk_insert as bulk
-from ccapi.repository import jobs
+from ccapi.repository import bulk_insert, job_list
 from tests.client import START
 
 PACKAGE = Path(queries.__file__).parent.parent
@@ -41,12 +40,9 @@ def texts(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_query_has_one_caller(file: Path) -> None:
     names = re.findall(r"^-- name: (\w+)", file.read_text("utf-8"), re.MULTILINE)
-    users = {"session": "database"}
-    counted = {
-        path.stem: Counter(text for text in texts(path) if text in names)
-        for path in (PACKAGE / "repository").glob("*.py")
-    }
-    used = counted[users.get(file.stem, file.stem)]
+    modules = {"session": "db/pool", "migrations": "db/migrations"}
+    module = PACKAGE / f"{modules.get(file.stem, f'repository/{file.stem}')}.py"
+    used = Counter(text for text in texts(module) if text in names)
     assert used == Counter(names)
 
 
@@ -74,13 +70,13 @@ def test_sql_would_be_noticed_in_python(tmp_path: Path) -> None:
 def loaded(_migrated: Database) -> Iterator[Database]:
     """Some thousand jobs as a site has them: nearly all finished, a few running."""
     with _migrated.session() as conn, conn.transaction():
-        bulk.load(conn, [recorded(number) for number in range(1, JOBS + 1)])
+        bulk_insert.load(conn, [recorded(number) for number in range(1, JOBS + 1)])
         # Other tests leave indexes behind that are larger than such a small table.
         conn.execute("REINDEX TABLE jobs")
         # An outage of the archive.
         conn.execute("INSERT INTO archive_queue SELECT id FROM jobs WHERE job_id % 2 = 0")
         conn.execute("ANALYZE archive_queue")
-        bulk.analyze(conn)
+        bulk_insert.analyze(conn)
         conn.execute("INSERT INTO tokens (name, role, digest) "
                      "SELECT 'token ' || n, 'reader', sha256(n::text::bytea) "
                      "FROM generate_series(1, 3000) AS n")  # fmt: skip
@@ -108,16 +104,17 @@ def recorded(number: int) -> NewJob:
 
 
 EVERYTHING = {
-    **jobs._filter_parameters(JobFilter()),
-    **jobs.list_parameters(jobs.Page(0, 25), jobs.Parts()),
+    **job_list.column_params(JobFilter()),
+    **dict.fromkeys(("host_keys", "rare_tag", "common_tag")),
+    **job_list.list_params(job_list.Page(0, 25), job_list.Columns()),
 }
-A_DAY = {"start_from": START + 90_000, "start_to": START + 176_400}
+A_DAY = {"start_time_from": START + 90_000, "start_time_to": START + 176_400}
 RUNNING = {"states": [JobState.RUNNING]}
 # What a batch system says: many runs, and many that ended.
 SNAPSHOT = {
     "cluster": "fritz",
     "as_of": 2 * START,
-    "settled_time": 2 * START,
+    "started_before": 2 * START,
     "window": 60,
     "job_state": "stopped",
     **{name: list(range(1, 5000)) for name in ("job_ids", "ended_job_ids")},
@@ -139,7 +136,7 @@ def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> 
         ({"limit": 250, "after_start_time": START + 240_000, "after_id": 4000}, "jobs_by_start"),
         (RUNNING, "jobs_running"),
         ({**RUNNING, "limit": 9_999_999}, "jobs_running"),
-        ({**RUNNING, "limit": 250, "with_metadata": True}, "jobs_running"),
+        ({**RUNNING, "limit": 250, "with_meta_data": True}, "jobs_running"),
         ({**RUNNING, "cluster": "fritz"}, "jobs_"),
         ({"states": ["completed"]}, "jobs_by_start_time"),
         ({"states": ["failed", "timeout"]}, "jobs_by_"),
@@ -151,7 +148,7 @@ def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> 
         ({**A_DAY, "limit": 9_999_999}, "jobs_by_start_time"),
         ({"cluster": "alex", **A_DAY}, "jobs_by_cluster_start_time"),
         ({"states": ["completed"], **A_DAY}, "jobs_by_start_time"),
-        ({"start_from": START + 60 * JOBS}, "jobs_"),
+        ({"start_time_from": START + 60 * JOBS}, "jobs_"),
         ({"offset": 200}, "jobs_by_start_time"),
     ],
     ids=["nothing", "next batch", "running", "all running", "running with metadata",
@@ -160,9 +157,11 @@ def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> 
          "state and day", "the latest", "a later page"],
 )  # fmt: skip
 def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index: str) -> None:
-    parameters = {**EVERYTHING, **wanted, **jobs._states(wanted.get("states"))}
+    chosen = job_list.column_params(JobFilter(states=wanted.get("states")))
+    states = {name: chosen[name] for name in ("state", "states")}
+    parameters = {**EVERYTHING, **wanted, **states}
     with loaded.connection() as conn:
-        text = plan(conn, "jobs", "list_jobs", parameters)
+        text = plan(conn, "job_list", "list_jobs", parameters)
     assert re.search(
         rf"Index (Only )?Scan( Backward)? (using|on) {index}|Bitmap.* {index}", text
     ), text
@@ -173,21 +172,21 @@ def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index
 @pytest.mark.parametrize(
     ("file", "name", "parameters"),
     [
-        ("jobs", "match_jobs", {"job_id": 7, "cluster": None, "start_time": None, "limit": 11}),
-        ("jobs", "match_jobs", {"job_id": 7, "cluster": "alex", "start_time": 5, "limit": 11}),
-        ("jobs", "get_match", {"id": 7}),
-        ("jobs", "find_tag", {"type": "Debug", "name": "test 1", "many": 1000}),
-        ("jobs", "count_jobs", jobs._filter_parameters(JobFilter(user_name="abcd007h"))),
+        ("jobs", "find_jobs", {"job_id": 7, "cluster": None, "start_time": None, "limit": 11}),
+        ("jobs", "find_jobs", {"job_id": 7, "cluster": "alex", "start_time": 5, "limit": 11}),
+        ("jobs", "get_run", {"id": 7}),
+        ("job_list", "find_tag", {"type": "Debug", "name": "test 1", "many": 1000}),
+        ("job_list", "count_jobs", {**EVERYTHING, "user_name": "abcd007h"}),
         ("jobs", "get_job", {"id": 7}),
         ("jobs", "stop_job", {"id": 7, "job_state": "completed", "stop_time": 2 * START}),
         ("jobs", "lock_job", {"id": 7}),
-        ("jobs", "note_change", {"id": 7}),
-        ("jobs", "claim_for_archiving", {"id": 7}),
+        ("jobs", "mark_job_changed", {"id": 7}),
+        ("jobs", "dequeue_job", {"id": 7}),
         ("jobs", "mark_archiving_failed", {"id": 7}),
-        ("jobs", "list_unarchived", {"after_id": 0, "limit": 500}),
-        ("jobs", "list_archivable", {"after_id": 5, "limit": 5}),
-        ("jobs", "delete_job", {"id": 7}),
-        ("jobs", "delete_jobs_before", {"since": 0, "before": START + 6000, "limit": 5}),
+        ("jobs", "list_archive_queue", {"after_id": 0, "limit": 500}),
+        ("jobs", "list_finished_jobs", {"after_id": 5, "limit": 5}),
+        ("deletion", "delete_job", {"id": 7}),
+        ("deletion", "delete_jobs_before", {"since": 0, "before": START + 6000, "limit": 5}),
         ("reconciliation", "missing_runs", {**SNAPSHOT, "job_ids": [7], "start_times": [START]}),
         ("reconciliation", "stale_runs", SNAPSHOT),
         (
@@ -201,15 +200,14 @@ def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index
             },
         ),
         (
-            "corrections",
-            "correct_job",
+            "edits",
+            "correct_end",
             {"id": 7, "job_state": "failed", "stop_time": None, "corrected_by": "ops"},
         ),
-        ("corrections", "list_corrections", {"id": 7}),
-        ("corrections", "replace_meta_data", {"id": 7, "meta_data": None}),
-        ("overdue", "overdue_jobs", {"now": 2 * START, "grace": 600, "cluster": None}),
-        ("overdue", "count_overdue", {"now": 2 * START, "grace": 600}),
-        ("tokens", "find_token", {"digest": b"x", "trust": 1}),
+        ("edits", "list_corrections", {"id": 7}),
+        ("edits", "replace_meta_data", {"id": 7, "meta_data": None}),
+        ("metrics", "list_overdue_jobs", {"now": 2 * START, "grace": 600, "cluster": None}),
+        ("tokens", "find_token", {"digest": b"x", "ttl": 1}),
         ("tokens", "valid_tokens", {"name": "token 7"}),
         ("tokens", "record_use", {"id": 7}),
         ("tokens", "expire_token", {"id": 7, "lifetime": "1 day"}),

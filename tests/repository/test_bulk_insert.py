@@ -8,9 +8,8 @@ import pytest
 
 from ccapi.db.pool import Database
 from ccapi.model.job import Job, JobFilter, JobState, NewJob, Tag
-from ccapi.repository import bulk_insert as bulk
-from ccapi.repository import jobs
-from ccapi.repository.jobs import Page, Parts
+from ccapi.repository import bulk_insert, jobs
+from ccapi.repository.job_list import Columns, Page, list_page
 
 START = 1_700_000_000
 STRANGE = "\\ \t \n \r \\N \\. \u00e9 \u2028 ' \" {}"
@@ -32,7 +31,7 @@ def finished(job_id: int, **fields: Any) -> NewJob:
 
 def load(database: Database, *recorded: NewJob) -> list[int]:
     with database.transaction() as conn:
-        return bulk.load(conn, recorded)
+        return bulk_insert.load(conn, recorded)
 
 
 def read(database: Database, id_: int) -> Job:
@@ -50,7 +49,7 @@ def test_the_hosts_of_loaded_jobs_are_known(database: Database) -> None:
     nodes = [{"hostname": name} for name in ("a", "b")]
     load(database, finished(1, resources=nodes), finished(2, resources=nodes[1:]))
     with database.connection() as conn:
-        assert len(jobs.list_page(conn, JobFilter(host="b"), Page(0, 9), Parts())) == 2
+        assert len(list_page(conn, JobFilter(host="b"), Page(0, 9), Columns())) == 2
         assert conn.execute("SELECT name FROM hosts").fetchall() == [("a",), ("b",)]
 
 
@@ -126,27 +125,27 @@ def test_a_run_that_is_there_already_keeps_all_out(database: Database) -> None:
     with pytest.raises(psycopg.errors.UniqueViolation):
         load(database, finished(8), finished(7))
     with database.connection() as conn:
-        assert bulk.count_cluster(conn, "demo") == (1, 7)
+        assert bulk_insert.count_cluster_jobs(conn, "demo") == (1, 7)
 
 
 def test_the_caller_decides_whether_it_stays(database: Database) -> None:
     with database.transaction() as conn, conn.transaction(force_rollback=True):
-        bulk.load(conn, [finished(1, tags=[Tag("a", "one")])])
+        bulk_insert.load(conn, [finished(1, tags=[Tag("a", "one")])])
     with database.connection() as conn:
-        assert bulk.count_cluster(conn, "demo") == (0, 0)
+        assert bulk_insert.count_cluster_jobs(conn, "demo") == (0, 0)
 
 
 def test_a_cluster_counts_its_own_jobs(database: Database) -> None:
     load(database, finished(3), finished(9), finished(100, cluster="other"))
     with database.connection() as conn:
-        assert bulk.count_cluster(conn, "demo") == (2, 9)
+        assert bulk_insert.count_cluster_jobs(conn, "demo") == (2, 9)
 
 
 def test_the_planner_learns_what_was_loaded(database: Database) -> None:
     numbers = count(1)
     load(database, *(finished(next(numbers)) for _ in range(500)))
     with database.connection() as conn:
-        bulk.analyze(conn)
+        bulk_insert.analyze(conn)
         row = conn.execute("SELECT reltuples FROM pg_class WHERE relname = 'jobs'").fetchone()
     assert row
     assert row[0] >= 500

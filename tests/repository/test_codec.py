@@ -1,7 +1,6 @@
-"""What is stored in less room comes back as it was."""
+"""Jobs come back from their columns as they were."""
 
 import tracemalloc
-import zlib
 from itertools import chain
 from typing import Any
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from ccapi.db.pool import Database
 from ccapi.model.job import MAX_INTEGER
-from ccapi.repository import codec as packing
+from ccapi.repository import codec
 from tests.client import Client, job
 
 THREADS = list(range(72))
@@ -30,9 +29,13 @@ NODES = st.fixed_dictionaries(
 ).flatmap(lambda node: st.permutations(list(node.items())).map(dict))
 
 
+def expanded(nodes: list[dict[str, Any]]) -> str:
+    return codec.expand_nodes(orjson.dumps(codec.group_nodes(nodes)).decode())
+
+
 @given(st.lists(NODES, min_size=1, unique_by=lambda node: node["hostname"]))
 def test_nodes_come_back_byte_for_byte(nodes: list[dict[str, Any]]) -> None:
-    assert packing.nodes(packing.resources(nodes)) == orjson.dumps(nodes).decode()
+    assert expanded(nodes) == orjson.dumps(nodes).decode()
 
 
 @pytest.mark.parametrize(
@@ -59,48 +62,41 @@ def test_nodes_come_back_byte_for_byte(nodes: list[dict[str, Any]]) -> None:
     ids=["one", "alike", "two ranges", "not alike", "name not first"],
 )  # fmt: skip
 def test_nodes_used_alike_are_one(nodes: list[dict[str, Any]], packed: str) -> None:
-    assert packing.resources(nodes) == packed
+    assert orjson.dumps(codec.group_nodes(nodes)).decode() == packed
 
 
-@given(st.dictionaries(st.text(), st.text(), min_size=1))
-def test_metadata_comes_back_and_is_never_longer(values: dict[str, str]) -> None:
-    stored = packing.meta_data(values)
-    text = orjson.dumps(values)
-    assert stored is not None
-    assert packing.unpress(stored) == text.decode()
-    assert len(stored) <= len(text)
-
-
-def test_no_metadata_is_nothing() -> None:
-    assert packing.meta_data({}) is packing.meta_data(None) is None
-
-
-# Written by the first version that pressed; what it wrote must be read for ever.
-PRESSED = bytes.fromhex("78bb46b4bbd3436617e597e417a1158ce0cc01cd0031794ab5008ec21041")
-
-
-def test_what_was_pressed_once_is_read_for_ever() -> None:
-    assert orjson.loads(packing.unpress(PRESSED)) == {
-        "jobName": "rotor",
-        "jobScript": "srun ./a.out\n",
-    }
-
-
-def test_what_is_cut_off_or_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    pressed = packing.press(orjson.dumps({"a": 100_000 * "x"}))
-    with pytest.raises(zlib.error, match="cut off"):
-        packing.unpress(pressed[:-1])
-    monkeypatch.setattr(packing, "_MOST_BYTES", 100_000)
-    with pytest.raises(zlib.error, match="larger"):
-        packing.unpress(pressed)
-
-
-def test_metadata_of_former_versions_is_read(admin: Client, database: Database) -> None:
-    id_ = admin.start(metaData={"jobName": "x"})
+def stored(database: Database, expression: str) -> Any:
     with database.session() as conn:
-        conn.execute("UPDATE jobs SET meta_data = %s", (b'{"jobName":"before"}',))
-    assert admin.stop()["metaData"] == {"jobName": "before"}
-    assert admin.read(id_)["metaData"] == {"jobName": "before"}
+        row = conn.execute(f"SELECT {expression} FROM jobs".encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_metadata_is_plain_json_in_the_database(admin: Client, database: Database) -> None:
+    id_ = admin.start(metaData={"jobName": "rotor", "jobScript": "#!/bin/sh\n"})
+    assert stored(database, "meta_data ->> 'jobScript'") == "#!/bin/sh\n"
+    assert admin.read(id_)["metaData"] == {"jobName": "rotor", "jobScript": "#!/bin/sh\n"}
+
+
+def test_empty_metadata_is_null(admin: Client, database: Database) -> None:
+    admin.start(metaData={})
+    assert stored(database, "meta_data IS NULL AND job_name IS NULL")
+
+
+def test_job_name_is_a_column(admin: Client, database: Database) -> None:
+    id_ = admin.start(metaData={"jobName": "rotor 17"})
+    assert stored(database, "job_name") == "rotor 17"
+    admin.send("POST", f"/edit_meta/{id_}", {"metaData": {"jobName": "blade"}})
+    assert stored(database, "job_name") == "blade"
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00fc", "\U0001f600"])
+def test_job_name_of_any_length_is_cut_in_its_column(
+    admin: Client, database: Database, letter: str
+) -> None:
+    id_ = admin.start(metaData={"jobName": 100_000 * letter})
+    assert stored(database, "job_name") == 255 * letter
+    assert admin.read(id_)["metaData"] == {"jobName": 100_000 * letter}
 
 
 def test_a_job_is_found_by_each_of_its_hosts(admin: Client, database: Database) -> None:
@@ -118,10 +114,7 @@ def test_a_worker_does_not_remember_the_threads_of_huge_jobs() -> None:
     tracemalloc.start()
     try:
         for first in range(10):
-            packed = packing.resources(
-                [{"hostname": "f1", "hwthreads": list(range(first, 50_000))}]
-            )
-            packing.nodes(packed)
+            expanded([{"hostname": "f1", "hwthreads": list(range(first, 50_000))}])
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
