@@ -36,8 +36,8 @@ def _dedent(block: str) -> str:
 
 
 def _unwrap(output: str) -> str:
-    """Join the lines of JSON that the document wraps; a continuation is indented."""
-    return re.sub(r"\n +", "", output) if output.startswith(("{", "[")) else output
+    """Join the lines of JSON that the document wraps; two spaces begin a continuation."""
+    return re.sub(r"\n  (?=\S)", "", output) if output.startswith(("{", "[")) else output
 
 
 def split(text: str) -> dict[str, str]:
@@ -64,4 +64,5 @@ def assert_answers(blocks: list[Step], outputs: list[str]) -> None:
         pattern = re.escape(lines).replace(_ANY_LINES, r"(?:.|\n)*?").replace(r"\.\.\.", r"[^\n]*?")
         # Column widths follow the values that "..." stands for.
         pattern = re.sub(r"(\\ )+", " +", pattern)
-        assert re.fullmatch(f"{pattern}\n?", output), f"{step.commands}\n\n{output}"
+        printed = re.sub(r"(?m) +$", "", output).rstrip("\n")
+        assert re.fullmatch(pattern, printed), f"{step.commands}\n\n{output}"
