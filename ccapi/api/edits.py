@@ -12,7 +12,8 @@ from ccapi.http.blueprint import Blueprint, Documented
 from ccapi.http.current import context
 from ccapi.http.fields import Integer, TextMap, final_state
 from ccapi.http.schema import ContractSchema
-from ccapi.model.job import MAX_EPOCH_SECOND, Tag
+from ccapi.model.job import Tag
+from ccapi.model.rules import MAX_EPOCH_SECOND
 from ccapi.model.token import Role
 from ccapi.service import edits
 from ccapi.service.edits import End

@@ -16,7 +16,8 @@ from ccapi.errors import InvalidInput
 from ccapi.http import csv_format as table
 from ccapi.http.cache import CachedResponse
 from ccapi.http.pagination import Cursor
-from ccapi.model.job import MAX_INTEGER, Job, JobFilter, ListPosition
+from ccapi.model.job import Job, JobFilter, ListPosition
+from ccapi.model.rules import MAX_INTEGER
 from ccapi.repository import job_list
 
 _DEFAULT_ITEMS = 25

@@ -12,9 +12,8 @@ from ccapi.http.blueprint import Blueprint, Documented
 from ccapi.http.current import context
 from ccapi.http.fields import Integer, Pattern, QueryBoolean, final_state
 from ccapi.http.schema import ContractSchema, Objects
-from ccapi.model.cluster import NAME_PATTERN
-from ccapi.model.job import MAX_EPOCH_SECOND, MAX_INTEGER
 from ccapi.model.reconciliation import Differences, EndedRun, Run, Snapshot
+from ccapi.model.rules import MAX_EPOCH_SECOND, MAX_INTEGER, NAME_PATTERN
 from ccapi.model.token import Role
 from ccapi.service import reconciliation
 

@@ -29,8 +29,8 @@ from ccapi.http.fields import (
     final_state,
 )
 from ccapi.http.schema import ContractSchema, Objects
-from ccapi.model.cluster import HOSTNAME_PATTERN, NAME_PATTERN
-from ccapi.model.job import MAX_EPOCH_SECOND, MAX_NAME_LENGTH, JobState, NewJob, Tag
+from ccapi.model.job import JobState, NewJob, Tag
+from ccapi.model.rules import HOSTNAME_PATTERN, MAX_EPOCH_SECOND, MAX_NAME_LENGTH, NAME_PATTERN
 
 _NAME_OR_NONE = re.compile(rf"(?:{NAME_PATTERN.pattern})?")
 NAME_RULE = "must be 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"

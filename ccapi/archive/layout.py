@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from ccapi.errors import ArchiveError
-from ccapi.model.cluster import is_name
-from ccapi.model.job import MAX_INTEGER, JobKey
+from ccapi.model.job import JobKey
+from ccapi.model.rules import MAX_INTEGER, is_name
 
 VERSION = "1"
 VERSION_FILE = "version.txt"

@@ -8,7 +8,8 @@ from orjson import Fragment
 
 from ccapi.archive import compat as dialects
 from ccapi.errors import ArchiveError
-from ccapi.model.job import MAX_INTEGER, Job, JobState, MonitoringStatus
+from ccapi.model.job import Job, JobState, MonitoringStatus
+from ccapi.model.rules import MAX_INTEGER
 
 # JobMeta's spelling and ours, with the type of the value.
 _REQUIRED = (

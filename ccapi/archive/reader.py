@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ccapi.archive import layout, meta_json
 from ccapi.errors import ArchiveError
-from ccapi.model.cluster import is_name
 from ccapi.model.job import Job, JobKey
+from ccapi.model.rules import is_name
 
 _LIST = os.R_OK | os.X_OK
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ccapi.cli.params import Duration, Moment, utc
 from ccapi.cli.settings import Settings, uses_settings
-from ccapi.model.job import MAX_EPOCH_SECOND, MAX_INTEGER
+from ccapi.model.rules import MAX_EPOCH_SECOND, MAX_INTEGER
 from ccapi.repository import metrics
 from ccapi.repository.deletion import OldJobs, count_old
 from ccapi.service import deletion, edits

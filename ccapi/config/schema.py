@@ -12,7 +12,8 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, val
 
 from ccapi.config.settings import SECTIONS
 from ccapi.config.validators import Rule, expect, shown
-from ccapi.model.cluster import Cluster, count_nodes, is_name, is_node_list, split_nodes
+from ccapi.model.cluster import Cluster, count_nodes, is_node_list, split_nodes
+from ccapi.model.rules import is_name
 
 MOST_NODES = 1_000_000
 

@@ -16,7 +16,7 @@ from ccapi.errors import DatabaseUnavailable, InvalidInput, TooSlow
 from ccapi.http import cache, current, request_log
 from ccapi.http.auth import current_token, requires
 from ccapi.http.parser import RequestParser
-from ccapi.model.job import MAX_INTEGER
+from ccapi.model.rules import MAX_INTEGER
 from ccapi.model.token import Role
 
 Parameters = ParamSpec("Parameters")

@@ -12,7 +12,8 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from ccapi.http import pagination as cursor
-from ccapi.model.job import FINAL_STATES, MAX_INTEGER, JobState, Range, Tag
+from ccapi.model.job import FINAL_STATES, JobState, Range, Tag
+from ccapi.model.rules import MAX_INTEGER
 
 
 class Integer(fields.Integer):

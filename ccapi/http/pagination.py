@@ -5,7 +5,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from struct import Struct
 from typing import NamedTuple
 
-from ccapi.model.job import MAX_INTEGER, ListPosition
+from ccapi.model.job import ListPosition
+from ccapi.model.rules import MAX_INTEGER
 
 _NUMBERS = Struct(">qqq")
 # 24 bytes are 32 letters, without padding: each text stands for one cursor and each cursor

@@ -5,24 +5,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-HOSTNAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,255}")
+from ccapi.model.rules import is_name
 
 # Slurm's notation, f[0101-0188,0201],g1, and nothing else that node list tools know.
 _RANGE = r"[0-9]{1,18}(?:-[0-9]{1,18})?"
 _BRACKET = re.compile(rf"\[{_RANGE}(?:,{_RANGE})*\]")
 _NODES = re.compile(rf"(?:[A-Za-z0-9._-]|{_BRACKET.pattern})+")
 _NODE_LIST = re.compile(rf"\s*{_NODES.pattern}(?:\s*,\s*{_NODES.pattern})*\s*")
-
-
-def is_name(text: str) -> bool:
-    """Tell whether `text` may name a cluster or sub-cluster; it becomes a path component."""
-    return NAME_PATTERN.fullmatch(text) is not None
-
-
-def is_hostname(text: str) -> bool:
-    """Tell whether `text` may name a host."""
-    return HOSTNAME_PATTERN.fullmatch(text) is not None
 
 
 def is_node_list(text: str) -> bool:

@@ -1,18 +1,13 @@
 """A job: as a batch system reports it, and as the registry stores it."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
-from ccapi.errors import InvalidInput
-
-# 9999-12-31T23:59:59Z, the last second of RFC 3339.
-MAX_EPOCH_SECOND = 253_402_300_799
-MAX_INTEGER = 2**63 - 1
-MAX_NAME_LENGTH = 255
+from ccapi.model import rules
+from ccapi.model.rules import Rule, count_hosts
 
 
 class JobState(StrEnum):
@@ -61,22 +56,6 @@ class Tag(NamedTuple):
 
     type: str
     name: str
-
-
-def count_hosts(hosts: Sequence[str], num_nodes: int | None) -> int:
-    """Return the number of a job's hosts.
-
-    Raises InvalidInput for no host, a host that appears twice, and a different numNodes.
-    """
-    if not hosts:
-        raise InvalidInput.of("resources", "must have at least one host")
-    if len(set(hosts)) != len(hosts):
-        [(twice, _)] = Counter(hosts).most_common(1)
-        raise InvalidInput.of("resources", f"must have each host once; {twice} appears twice")
-    if num_nodes not in {None, len(hosts)}:
-        expected = f"must be the number of resources, {len(hosts)}, or be left out"
-        raise InvalidInput.of("numNodes", expected)
-    return len(hosts)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -178,6 +157,47 @@ class Job:
         """Return the job's position in every list."""
         assert self.id is not None
         return ListPosition(self.start_time, self.id)
+
+
+class JobField(NamedTuple):
+    """A field of JobMeta: its name in JSON, and its attribute of Job and NewJob.
+
+    Fields without a rule are not plain values; the code that reads or writes a document handles
+    each of them. A field is None, which JSON omits, unless it is required or has a default.
+    """
+
+    name: str
+    attribute: str
+    rule: Rule | None = None
+    is_required: bool = False
+    default: int | str | None = None
+
+
+# In the order of a CSV list's columns.
+JOB_META_FIELDS = (
+    JobField("id", "id"),
+    JobField("jobId", "job_id", rules.JOB_ID, is_required=True),
+    JobField("user", "user_name", rules.USER, is_required=True),
+    JobField("project", "project", rules.PROJECT, default=""),
+    JobField("cluster", "cluster", rules.CLUSTER, is_required=True),
+    JobField("subCluster", "sub_cluster", rules.SUB_CLUSTER, default=""),
+    JobField("partition", "partition", rules.PARTITION),
+    JobField("arrayJobId", "array_job_id", rules.COUNT),
+    JobField("numNodes", "num_nodes", rules.COUNT, is_required=True),
+    JobField("numHwthreads", "num_hwthreads", rules.COUNT),
+    JobField("numAcc", "num_acc", rules.COUNT),
+    JobField("exclusive", "exclusive", rules.EXCLUSIVE, default=1),
+    JobField("smt", "smt", rules.COUNT),
+    JobField("jobState", "job_state", rules.TEXT, is_required=True),
+    JobField("startTime", "start_time", rules.EPOCH_SECOND, is_required=True),
+    JobField("duration", "duration"),
+    JobField("walltime", "walltime", rules.COUNT),
+    JobField("monitoringStatus", "monitoring_status"),
+    JobField("resources", "resources"),
+    JobField("tags", "tags"),
+    JobField("statistics", "statistics"),
+    JobField("metaData", "meta_data"),
+)
 
 
 class JobKey(NamedTuple):

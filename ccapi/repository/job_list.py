@@ -11,7 +11,8 @@ from psycopg.rows import scalar_row
 from ccapi.db import queries
 from ccapi.db.pool import Connection
 from ccapi.errors import TooSlow
-from ccapi.model.job import MAX_INTEGER, Job, JobFilter, ListPosition, Range
+from ccapi.model.job import Job, JobFilter, ListPosition, Range
+from ccapi.model.rules import MAX_INTEGER
 from ccapi.repository import codec
 
 _SQL = queries.load("job_list")

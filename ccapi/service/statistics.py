@@ -4,7 +4,7 @@ from itertools import accumulate
 
 from ccapi.context import Context
 from ccapi.errors import InvalidInput
-from ccapi.model.job import MAX_EPOCH_SECOND
+from ccapi.model.rules import MAX_EPOCH_SECOND
 from ccapi.model.statistics import Point, Points, Statistics, StatisticsQuery
 from ccapi.repository import statistics
 

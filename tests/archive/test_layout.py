@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from ccapi.archive import layout
 from ccapi.errors import ArchiveError
-from ccapi.model.job import MAX_INTEGER, JobKey
+from ccapi.model.job import JobKey
+from ccapi.model.rules import MAX_INTEGER
 from tests.archive.fixtures import make_job
 
 ROOT = Path("/archive")

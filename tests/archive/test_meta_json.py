@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ccapi.archive import meta_json
 from ccapi.errors import ArchiveError
-from ccapi.model.job import FINAL_STATES, MAX_EPOCH_SECOND, Job
+from ccapi.model.job import FINAL_STATES, Job
+from ccapi.model.rules import MAX_EPOCH_SECOND
 from tests.archive.fixtures import START, make_job
 
 PLAIN = (

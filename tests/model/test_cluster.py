@@ -4,8 +4,6 @@ from ccapi.model.cluster import (
     Cluster,
     Clusters,
     count_nodes,
-    is_hostname,
-    is_name,
     is_node_list,
     split_nodes,
 )
@@ -13,44 +11,6 @@ from ccapi.model.cluster import (
 FRITZ = Cluster("fritz", {"f0101": "main", "f0102": "main", "f2101": "spr"})
 WOODY = Cluster("woody", {})
 SITE = Clusters((FRITZ, WOODY))
-
-
-@pytest.mark.parametrize("name", ["fritz", "a", "0", "Alex-2.b_c", "x" * 64])
-def test_a_well_formed_name_is_accepted(name: str) -> None:
-    assert is_name(name)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "x" * 65,
-        ".",
-        "..",
-        ".hidden",
-        "-rf",
-        "_x",
-        "a/b",
-        "a b",
-        "fritz\n",
-        "a\0",
-        "ä",
-        "٣",
-        "a²",
-    ],
-)
-def test_a_name_that_could_leave_its_directory_or_is_not_ascii_is_refused(name: str) -> None:
-    assert not is_name(name)
-
-
-@pytest.mark.parametrize("name", ["f0101", "f0101.example.org", "gpu_1-2", "x" * 255])
-def test_a_well_formed_host_name_is_accepted(name: str) -> None:
-    assert is_hostname(name)
-
-
-@pytest.mark.parametrize("name", ["", "x" * 256, "f 1", "f1\n", "f/1", "f[1-2]", "fä1", "f٣"])
-def test_a_malformed_host_name_is_refused(name: str) -> None:
-    assert not is_hostname(name)
 
 
 @pytest.mark.parametrize(

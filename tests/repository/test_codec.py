@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccapi.db.pool import Database
-from ccapi.model.job import MAX_INTEGER
+from ccapi.model.rules import MAX_INTEGER
 from ccapi.repository import codec
 from tests.client import Client, job
 

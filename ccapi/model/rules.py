@@ -1,0 +1,162 @@
+"""The rules of a job's fields, written once: the API and imports from archives share them.
+
+A rule says with `violation` what a value must be, so that both report the same problem.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from ccapi.errors import InvalidInput
+
+# 9999-12-31T23:59:59Z, the last second of RFC 3339.
+MAX_EPOCH_SECOND = 253_402_300_799
+# PostgreSQL's bigint.
+MAX_INTEGER = 2**63 - 1
+MAX_NAME_LENGTH = 255
+# A cluster's name becomes a directory of the archive: no slash, and no leading dot.
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+HOSTNAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,255}")
+
+
+class Rule(Protocol):
+    """What a field's value must be; `json_type` is the type that JSON is parsed to."""
+
+    json_type: ClassVar[type]
+
+    def violation(self, value: Any) -> str | None:
+        """Return what the value must be, None if it is that."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerRule:
+    """An integer from `min` to `max`; booleans and floats are not integers."""
+
+    min: int = 0
+    max: int = MAX_INTEGER
+    json_type: ClassVar[type] = int
+
+    def violation(self, value: Any) -> str | None:
+        """Return what the value must be, None if it is that."""
+        if type(value) is int and self.min <= value <= self.max:
+            return None
+        return f"must be an integer from {self.min} to {self.max}"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberRule:
+    """An integer or float of at least 0."""
+
+    json_type: ClassVar[type] = float
+
+    def violation(self, value: Any) -> str | None:
+        """Return what the value must be, None if it is that."""
+        if type(value) not in {int, float} or value < 0:
+            return "must be a number of at least 0"
+        if type(value) is int and value > MAX_INTEGER:
+            return f"must be at most {MAX_INTEGER} when it is an integer"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class TextRule:
+    """A string of `min_length` to `max_length` characters, without NUL as PostgreSQL wants."""
+
+    min_length: int = 0
+    max_length: int | None = None
+    json_type: ClassVar[type] = str
+
+    def violation(self, value: Any) -> str | None:
+        """Return what the value must be, None if it is that."""
+        if type(value) is not str:
+            return "must be a string"
+        if "\0" in value:
+            return "must not contain a NUL character"
+        if len(value) < self.min_length and self.max_length is None:
+            return "must be a string that is not empty"
+        if self.max_length is not None and not self.min_length <= len(value) <= self.max_length:
+            return f"must be a string of {self.min_length} to {self.max_length} characters"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class PatternRule:
+    """A string that a pattern matches as a whole; `expected` says so in words."""
+
+    pattern: re.Pattern[str]
+    expected: str
+    json_type: ClassVar[type] = str
+
+    def violation(self, value: Any) -> str | None:
+        """Return what the value must be, None if it is that."""
+        is_match = type(value) is str and self.pattern.fullmatch(value) is not None
+        return None if is_match else self.expected
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerListRule:
+    """A list of integers of at least 0; a job may have a hundred thousand hardware threads."""
+
+    json_type: ClassVar[type] = list
+
+    def violation(self, value: Any) -> str | None:
+        """Return what the value must be, None if it is that; checks at C speed."""
+        if type(value) is not list:
+            return "must be an array of integers"
+        if value and (set(map(type, value)) != {int} or min(value) < 0 or max(value) > MAX_INTEGER):
+            return f"must contain only integers from 0 to {MAX_INTEGER}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class TextListRule:
+    """A list of strings."""
+
+    json_type: ClassVar[type] = list
+
+    def violation(self, value: Any) -> str | None:
+        """Return what the value or its first wrong item must be, None if all is right."""
+        if type(value) is not list:
+            return "must be an array of strings"
+        return next(filter(None, map(TEXT.violation, value)), None)
+
+
+_NAME_WORDS = "must be 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+TEXT = TextRule()
+JOB_ID = IntegerRule(min=1)
+EPOCH_SECOND = IntegerRule(min=1, max=MAX_EPOCH_SECOND)
+COUNT = IntegerRule()
+EXCLUSIVE = IntegerRule(max=2)
+MONITORING_STATUS = IntegerRule(max=3)
+USER = TAG = TextRule(min_length=1, max_length=MAX_NAME_LENGTH)
+PROJECT = PARTITION = TextRule(max_length=MAX_NAME_LENGTH)
+CLUSTER = PatternRule(NAME_PATTERN, _NAME_WORDS)
+SUB_CLUSTER = PatternRule(re.compile(rf"(?:{NAME_PATTERN.pattern})?"), _NAME_WORDS)
+HOSTNAME = PatternRule(HOSTNAME_PATTERN, "must be 1 to 255 letters, digits, '.', '_' and '-'")
+HWTHREADS = IntegerListRule()
+ACCELERATORS = TextListRule()
+STATISTIC = NumberRule()
+
+
+def is_name(text: str) -> bool:
+    """Return whether a cluster or sub-cluster may have this name."""
+    return NAME_PATTERN.fullmatch(text) is not None
+
+
+def count_hosts(hosts: Sequence[str], num_nodes: int | None) -> int:
+    """Return the number of a job's hosts.
+
+    Raises InvalidInput for no host, a host that appears twice, and a different numNodes.
+    """
+    if not hosts:
+        raise InvalidInput.of("resources", "must have at least one host")
+    if len(set(hosts)) != len(hosts):
+        [(twice, _)] = Counter(hosts).most_common(1)
+        raise InvalidInput.of("resources", f"must have each host once; {twice} appears twice")
+    if num_nodes not in {None, len(hosts)}:
+        expected = f"must be the number of resources, {len(hosts)}, or be left out"
+        raise InvalidInput.of("numNodes", expected)
+    return len(hosts)
