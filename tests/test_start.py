@@ -38,8 +38,8 @@ def test_on_a_database_with_pending_migrations_gunicorn_ends_and_says_what_to_ru
         conn.execute("CREATE DATABASE not_migrated")
     ended = serve({"CCAPI_DATABASE_URL": postgres.database_url("not_migrated")}, tmp_path)
     assert ended.returncode != 0
-    lacking = ", ".join(migration.name for migration in migrations.available())
-    said = f"ccapi: the database lacks {lacking}: run `ccapi migrate` first\n"
+    names = ", ".join(migration.name for migration in migrations.available())
+    said = f"ccapi: migrations are missing: {names}; run `ccapi migrate` first\n"
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
 

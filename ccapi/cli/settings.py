@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ccapi.app import build_context
-from ccapi.config import Config, describe, load
+from ccapi.config import Config, load, to_toml
 from ccapi.context import Context
 from ccapi.db import migrations
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
@@ -49,4 +49,4 @@ uses_settings = click.make_pass_decorator(Settings)
 @uses_settings
 def show_config(settings: Settings) -> None:
     """Print the settings in force, secrets masked."""
-    click.echo(describe(settings.config).rstrip())
+    click.echo(to_toml(settings.config).rstrip())

@@ -1,9 +1,9 @@
-"""The settings: a TOML file and the environment, checked, as one frozen Config."""
+"""The settings: loaded from a TOML file and the environment, validated, as one frozen Config."""
 
-from ccapi.config.dump import describe
+from ccapi.config.dump import to_toml
 from ccapi.config.loading import load
 from ccapi.config.settings import Archive, Config, Database, Jobs, Log, Metrics, Server
-from ccapi.config.validators import masked
+from ccapi.config.validators import mask
 
 __all__ = [
     "Archive",
@@ -13,7 +13,7 @@ __all__ = [
     "Log",
     "Metrics",
     "Server",
-    "describe",
     "load",
-    "masked",
+    "mask",
+    "to_toml",
 ]

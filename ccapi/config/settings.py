@@ -1,4 +1,8 @@
-"""The settings: each is declared once, as a field with its rule and default."""
+"""The settings.
+
+A setting is declared once, as `name: Annotated[type, rule] = default`. schema.py collects the
+rules of validators.py from here, loading.py the defaults.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,31 +10,31 @@ from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Annotated, Any
 
-from ccapi.config.validators import ACCESS, BRIEF, LEVEL, LINE, LOG_FORMAT, PATH, SECONDS, whole
+from ccapi.config.validators import LINE, PATH, TIMEOUT, integer, one_of, seconds
 from ccapi.model.cluster import Clusters
 
 
 @dataclass(frozen=True)
 class Server:
-    """What a request may be."""
+    """Limits of a request."""
 
-    max_body_bytes: Annotated[int, whole(1024)] = 8 * 2**20
+    max_body_bytes: Annotated[int, integer(min=1024)] = 8 * 2**20
 
 
 @dataclass(frozen=True)
 class Database:
-    """How to reach PostgreSQL; times are seconds. `url` holds what `url_file` says, too."""
+    """How to reach PostgreSQL; times are seconds. `url` has the content of `url_file`, too."""
 
     url: Annotated[str, LINE] = field(default="postgresql:///ccapi", repr=False)
     url_file: Annotated[Path | None, PATH] = None
     replica_url: Annotated[str | None, LINE] = field(default=None, repr=False)
     replica_url_file: Annotated[Path | None, PATH] = None
-    replica_max_lag: Annotated[float, SECONDS] = 10.0
-    pool_size: Annotated[int, whole(1)] = 4
-    connect_timeout: Annotated[float, SECONDS] = 3.0
-    pool_timeout: Annotated[float, SECONDS] = 3.0
-    statement_timeout: Annotated[float, SECONDS] = 10.0
-    lock_timeout: Annotated[float, SECONDS] = 5.0
+    replica_max_lag: Annotated[float, TIMEOUT] = 10.0
+    pool_size: Annotated[int, integer(min=1)] = 4
+    connect_timeout: Annotated[float, TIMEOUT] = 3.0
+    pool_timeout: Annotated[float, TIMEOUT] = 3.0
+    statement_timeout: Annotated[float, TIMEOUT] = 10.0
+    lock_timeout: Annotated[float, TIMEOUT] = 5.0
 
 
 @dataclass(frozen=True)
@@ -42,33 +46,33 @@ class Archive:
 
 @dataclass(frozen=True)
 class Jobs:
-    """What counts as the same job, and for how long (seconds) readers share a list."""
+    """When two starts are the same job, and how long readers share a list; both in seconds."""
 
-    duplicate_window: Annotated[int, whole(0, 2**31 - 1)] = 60
-    list_cache_seconds: Annotated[float, BRIEF] = 1.0
+    duplicate_window: Annotated[int, integer(0, 2**31 - 1)] = 60
+    list_cache_seconds: Annotated[float, seconds(0, 60)] = 1.0
 
 
 @dataclass(frozen=True)
 class Log:
     """What is logged, and how."""
 
-    level: Annotated[str, LEVEL] = "INFO"
-    format: Annotated[str, LOG_FORMAT] = "auto"
+    level: Annotated[str, one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
+    format: Annotated[str, one_of("auto", "json", "text")] = "auto"
 
 
 @dataclass(frozen=True)
 class Metrics:
     """Who may read /metrics."""
 
-    access: Annotated[str, ACCESS] = "token"
+    access: Annotated[str, one_of("token", "open", "off")] = "token"
 
 
 @dataclass(frozen=True)
 class Config:
     """All settings in force.
 
-    `sources` says of each key: default, file or environment; `secret_files` are the files
-    from which a password was read.
+    `sources` maps each key to its source: default, file or environment. `secret_files` are the
+    files from which a password was read.
     """
 
     server: Server = field(default_factory=Server)
@@ -82,7 +86,7 @@ class Config:
     secret_files: tuple[Path, ...] = field(default=(), compare=False, repr=False)
 
 
-# Settings of which each may be read from a file, and may hold a password.
+# Settings that may contain a password, and may be in a file of their own.
 URLS = ("database.url", "database.replica_url")
-# All fields but the last three.
+# All fields of Config but the last three.
 SECTIONS: dict[str, Any] = {f.name: f.type for f in fields_of(Config)[:-3]}

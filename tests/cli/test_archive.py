@@ -78,7 +78,7 @@ def test_check_prints_a_line_per_finding_and_a_summary(
     assert broken.startswith(f"broken   {meta_path(context, 'fritz', 2)}: ")
     assert missing.startswith(f"missing  {meta_path(context, 'fritz', 3)}: ")
     assert orphaned.startswith(f"orphaned {meta_path(context, 'alex', 1)}: ")
-    assert empty == f"broken   {meta_path(context, 'fritz', 3).parent}: holds no meta.json"
+    assert empty == f"broken   {meta_path(context, 'fritz', 3).parent}: has no meta.json"
     assert summary == "2 broken, 1 missing, 1 orphaned"
 
 

@@ -46,7 +46,7 @@ def test_what_is_done_is_told_and_summed_up(
     assert (status, err) == (0, "")
     assert first.startswith(f"archived {missing}: the database says that id ")
     assert second.startswith(f"replaced {wrong}: ")
-    assert "; what was there is kept as .meta.json.replaced-" in second
+    assert "; kept the former file as .meta.json.replaced-" in second
     assert summary == "archived 1, replaced 1"
 
 

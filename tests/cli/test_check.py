@@ -42,7 +42,10 @@ def test_a_replica_that_cannot_answer_is_told_and_keeps_from_no_start(
 ) -> None:
     monkeypatch.setenv("CCAPI_DATABASE_POOL_TIMEOUT", "0.2")
     away = "postgresql:///ccapi?host=/nonexistent"
-    for url, reason in ((away, "does not answer"), (postgres.database_url("postgres"), "it lacks")):
+    for url, reason in (
+        (away, "does not answer"),
+        (postgres.database_url("postgres"), "migrations are missing"),
+    ):
         monkeypatch.setenv("CCAPI_DATABASE_REPLICA_URL", url)
         status, out, err = ccapi("check")
         assert (status, out, err.count("\n")) == (1, "", 1)
@@ -66,7 +69,7 @@ def test_a_start_is_kept_from_by_migrations_and_not_by_a_database_that_is_down(
 def test_an_old_postgresql_is_one_line_that_says_what_to_do(
     ccapi: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "OLDEST_SERVER", 99)
+    monkeypatch.setattr(migrations, "MIN_SERVER_VERSION", 99)
     for arguments in (["check"], ["check", "--start"], ["migrate"]):
         status, out, err = ccapi(*arguments)
         assert (status, out, err.count("\n")) == (1, "", 1)
@@ -89,7 +92,7 @@ def test_settings_that_are_not_there_are_one_line(ccapi: Command, tmp_path: Path
     assert (status, err.count("\n")) == (1, 1)
     assert err == (
         f"ccapi: {tmp_path / 'none.toml'}: cannot be read: No such file or directory; "
-        "see that it is there, and that the service's user may read it\n"
+        "see that it exists, and that the service's user may read it\n"
     )
 
 

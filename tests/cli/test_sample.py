@@ -61,9 +61,7 @@ def test_running_ones_are_few_and_have_time_left(jobs: Jobs) -> None:
 
 
 def test_running_ones_share_no_node() -> None:
-    hosts = [
-        host for one in running(list(sample.jobs(20_000, now=NOW))) for host in one.hostnames
-    ]
+    hosts = [host for one in running(list(sample.jobs(20_000, now=NOW))) for host in one.hostnames]
     assert len(set(hosts)) == len(hosts)
 
 

@@ -132,7 +132,7 @@ def test_a_file_that_is_not_text_is_reported() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_reported() -> None:
-    hint = "see that it is there, and that the service's user may read it"
+    hint = "see that it exists, and that the service's user may read it"
     missing = f"cannot be read: No such file or directory; {hint}"
     assert problems(Path("no.toml")) == [f"no.toml: {missing}"]
     environ = {"CCAPI_CONFIG": "/"}

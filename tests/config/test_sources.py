@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.config import Config, describe, load, masked
+from ccapi.config import Config, load, mask, to_toml
 from tests.config.support import (
     SECTIONS,
     Settings,
@@ -137,8 +137,8 @@ def test_an_unusable_url_file_is_reported(
 def test_no_representation_shows_the_password(settings: Settings, name: str) -> None:
     config = load(settings(f"[database]\n{name} = 'postgresql://ccapi:geheim@db/ccapi'"), {})
     assert "geheim" not in repr(config)
-    assert "geheim" not in describe(config)
-    assert f'\n{name} = "postgresql://ccapi:********@db/ccapi"  # file' in describe(config)
+    assert "geheim" not in to_toml(config)
+    assert f'\n{name} = "postgresql://ccapi:********@db/ccapi"  # file' in to_toml(config)
     assert config.secret_files == (Path("settings/site.toml"),)
 
 
@@ -148,7 +148,7 @@ def test_the_replicas_url_may_be_in_a_file_of_its_own(settings: Settings) -> Non
     config = load(path, {})
     assert config.database.replica_url == "postgresql://u:geheim@replica/ccapi"
     assert config.secret_files == (Path("settings/url").absolute(),)
-    assert "geheim" not in describe(config)
+    assert "geheim" not in to_toml(config)
 
 
 @pytest.mark.parametrize(
@@ -169,13 +169,13 @@ def test_the_replicas_url_may_be_in_a_file_of_its_own(settings: Settings) -> Non
     ],
 )
 def test_secrets_in_a_url_are_masked(url: str, shown: str) -> None:
-    assert masked(url) == shown
+    assert mask(url) == shown
 
 
 @pytest.mark.parametrize("password", ["X@X", "X/X", "X?X/X", "1/X"])
 def test_a_url_that_libpq_would_read_otherwise_is_masked_as_a_whole(password: str) -> None:
-    assert masked(f"postgresql://u:{password}@h/d") == "postgresql://********"
+    assert mask(f"postgresql://u:{password}@h/d") == "postgresql://********"
 
 
 def test_masking_takes_no_time_on_a_hostile_url() -> None:
-    assert masked("postgresql://h/d?" + "a=" * 5000 + "&!") == "postgresql://********"
+    assert mask("postgresql://h/d?" + "a=" * 5000 + "&!") == "postgresql://********"

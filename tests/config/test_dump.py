@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.config import Config, describe, load
+from ccapi.config import Config, load, to_toml
 from tests.config.support import (
     EXAMPLE,
     FRITZ,
@@ -14,7 +14,7 @@ from tests.config.support import (
 
 def test_a_description_names_each_key_once_with_its_source(settings: Settings) -> None:
     path = settings("[jobs]\nduplicate_window = 5" + FRITZ)
-    text = describe(load(path, {"CCAPI_LOG_LEVEL": "DEBUG"}))
+    text = to_toml(load(path, {"CCAPI_LOG_LEVEL": "DEBUG"}))
     assert "duplicate_window = 5  # file\n" in text
     assert 'level = "DEBUG"  # environment\n' in text
     assert "lock_timeout = 5.0  # default\n" in text
@@ -27,18 +27,18 @@ def test_a_description_names_each_key_once_with_its_source(settings: Settings) -
 def test_a_description_loads_to_the_same_settings(settings: Settings, clusters: str) -> None:
     root = 'a "quoted" \\ ümlaut \N{SNOWMAN} \N{ROCKET}'
     config = load(settings(clusters), {"CCAPI_ARCHIVE_ROOT": root, "CCAPI_DATABASE_POOL_SIZE": "9"})
-    assert load(settings(describe(config)), {}) == config
+    assert load(settings(to_toml(config)), {}) == config
 
 
 def test_a_description_keeps_the_url_file_and_shows_what_it_says(settings: Settings) -> None:
     Path("url").write_text("postgresql://u:geheim@db/x")
     config = load(environ={"CCAPI_DATABASE_URL_FILE": "url"})
-    assert '# url = "postgresql://u:********@db/x"  # environment\n' in describe(config)
-    assert load(settings(describe(config)), {}) == config
+    assert '# url = "postgresql://u:********@db/x"  # environment\n' in to_toml(config)
+    assert load(settings(to_toml(config)), {}) == config
 
 
 def test_settings_made_without_load_can_be_described() -> None:
-    assert "pool_size = 4  # default\n" in describe(Config())
+    assert "pool_size = 4  # default\n" in to_toml(Config())
 
 
 # The example
