@@ -46,6 +46,7 @@ def _benchmarks(steady_seconds: int) -> dict[str, Benchmark]:
         "first-pages": lists.first_pages,
         "deep-pages": lists.deep_pages,
         "statistics": lists.statistics,
+        "views": lists.views,
         "running": lists.everything_running,
         "stops": starts.stops,
         "bytes": space.bytes_per_job,

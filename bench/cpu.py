@@ -50,9 +50,9 @@ def rows(running: Site) -> Iterator[Row]:
     bare = median(costs["bare"])
     compared: tuple[tuple[str, str, float | None], ...] = (
         ("waiting", "CPU of a bare route that waits for 1 ms / bare route", None),
-        ("start", "CPU of a start_job (2 KB, 4 nodes) / bare route", 4.0),
-        ("list", "CPU of a list of 25 jobs with tags and statistics / bare", 5.0),
-        ("cached", "CPU of a list from the short cache / bare route", 1.3),
+        ("start", "CPU of a start_job (2 KB, 4 nodes) / bare route", 5.0),
+        ("list", "CPU of a list of 25 jobs with tags and statistics / bare", 6.0),
+        ("cached", "CPU of a list from the short cache / bare route", 2.5),
     )
     for name, what, bar in compared:
         details = f"us a request, least / median / most: {spread(costs[name], 1e6)}"

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket as sockets
+import time
 import urllib.parse
 from collections.abc import Iterator
 from statistics import median
@@ -52,6 +53,13 @@ _FILTERS = (
     "stop-time={week}",
     "start-time={week}&fields=jobId,user,numNodes&format=csv",
 )
+_BY_NAME = """
+SELECT name, user_name, started_at, node_hours
+FROM jobs_view
+WHERE name LIKE %s
+ORDER BY started_at DESC
+LIMIT 25
+"""
 _WEEK_SECONDS = 604_800
 _PAGES = 10_000
 _LAST = """
@@ -160,6 +168,19 @@ def statistics(running: Site) -> Iterator[Row]:
         result.require(200)
         what = f"statistics of {days} days by user, with a time line: p50"
         yield Row(what=what, measured=1000 * result.p50, bar=bar, unit="ms")
+
+
+def views(running: Site) -> Iterator[Row]:
+    """Find jobs by the beginning of their names in jobs_view: rare, frequent and unknown names."""
+    with running.large.database.session() as conn:
+        for name in ("rotor%", "relax%", "%", "nothing%"):
+            waits: list[float] = []
+            for _ in range(_REQUESTS):
+                started = time.perf_counter()
+                conn.execute(_BY_NAME, [name]).fetchall()
+                waits.append(time.perf_counter() - started)
+            what = f"jobs_view, latest 25 with name LIKE '{name}': p50"
+            yield Row(what=what, measured=1000 * median(waits), bar=50, unit="ms")
 
 
 def everything_running(running: Site) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ccapi.cli import sample_data as sample
 from ccapi.db.pool import Connection, Database
-from ccapi.repository import bulk_insert as bulk
+from ccapi.repository import bulk_insert
 
 RUNNING = 20_000
 _TEMPLATES = 5_000
@@ -44,7 +44,11 @@ copied AS (
         1500000000 + 3 * n, 1500000000 + 3 * n + t.stop_time - t.start_time, t.job_state,
         t.user_name, t.project, t.sub_cluster, t.partition, t.array_job_id, t.num_nodes,
         t.num_hwthreads, t.num_acc, t.exclusive, t.smt, t.walltime, t.monitoring_status,
-        t.resources, t.meta_data, t.statistics
+        t.resources,
+        CASE WHEN n %% 2000 = 7 THEN json_build_object('jobName', 'rotor ' || n)
+             ELSE t.meta_data
+        END,
+        t.statistics
     FROM numbered
     JOIN bench_templates AS t ON t.id = template
     ORDER BY n
@@ -103,7 +107,7 @@ def _make_templates(conn: Connection) -> None:
     if known == (None,):
         jobs = [job for job in sample.jobs(_TEMPLATES + 300, now=int(time.time())) if job.stop_time]
         with conn.transaction():
-            bulk.load(conn, jobs[:_TEMPLATES])
+            bulk_insert.load(conn, jobs[:_TEMPLATES])
             conn.execute(_MAKE_TEMPLATES.encode())
 
 

@@ -5,15 +5,21 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from bench.site import BODY, START_TIME, Context
 from ccapi.db import queries
 from ccapi.embedded import PrivatePostgres
-from ccapi.repository import codec as packing
+from ccapi.model.job import NewJob
+from ccapi.repository import codec
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _RATE = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 _MANY = 10_000_000
+# Stands in the job's JSON where pgbench puts each start's own number.
+_JOB_ID = 7_777_777_777
 
 
 def starts_per_second(
@@ -59,28 +65,36 @@ def _translated(statement: str, values: dict[str, str]) -> str:
         return f":{name}" if name in values or name == "job_id" else "NULL"
 
     text = _PARAMETER.sub(put, statement).replace("%%", "%").strip()
+    text = text.replace(":job::json", f"replace(:job, '{_JOB_ID}', :job_id::text)::json")
     return text if text.endswith(";") else f"{text};"
 
 
 def _values() -> dict[str, str]:
-    return {
-        "digest": "\\x" + "00" * 32,
-        "trust": "1",
-        "cluster": "pgbench",
-        "start_time": str(START_TIME),
-        "window": "60",
+    fields: dict[str, Any] = {
+        "job_id": _JOB_ID,
         "user_name": BODY["user"],
         "project": BODY["project"],
+        "cluster": "pgbench",
         "sub_cluster": BODY["subCluster"],
         "partition": BODY["partition"],
-        "array_job_id": str(BODY["arrayJobId"]),
-        "num_nodes": str(BODY["numNodes"]),
-        "num_hwthreads": str(BODY["numHwthreads"]),
-        "exclusive": str(BODY["exclusive"]),
-        "smt": str(BODY["smt"]),
-        "walltime": str(BODY["walltime"]),
-        "monitoring_status": str(BODY["monitoringStatus"]),
-        "resources": packing.resources(BODY["resources"]),
+        "array_job_id": BODY["arrayJobId"],
+        "num_nodes": BODY["numNodes"],
+        "num_hwthreads": BODY["numHwthreads"],
+        "exclusive": BODY["exclusive"],
+        "smt": BODY["smt"],
+        "walltime": BODY["walltime"],
+        "monitoring_status": BODY["monitoringStatus"],
+        "start_time": START_TIME,
+        "resources": BODY["resources"],
+        "meta_data": BODY["metaData"],
+    }
+    row = codec.to_row(NewJob(**fields))
+    return {
+        "digest": "\\x" + "00" * 32,
+        "ttl": "1",
+        "cluster": "pgbench",
+        "start_time": str(START_TIME),
+        "duplicate_window": "60",
+        "job": orjson.dumps(row).decode(),
         "hosts": json.dumps([node["hostname"] for node in BODY["resources"]]),
-        "meta_data": "\\x" + (packing.meta_data(BODY["metaData"]) or b"").hex(),
     }

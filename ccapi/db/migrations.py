@@ -140,8 +140,8 @@ def _check_server(conn: Connection) -> None:
     number, version, encoding = conn.execute(_SQL["server_info"]).fetchone() or (0, "", "")
     if number // 10_000 < MIN_SERVER_VERSION:
         raise StartupError(
-            f"PostgreSQL {version} is too old: ccapi needs {MIN_SERVER_VERSION} or newer; upgrade it "
-            "(pg_upgrade), or point [database] url to a newer server"
+            f"PostgreSQL {version} is too old: ccapi needs {MIN_SERVER_VERSION} or newer; "
+            "upgrade it (pg_upgrade), or point [database] url to a newer server"
         )
     if encoding != "UTF8":
         raise StartupError(

@@ -1,4 +1,4 @@
-"""What is counted over a range of time is what adding up all jobs one by one gives."""
+"""Statistics equal a sum over all jobs, one by one."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from ccapi.errors import InvalidInput
 from ccapi.model.cluster import Clusters
 from ccapi.model.job import FINAL_STATES, JobFilter, JobState, NewJob, Range
 from ccapi.model.statistics import Group, GroupBy, Point, StatisticsQuery
-from ccapi.repository import bulk_insert as bulk
+from ccapi.repository import bulk_insert
 from ccapi.service import statistics
 from tests.client import START
 from tests.conftest import empty
@@ -23,7 +23,7 @@ DAY = 86_400
 LONG = 90_000
 NOW = START + 20 * DAY
 JOBS = 500
-QUESTIONS = 200
+QUERIES = 200
 
 
 def recorded(number: int, rng: Random) -> NewJob:
@@ -42,7 +42,8 @@ def recorded(number: int, rng: Random) -> NewJob:
     if rng.random() < 0.1:
         return job
     took = rng.choice([0, 1, rng.randrange(7200), LONG, LONG + 1, rng.randrange(9 * DAY)])
-    return NewJob(job, rng.choice(FINAL_STATES), start + took)
+    job.job_state, job.stop_time = rng.choice(FINAL_STATES), start + took
+    return job
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def jobs(_migrated: Database) -> Iterator[list[NewJob]]:
     made = [recorded(number, rng) for number in range(1, JOBS + 1)]
     empty(_migrated)
     with _migrated.transaction() as conn:
-        bulk.load(conn, made)
+        bulk_insert.load(conn, made)
     yield made
     empty(_migrated)
 
@@ -71,45 +72,45 @@ def state(job: NewJob) -> str:
     return job.job_state or JobState.RUNNING
 
 
-def is_counted(job: NewJob, question: StatisticsQuery) -> bool:
-    wanted, begin, last = question.jobs, *question.time
+def is_counted(job: NewJob, query: StatisticsQuery) -> bool:
+    wanted, begin, last = query.jobs, *query.time
     equal = (
-        (wanted.cluster, job.job.cluster),
-        (wanted.user_name, job.job.user_name),
-        (wanted.project, job.job.project),
+        (wanted.cluster, job.cluster),
+        (wanted.user_name, job.user_name),
+        (wanted.project, job.project),
     )
     within = (
-        (wanted.start_time, job.job.start_time),
-        (wanted.num_nodes, len(job.job.resources)),
-        (wanted.duration, max(1, end(job) - job.job.start_time)),
+        (wanted.start_time, job.start_time),
+        (wanted.num_nodes, len(job.resources)),
+        (wanted.duration, max(1, end(job) - job.start_time)),
     )
     return (
-        job.job.start_time <= last
+        job.start_time <= last
         and end(job) >= begin
         and (not wanted.states or state(job) in wanted.states)
-        and all(asked in {None, found} for asked, found in equal)
-        and all(asked is None or asked[0] <= found <= asked[1] for asked, found in within)
+        and all(query in {None, found} for query, found in equal)
+        and all(query is None or query[0] <= found <= query[1] for query, found in within)
     )
 
 
 def node_seconds(job: NewJob, time: Range) -> int:
-    seconds = min(end(job), time.most) - max(job.job.start_time, time.least)
-    return len(job.job.resources) * max(0, seconds)
+    seconds = min(end(job), time.upper) - max(job.start_time, time.lower)
+    return len(job.resources) * max(0, seconds)
 
 
-def groups(counted: list[NewJob], question: StatisticsQuery) -> list[Group]:
+def groups(counted: list[NewJob], query: StatisticsQuery) -> list[Group]:
     """Add up by group; not sorted."""
     found: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    order = [by for by in GroupBy if by in question.group_by]
+    order = [by for by in GroupBy if by in query.group_by]
     for job in counted:
         names = {
-            GroupBy.CLUSTER: job.job.cluster,
+            GroupBy.CLUSTER: job.cluster,
             GroupBy.STATE: state(job),
-            GroupBy.USER: job.job.user_name,
-            GroupBy.PROJECT: job.job.project,
-            GroupBy.PARTITION: job.job.partition or "",
+            GroupBy.USER: job.user_name,
+            GroupBy.PROJECT: job.project,
+            GroupBy.PARTITION: job.partition or "",
         }
-        found[tuple(names[by] for by in order)].append(node_seconds(job, question.time))
+        found[tuple(names[by] for by in order)].append(node_seconds(job, query.time))
     return [
         Group(dict(zip(order, names, strict=True)), len(took), sum(took))
         for names, took in found.items()
@@ -118,18 +119,18 @@ def groups(counted: list[NewJob], question: StatisticsQuery) -> list[Group]:
 
 def point(counted: list[NewJob], time: int) -> Point:
     ran = [
-        len(job.job.resources)
+        len(job.resources)
         for job in counted
-        if job.job.start_time <= time and (job.stop_time is None or time < job.stop_time)
+        if job.start_time <= time and (job.stop_time is None or time < job.stop_time)
     ]
     return Point(time, len(ran), sum(ran))
 
 
 def by_name(found: list[Group]) -> list[Group]:
-    return sorted(found, key=lambda group: list(group.alike.items()))
+    return sorted(found, key=lambda group: list(group.key.items()))
 
 
-def question(rng: Random) -> StatisticsQuery:
+def random_query(rng: Random) -> StatisticsQuery:
     # Half of the jobs start at full hours, as some ranges begin and end.
     begin = START + rng.choice([rng.randrange(22 * DAY) - DAY, 3600 * rng.randrange(24)])
     length = rng.choice([0, 1, 3600, rng.randrange(7200), rng.randrange(9 * DAY), 40 * DAY])
@@ -152,26 +153,26 @@ def question(rng: Random) -> StatisticsQuery:
 
 def test_statistics_are_what_all_jobs_add_up_to(jobs: list[NewJob], context: Context) -> None:
     rng = Random(2)
-    for _ in range(QUESTIONS):
-        asked = question(rng)
-        counted = [job for job in jobs if is_counted(job, asked)]
-        found = statistics.compute(context, asked)
-        expected = groups(counted, asked)
-        assert by_name(found.groups) == by_name(expected), asked
+    for _ in range(QUERIES):
+        query = random_query(rng)
+        counted = [job for job in jobs if is_counted(job, query)]
+        found = statistics.compute(context, query)
+        expected = groups(counted, query)
+        assert by_name(found.groups) == by_name(expected), query
         sums = sum(g.num_jobs for g in expected), sum(g.node_seconds for g in expected)
-        assert (found.num_jobs, found.node_seconds) == sums, asked
+        assert (found.num_jobs, found.node_seconds) == sums, query
         assert found.num_groups == len(expected)
-        first = -(-asked.time.least // found.step)  # type: ignore[operator] # asked for
-        last = min(asked.time.most, NOW) // found.step  # type: ignore[operator]
+        first = -(-query.time.lower // found.step)  # type: ignore[operator] # query for
+        last = min(query.time.upper, NOW) // found.step  # type: ignore[operator]
         times = [number * found.step for number in range(first, last + 1)]  # type: ignore[operator]
-        assert found.timeline == [point(counted, time) for time in times], asked
+        assert found.timeline == [point(counted, time) for time in times], query
 
 
 @pytest.mark.parametrize("sort_by_num_jobs", [True, False])
 @pytest.mark.usefixtures("jobs")
 def test_the_groups_with_the_most_are_shown(context: Context, *, sort_by_num_jobs: bool) -> None:
     def ask(limit: int) -> list[Group]:
-        asked = StatisticsQuery(
+        query = StatisticsQuery(
             jobs=JobFilter(now=NOW),
             time=Range(START, NOW),
             group_by=frozenset(GroupBy),
@@ -179,7 +180,7 @@ def test_the_groups_with_the_most_are_shown(context: Context, *, sort_by_num_job
             limit=limit,
             with_timeline=False,
         )
-        found = statistics.compute(context, asked)
+        found = statistics.compute(context, query)
         assert (found.num_jobs, found.step, found.timeline) == (JOBS, None, [])
         assert found.num_groups > 30
         return found.groups
