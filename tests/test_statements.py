@@ -34,7 +34,7 @@ def single(config: Config, database: Database) -> Iterator[Database]:
 @pytest.fixture
 def admin(config: Config, single: Database, monkeypatch: pytest.MonkeyPatch) -> Client:
     """Speak with a token that is not looked up again while a test takes its time."""
-    monkeypatch.setattr("ccapi.http.cache.TRUST_SECONDS", 30.0)
+    monkeypatch.setattr("ccapi.http.cache.TOKEN_TTL_SECONDS", 30.0)
     return conftest.client(conftest.serve(config, single), single, Role.ADMIN)
 
 

@@ -28,7 +28,7 @@ from ccapi.cli import sample_data as sample
 from ccapi.db import migrations
 from ccapi.db.pool import Database
 from ccapi.embedded import PrivatePostgres, find_installations
-from ccapi.model.job import JobKey
+from ccapi.model.job import JobKey, NewJob
 
 _NOW = 1_768_978_339
 _SHARED = {1: "none", 2: "single_user", 0: "multi_user"}
@@ -103,12 +103,11 @@ def make_tree(root: Path, count: int) -> None:
 def documents(count: int) -> Iterator[dict[str, Any]]:
     """Make up finished jobs."""
     finished = (job for job in sample.jobs(count + 500, now=_NOW) if job.stop_time is not None)
-    for _, recorded in zip(range(count), finished, strict=False):
-        yield _document(recorded)
+    for _, job in zip(range(count), finished, strict=False):
+        yield _document(job)
 
 
-def _document(recorded: NewJob) -> dict[str, Any]:
-    job = recorded.job
+def _document(job: NewJob) -> dict[str, Any]:
     statistics = {
         metric: {**values, "unit": {"base": values["unit"], "prefix": None}}
         for metric, values in (job.statistics or {}).items()
@@ -128,9 +127,9 @@ def _document(recorded: NewJob) -> dict[str, Any]:
         "monitoringStatus": 1,
         "smt": job.smt or 0,
         "walltime": job.walltime or 0,
-        "jobState": str(recorded.job_state),
+        "jobState": job.job_state,
         "startTime": job.start_time,
-        "duration": max(1, (recorded.stop_time or 0) - job.start_time),
+        "duration": max(1, (job.stop_time or 0) - job.start_time),
         "resources": job.resources,
         "metaData": job.meta_data,
         "tags": [{**tag._asdict(), "scope": "global", "id": 7} for tag in job.tags] or None,

@@ -28,15 +28,15 @@ def post_worker_init(worker: Any) -> None:
     del worker
     from ccapi.archive import writer  # noqa: PLC0415 - loaded by the application before
     from ccapi.repository import jobs  # noqa: PLC0415
-    from ccapi.service import archiving, deletion, lifecycle, tagging  # noqa: PLC0415
+    from ccapi.service import archive, deletion, edits, lifecycle  # noqa: PLC0415
 
     vars(writer)["os"] = _FaultyDisk()
     _surround(jobs, "insert", after="kill-start-uncommitted")
     _surround(lifecycle, "start", after="kill-start-committed")
     _surround(lifecycle, "_stop", after="kill-stop-uncommitted")
-    _surround(archiving, "archive", before="kill-stop-committed", after="kill-stop-archived")
-    _surround(archiving, "_write", operation="stop")
-    _surround(tagging, "tag", operation="tag", after="kill-tag-committed")
+    _surround(archive, "archive", before="kill-stop-committed", after="kill-stop-archived")
+    _surround(archive, "_archive", operation="stop")
+    _surround(edits, "tag", operation="tag", after="kill-tag-committed")
     _surround(deletion, "delete_by_id", after="kill-delete-committed")
 
 

@@ -31,7 +31,7 @@ _DONE_BEFORE = {
 
 
 @dataclass(frozen=True)
-class CachedResponse:
+class Answer:
     """What came back; status 0 is no answer at all."""
 
     status: int
@@ -68,7 +68,7 @@ class Sender:
             time.sleep(min(_LONGEST_PAUSE, 0.02 * 2**number))
         raise AssertionError
 
-    def _request(self, method: str, path: str, body: Any) -> CachedResponse:
+    def _request(self, method: str, path: str, body: Any) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, self._timeout)
         try:
             headers = {"X-Auth-Token": self._token}
@@ -76,16 +76,16 @@ class Sender:
             connection.request(method, f"/api/jobs{path}", content, headers)
             response = connection.getresponse()
             text = response.read().decode()
-            return CachedResponse(
+            return Answer(
                 response.status, json.loads(text), text, "Retry-After" in response.headers
             )
         except (OSError, http.client.HTTPException, ValueError) as error:
-            return CachedResponse(NO_ANSWER, {}, f"{type(error).__name__}: {error}")
+            return Answer(NO_ANSWER, {}, f"{type(error).__name__}: {error}")
         finally:
             connection.close()
 
     def _attempt(
-        self, operation: str, key: Key, event: dict[str, Any], sent: float, answer: CachedResponse
+        self, operation: str, key: Key, event: dict[str, Any], sent: float, answer: Answer
     ) -> Attempt:
         now = time.monotonic()
         found = _ID.search(answer.text)

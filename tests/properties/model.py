@@ -256,7 +256,7 @@ def _correct(world: World, call: Call, _: Phase) -> Outcome:
     if run is None:
         return _error(world, call, 404)
     if run.is_running:
-        return _error(world, call, 422, "has not ended")
+        return _error(world, call, 422, "is still running")
     given = _given(call)
     if given.get("stopTime", run.start_time) < run.start_time:
         return _error(world, call, 400, "stopTime")

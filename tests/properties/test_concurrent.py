@@ -91,7 +91,7 @@ class Round:
         )
 
 
-def current_token(service: Service, token: str) -> Callable[[Operation], Call]:
+def caller(service: Service, token: str) -> Callable[[Operation], Call]:
     """Send each operation on a connection of its own, as curl does."""
 
     def play(operation: Operation) -> Call:
@@ -114,7 +114,7 @@ def test_some_order_explains_what_concurrent_operations_answer_and_leave(
     service: Service, database: Database, config: Config
 ) -> None:
     root = config.archive.root
-    play = current_token(service, tokens.create(database, "concurrent", Role.ADMIN))
+    play = caller(service, tokens.create(database, "concurrent", Role.ADMIN))
     tag_ids = http_service.TagIds()
     start = time.time_ns()
     number = 0

@@ -21,7 +21,7 @@ from tests.client import START, job
 from tests.processes import gunicorn
 from tests.properties import hostile, hostile_texts, near_misses
 from tests.properties.duration import long_form, rounds
-from tests.properties.siege import CachedResponse, Siege
+from tests.properties.siege import Answer, Siege
 
 _WORKERS = 2
 _EVER_AFTER = 253_402_300_799
@@ -78,7 +78,7 @@ def test_slow_clients_are_served_in_the_end(siege: Siege) -> None:
     assert time.monotonic() - began < 20
 
 
-def statuses(sent: list[Future[CachedResponse | None]]) -> list[int]:
+def statuses(sent: list[Future[Answer | None]]) -> list[int]:
     answers = [each.result() for each in sent]
     return [answer.status for answer in answers if answer is not None]
 

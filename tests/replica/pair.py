@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 
 from ccapi.embedded import find_installations
-from ccapi.embedded.account import RequestInfo, server_account
+from ccapi.embedded.account import Account, server_account
 from ccapi.embedded.installations import Installation
 from tests.processes import free_port
 
@@ -116,20 +116,20 @@ def pair() -> Iterator[Pair]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _directory(path: Path, account: RequestInfo) -> Path:
+def _directory(path: Path, account: Account) -> Path:
     path.mkdir(mode=0o700)
     account.take(path)
     return path
 
 
-def _run(account: RequestInfo, program: Path, *arguments: str) -> None:
+def _run(account: Account, program: Path, *arguments: str) -> None:
     command = account.command(program, *arguments)
     done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 @contextmanager
-def _server(programs: Installation, account: RequestInfo, data: Path) -> Iterator[Server]:
+def _server(programs: Installation, account: Account, data: Path) -> Iterator[Server]:
     port = free_port()
     settings = {"listen_addresses": _HOST, "port": port, "unix_socket_directories": ""}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
