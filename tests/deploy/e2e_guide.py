@@ -8,13 +8,12 @@ import pytest
 from tests.console import Step
 from tests.deploy.conftest import bring_wheels, follow, guide, install
 from tests.deploy.machine import NAME, Machine, booted
-from tests.test_docs import RECONCILE, SITE_SECTIONS
+from tests.test_docs import RECONCILE, SITE_SECTIONS, SQL
 
 EVERYDAY = (
     "Start, stop and reload",
     "Configure",
     "Tokens",
-    "Query the database with SQL",
     "The archive",
     "When the archive cannot be written",
     "Retire old jobs",
@@ -24,12 +23,13 @@ EVERYDAY = (
     "The log",
     "Grow",
     "When it does not start",
+    SQL,
 )
 # Enough of a Slurm for the commands that connect it; `make test-slurm` has a real one.
 SLURM = """\
-useradd --system --user-group slurm
-mkdir /etc/slurm
-touch /etc/slurm/slurm.conf
+id slurm > /dev/null || useradd --system --user-group slurm
+mkdir -p /etc/slurm
+: > /etc/slurm/slurm.conf
 cat > /usr/local/bin/scontrol <<'END'
 #!/bin/sh
 echo "StateSaveLocation       = /var/spool/slurmctld"
