@@ -6,7 +6,7 @@ import orjson
 
 from ccapi.errors import ArchiveError, InvalidInput
 from ccapi.model import rules
-from ccapi.model.job import JOB_META_FIELDS, Job
+from ccapi.model.job import PLAIN_FIELDS, Job
 from ccapi.model.rules import Rule
 
 _RESOURCE_RULES: dict[str, Rule] = {
@@ -18,8 +18,9 @@ _RESOURCE_RULES: dict[str, Rule] = {
 
 def validate(job: Job) -> None:
     """Check that the API would accept a job; raises ArchiveError, which names the field."""
-    for field in JOB_META_FIELDS:
-        if field.rule and (value := getattr(job, field.attribute)) is not None:
+    for field in PLAIN_FIELDS:
+        value = getattr(job, field.attribute)
+        if value is not None:
             _check(field.name, value, field.rule)
     if (job.stop_time or 0) > rules.MAX_EPOCH_SECOND:
         raise ArchiveError("duration: must end before the year 10000")

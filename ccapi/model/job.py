@@ -159,45 +159,49 @@ class Job:
         return ListPosition(self.start_time, self.id)
 
 
-class JobField(NamedTuple):
-    """A field of JobMeta: its name in JSON, and its attribute of Job and NewJob.
-
-    Fields without a rule are not plain values; the code that reads or writes a document handles
-    each of them. A field is None, which JSON omits, unless it is required or has a default.
-    """
+@dataclass(frozen=True, slots=True)
+class JobField:
+    """A field of JobMeta: its name in JSON, and its attribute of Job and NewJob."""
 
     name: str
     attribute: str
-    rule: Rule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlainField(JobField):
+    """A field that is an integer or a string; None, unless it is required or has a default."""
+
+    rule: Rule
     is_required: bool = False
     default: int | str | None = None
 
 
 # In the order of a CSV list's columns.
-JOB_META_FIELDS = (
+JOB_META_FIELDS: tuple[JobField, ...] = (
     JobField("id", "id"),
-    JobField("jobId", "job_id", rules.JOB_ID, is_required=True),
-    JobField("user", "user_name", rules.USER, is_required=True),
-    JobField("project", "project", rules.PROJECT, default=""),
-    JobField("cluster", "cluster", rules.CLUSTER, is_required=True),
-    JobField("subCluster", "sub_cluster", rules.SUB_CLUSTER, default=""),
-    JobField("partition", "partition", rules.PARTITION),
-    JobField("arrayJobId", "array_job_id", rules.COUNT),
-    JobField("numNodes", "num_nodes", rules.COUNT, is_required=True),
-    JobField("numHwthreads", "num_hwthreads", rules.COUNT),
-    JobField("numAcc", "num_acc", rules.COUNT),
-    JobField("exclusive", "exclusive", rules.EXCLUSIVE, default=1),
-    JobField("smt", "smt", rules.COUNT),
-    JobField("jobState", "job_state", rules.TEXT, is_required=True),
-    JobField("startTime", "start_time", rules.EPOCH_SECOND, is_required=True),
+    PlainField("jobId", "job_id", rules.JOB_ID, is_required=True),
+    PlainField("user", "user_name", rules.USER, is_required=True),
+    PlainField("project", "project", rules.PROJECT, default=""),
+    PlainField("cluster", "cluster", rules.CLUSTER, is_required=True),
+    PlainField("subCluster", "sub_cluster", rules.SUB_CLUSTER, default=""),
+    PlainField("partition", "partition", rules.PARTITION),
+    PlainField("arrayJobId", "array_job_id", rules.COUNT),
+    PlainField("numNodes", "num_nodes", rules.COUNT, is_required=True),
+    PlainField("numHwthreads", "num_hwthreads", rules.COUNT),
+    PlainField("numAcc", "num_acc", rules.COUNT),
+    PlainField("exclusive", "exclusive", rules.EXCLUSIVE, default=1),
+    PlainField("smt", "smt", rules.COUNT),
+    PlainField("jobState", "job_state", rules.TEXT, is_required=True),
+    PlainField("startTime", "start_time", rules.EPOCH_SECOND, is_required=True),
     JobField("duration", "duration"),
-    JobField("walltime", "walltime", rules.COUNT),
+    PlainField("walltime", "walltime", rules.COUNT),
     JobField("monitoringStatus", "monitoring_status"),
     JobField("resources", "resources"),
     JobField("tags", "tags"),
     JobField("statistics", "statistics"),
     JobField("metaData", "meta_data"),
 )
+PLAIN_FIELDS = tuple(field for field in JOB_META_FIELDS if isinstance(field, PlainField))
 
 
 class JobKey(NamedTuple):
