@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ccapi.db.pool import Database
-from ccapi.db.replica import Replica
-from ccapi.model.cluster import Clusters
+# gunicorn's master imports this module, and must not import prometheus_client before it has
+# made the workers' directory.
+if TYPE_CHECKING:
+    from ccapi.db.pool import Database
+    from ccapi.db.replica import Replica
+    from ccapi.model.cluster import Clusters
 
 # What gunicorn gives a request before it kills the worker. A list of a million jobs is one
 # request, and so is a deletion.
@@ -20,8 +24,8 @@ class Context:
     `duplicate_window` seconds of it. A `replica` may answer readers.
     """
 
-    database: Database
+    database: "Database"
     archive_root: Path
-    clusters: Clusters
+    clusters: "Clusters"
     duplicate_window: int
-    replica: Replica | None = None
+    replica: "Replica | None" = None

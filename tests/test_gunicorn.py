@@ -1,4 +1,4 @@
-"""How the service starts, and what it says when it does not."""
+"""How gunicorn starts the service, and what it says when it cannot."""
 
 import socket
 import subprocess
@@ -19,7 +19,7 @@ GUNICORN = [sys.executable, "-m", "gunicorn", "--config", "python:ccapi.gunicorn
 def serve(
     settings: dict[str, str], directory: Path, bind: str = "127.0.0.1:0"
 ) -> subprocess.CompletedProcess[str]:
-    """Start gunicorn on settings with which it is to end by itself."""
+    """Start gunicorn with settings with which it ends by itself."""
     return subprocess.run(
         [*GUNICORN, "--bind", bind, "ccapi.app:application()"],
         cwd=directory,
@@ -31,7 +31,13 @@ def serve(
     )
 
 
-def test_on_a_database_with_pending_migrations_gunicorn_ends_and_says_what_to_run(
+def test_gunicorns_master_does_not_import_prometheus_client() -> None:
+    """The library looks for the workers' directory only once, when it is imported."""
+    code = "import sys, ccapi.gunicorn_hooks; sys.exit('prometheus_client' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_pending_migrations_end_gunicorn_with_one_line(
     postgres: PrivatePostgres, tmp_path: Path
 ) -> None:
     with psycopg.connect(postgres.url, autocommit=True) as conn:
@@ -69,7 +75,7 @@ def test_a_busy_port_ends_gunicorn_at_once_with_one_line(
     )
 
 
-def test_without_a_database_the_service_starts_and_waits_for_it(
+def test_the_service_starts_without_a_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
