@@ -13,7 +13,7 @@ from ccapi.cli.demo import demo
 from ccapi.cli.deploy import deploy
 from ccapi.cli.jobs import jobs
 from ccapi.cli.reconcile import reconcile
-from ccapi.cli.settings import Settings, explained, show_config, uses_settings
+from ccapi.cli.settings import Settings, error_line, show_config, uses_settings
 from ccapi.cli.token import token
 from ccapi.db import migrations
 from ccapi.db.pool import Database
@@ -26,7 +26,7 @@ from ccapi.errors import CcapiError
     "--config",
     "path",
     type=click.Path(path_type=Path),
-    help="Settings file; without it $CCAPI_CONFIG, else ./config.toml if there is one.",
+    help="Settings file; the default is $CCAPI_CONFIG, else ./config.toml if it exists.",
 )
 @click.pass_context
 def cli(context: click.Context, path: Path | None) -> None:
@@ -38,7 +38,7 @@ def cli(context: click.Context, path: Path | None) -> None:
 @cli.command()
 @uses_settings
 def migrate(settings: Settings) -> None:
-    """Bring the database to the schema that this version needs."""
+    """Create or upgrade the database's schema."""
     applied = migrations.migrate(Database(settings.config.database.url))
     for migration in applied:
         click.echo(f"applied {migration.name}")
@@ -57,9 +57,9 @@ cli.add_command(deploy)
 
 
 def main() -> None:
-    """Run the command; what the user can mend is one line on standard error."""
+    """Run the command; print an error that its user can fix as one line."""
     try:
         cli()
     except CcapiError as error:
-        click.echo(explained(error), err=True)
+        click.echo(error_line(error), err=True)
         sys.exit(1)

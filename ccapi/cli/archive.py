@@ -1,113 +1,107 @@
-"""`ccapi archive`: the finished jobs on disk."""
+"""`ccapi archive`: check, repair and import archived jobs."""
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
 from ccapi.cli.settings import Settings, uses_settings
+from ccapi.context import Context
 from ccapi.errors import StartupError
 from ccapi.service import archive as archive_service
 from ccapi.service import archive_check, archive_import, archive_repair
-from ccapi.service.archive_import import DONE, NOT_DONE, RepairAction
+from ccapi.service.archive_import import DONE, NOT_DONE
 
-_OWN = "\0"  # --import without a directory: nobody can type this one
-_OF_IMPORT = {"imported", "already there", "bad"}
+_KINDS_OF_IMPORT = ("imported", "already there", "bad")
+_dry_run = click.option("--dry-run", is_flag=True, help="Report actions without taking them.")
 
 
 @click.group()
 def archive() -> None:
-    """Check the archive against the database, and archive what is left over."""
+    """Check and repair the archive, import another one, archive pending jobs."""
 
 
 @archive.command()
 @uses_settings
 def check(settings: Settings) -> None:
-    """Compare archive and database; exit with status 1 when they do not agree.
+    """Compare archive and database; exit with status 1 if they differ.
 
-    missing: a finished job without its meta.json. broken: a meta.json that cannot be read or
-    says something else than the database. orphaned: a meta.json whose job was deleted from
-    the database, or never was there.
+    missing: a finished job has no meta.json. broken: a meta.json cannot be read, or differs
+    from the database. orphaned: the job of a meta.json is not in the database.
     """
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for finding in archive_check.check(settings.context):
         click.echo(f"{finding.kind:<8} {finding.path}: {finding.reason}")
-        found[finding.kind] += 1
-    if found:
-        click.echo(", ".join(f"{count} {kind}" for kind, count in sorted(found.items())))
+        counts[finding.kind] += 1
+    if counts:
+        click.echo(", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
         sys.exit(1)
     click.echo("archive and database agree")
 
 
 @archive.command()
 @click.option(
-    "--import",
-    "source",
-    is_flag=False,
-    flag_value=_OWN,
-    metavar="[DIRECTORY]",
-    help="Register the jobs that an archive holds and the database does not: of the service's "
-    "own archive, or of the one in DIRECTORY, which then gets them, too.",
+    "--import-orphans", is_flag=True, help="Register orphaned jobs again, even deleted ones."
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@_dry_run
 @uses_settings
-def repair(settings: Settings, source: str | None, *, dry_run: bool) -> None:
-    """Bring archive and database into agreement, and delete nothing.
+def repair(settings: Settings, *, import_orphans: bool, dry_run: bool) -> None:
+    """Make archive and database agree, without deleting a job.
 
-    Jobs that are not archived, or whose meta.json is missing, broken or differs from the
-    database, are archived again; a meta.json that is replaced is kept beside the new one.
-    Empty directories are removed. Orphans are only named, unless --import adopts them; this
-    also registers again what was deleted on purpose. Another program's archive is taken in
-    with --import DIRECTORY: as jobs that are stopped and archived; what breaks the rules of
-    start_job is named and skipped. All of this may be interrupted and run again, at any
-    time. The exit status is 1 when something is left to look at.
+    Archives jobs that are not archived, or whose meta.json is missing, broken or different;
+    a replaced meta.json stays beside the new one. Removes empty directories. Lists orphaned
+    jobs, or registers them with --import-orphans. You can interrupt and repeat it at any
+    time. The exit status is 1 if something is left to look at.
     """
     context = settings.context
-    tree = _tree(source, context.archive_root)
-    steps = archive_repair.repair(context, tree, dry_run=dry_run)
-    counts = _show(steps, tree)
-    summary = ", ".join(f"{kind} {counts[kind]}" for kind in (*DONE, *NOT_DONE) if counts[kind])
-    told = "dry run, nothing is changed: " if dry_run else ""
-    click.echo(told + (summary or "nothing to repair"))
-    if any(counts[kind] for kind in NOT_DONE):
-        sys.exit(1)
+    _repair(context, context.archive_root if import_orphans else None, dry_run=dry_run)
 
 
-def _tree(source: str | None, root: Path) -> Path | None:
-    if source is None:
-        return None
-    tree = root if source == _OWN else Path(source)
-    if source != _OWN and not tree.is_dir():
-        raise StartupError(f"cannot import {tree}: it is no directory")
-    return tree
+@archive.command("import")
+@click.argument("directory", type=click.Path(path_type=Path))
+@_dry_run
+@uses_settings
+def import_(settings: Settings, directory: Path, *, dry_run: bool) -> None:
+    """Import the archive of another ClusterCockpit, after a repair of this one.
 
-
-def _show(steps: Iterator[RepairAction], tree: Path | None) -> Counter[str]:
-    """Print what one may want to look at, above the progress of an import."""
-    counts: Counter[str] = Counter()
-    watched = tree if sys.stderr.isatty() else None
-    total = archive_import.count_runs(watched) if watched else None
-    with tqdm(total=total, desc="import", unit=" jobs", disable=watched is None) as bar:
-        for step in steps:
-            counts[step.kind] += 1
-            if step.path is not None:
-                bar.write(f"{step.kind} {step.path}: {step.reason}", file=sys.stdout)
-            if step.kind in _OF_IMPORT:
-                bar.update()
-    return counts
+    Registers its jobs as stopped and archived, and writes their meta.json to this archive.
+    Lists and skips jobs that break the rules of start_job. You can interrupt and repeat it
+    at any time. The exit status is 1 if something is left to look at.
+    """
+    if not directory.is_dir():
+        raise StartupError(f"cannot import {directory}: not a directory")
+    _repair(settings.context, directory, dry_run=dry_run)
 
 
 @archive.command()
 @uses_settings
 def retry(settings: Settings) -> None:
-    """Archive every stopped job that is not archived yet; exit with status 1 when one fails.
+    """Archive all pending jobs; exit with status 1 if one fails.
 
-    Safe at any time, and several at once.
+    Safe at any time, also several at once.
     """
     outcomes = Counter(job.is_archived for job in archive_service.retry(settings.context))
     click.echo(f"archived {outcomes[True]}, failed {outcomes[False]}")
     if outcomes[False]:
+        sys.exit(1)
+
+
+def _repair(context: Context, source: Path | None, *, dry_run: bool) -> None:
+    """Repair, import from `source`, print the actions and, on a terminal, the progress."""
+    counts: Counter[str] = Counter()
+    progress = source if sys.stderr.isatty() else None
+    total = archive_import.count_runs(progress) if progress else None
+    with tqdm(total=total, desc="import", unit=" jobs", disable=progress is None) as bar:
+        for action in archive_repair.repair(context, source, dry_run=dry_run):
+            counts[action.kind] += 1
+            if action.path is not None:
+                bar.write(f"{action.kind} {action.path}: {action.reason}", file=sys.stdout)
+            if action.kind in _KINDS_OF_IMPORT:
+                bar.update()
+    summary = ", ".join(f"{kind} {counts[kind]}" for kind in (*DONE, *NOT_DONE) if counts[kind])
+    prefix = "dry run, nothing is changed: " if dry_run else ""
+    click.echo(prefix + (summary or "nothing to repair"))
+    if any(counts[kind] for kind in NOT_DONE):
         sys.exit(1)

@@ -1,63 +1,56 @@
-"""`ccapi check`: what would keep the service from working."""
+"""`ccapi check`: problems of the service's environment."""
 
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable
 
 import click
 
-from ccapi import file_modes as permissions
+from ccapi import file_modes
 from ccapi.app import build_context
 from ccapi.archive import writer
-from ccapi.cli.settings import Settings, explained, uses_settings
-from ccapi.config import Config
+from ccapi.cli.settings import Settings, error_line, uses_settings
 from ccapi.db import migrations
 from ccapi.errors import CcapiError, StartupError
 
 
-class _Problem(NamedTuple):
-    text: str
-    is_fatal: bool
-
-
 @click.command()
-@click.option("--start", is_flag=True, help="Fail only when the service would not start.")
+@click.option(
+    "--startup", is_flag=True, help="Fail only for problems that prevent the service from starting."
+)
 @uses_settings
-def check(settings: Settings, *, start: bool) -> None:
-    """Say what would keep the service from working; exit with status 1 when there is anything.
+def check(settings: Settings, *, startup: bool) -> None:
+    """Check settings, file modes, database, migrations and archive; exit with 1 on a problem.
 
-    Looks at settings, file modes, database, migrations and archive, as the user that the
-    service runs as. A reload does this first. The service starts without a database or an
-    archive that is down, and waits for it.
+    Run it as the user that runs the service. systemd runs it before each start and reload.
+    An unreachable database or archive does not prevent a start: the service waits for it.
     """
-    problems = list(_problems(settings.config))
+    config = settings.config
+    problems = [
+        f"ccapi: {w}" for w in file_modes.warnings(config.secret_files, config.archive.root)
+    ]
+    prevents_start = False
+    context = build_context(config)
+
+    def try_archive() -> None:
+        writer.prepare(context.archive_root)
+        writer.require_writable(context.archive_root)
+
+    steps: list[Callable[[], None]] = [
+        lambda: migrations.require_current(context.database),
+        try_archive,
+    ]
+    for step in steps:
+        try:
+            step()
+        except CcapiError as error:
+            problems.append(error_line(error))
+            prevents_start = prevents_start or isinstance(error, StartupError)
+    if context.replica is not None and (problem := context.replica.problem()):
+        text = f"ccapi: [database] replica_url: {problem}; the primary answers readers"
+        problems.append(text)
     for problem in problems:
-        click.echo(problem.text, err=True)
-    if any(problem.is_fatal or not start for problem in problems):
+        click.echo(problem, err=True)
+    if prevents_start or (problems and not startup):
         sys.exit(1)
     if not problems:
-        click.echo("settings, database and archive are fine")
-
-
-def _problems(config: Config) -> Iterator[_Problem]:
-    for warning in permissions.warnings(config.secret_files, config.archive.root):
-        yield _Problem(f"ccapi: {warning}", is_fatal=False)
-    context = build_context(config)
-    yield from _failure(lambda: migrations.require_current(context.database))
-    yield from _failure(lambda: _try_archive(context.archive_root))
-    if context.replica is not None and (problem := context.replica.problem()):
-        text = f"ccapi: [database] replica_url: {problem}; readers are answered from the primary"
-        yield _Problem(text, is_fatal=False)
-
-
-def _try_archive(root: Path) -> None:
-    writer.prepare(root)
-    writer.require_writable(root)
-
-
-def _failure(step: Callable[[], None]) -> Iterator[_Problem]:
-    try:
-        step()
-    except CcapiError as error:
-        yield _Problem(explained(error), is_fatal=isinstance(error, StartupError))
+        click.echo("ok: settings, file modes, database and archive")

@@ -295,7 +295,7 @@ def _new_token(database: Database) -> str:
     try:
         return tokens.create(database, TOKEN_NAME, Role.ADMIN)
     except tokens.TokenError:  # there is a valid one, but nobody knows it any more
-        return tokens.rotate(database, TOKEN_NAME, keep=timedelta(0))
+        return tokens.rotate(database, TOKEN_NAME, grace=timedelta(0))
 
 
 def _write_private(file: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""`ccapi jobs`: what an administrator asks about jobs."""
+"""`ccapi jobs`: overdue, corrected and old jobs."""
 
 import sys
 import time
@@ -7,17 +7,17 @@ from datetime import timedelta
 import click
 from tqdm import tqdm
 
-from ccapi.cli.params import Duration, Moment, utc
+from ccapi.cli.params import Duration, Time, format_utc
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.model.rules import MAX_EPOCH_SECOND, MAX_INTEGER
 from ccapi.repository import metrics
-from ccapi.repository.deletion import OldJobs, count_old
+from ccapi.repository.deletion import count_old
 from ccapi.service import deletion, edits
 
 
 @click.group()
 def jobs() -> None:
-    """List what is wrong with jobs, what was put right, and delete old ones."""
+    """List overdue jobs and the corrections of a job, delete old jobs."""
 
 
 @jobs.command()
@@ -27,26 +27,26 @@ def jobs() -> None:
     type=Duration(),
     default="10m",
     show_default=True,
-    help="How long a job may take to end when its walltime is over.",
+    help="How long a job may take to end after its walltime.",
 )
 @uses_settings
 def overdue(settings: Settings, cluster: str | None, grace: timedelta) -> None:
-    """List running jobs that are past their walltime; exit with status 1 when there are any.
+    """List running jobs that are past their walltime; exit with status 1 if there are any.
 
-    Nearly always their stop was lost: `ccapi reconcile` asks Slurm.
+    Usually their stop was lost; `ccapi reconcile` compares them with Slurm.
     """
     now = int(time.time())
     with settings.context.database.connection() as conn:
-        found = metrics.list_overdue_jobs(conn, now, int(grace.total_seconds()), cluster)
-    if not found:
+        rows = metrics.list_overdue_jobs(conn, now, int(grace.total_seconds()), cluster)
+    if not rows:
         click.echo("no running job is past its walltime")
         return
-    row = "{:>10} {:>12}  {:<16} {:<20} {:>10} {:>10}".format
-    click.echo(row("ID", "JOBID", "CLUSTER", "STARTED", "WALLTIME", "OVER BY"))
-    for job in found:
+    line = "{:>10} {:>12}  {:<16} {:<20} {:>10} {:>10}".format
+    click.echo(line("ID", "JOBID", "CLUSTER", "STARTED", "WALLTIME", "OVER BY"))
+    for job in rows:
         over = now - job.start_time - job.walltime
-        lengths = (_length(job.walltime), _length(over))
-        click.echo(row(job.id, job.job_id, job.cluster, utc(job.start_time), *lengths))
+        durations = (_format_duration(job.walltime), _format_duration(over))
+        click.echo(line(job.id, job.job_id, job.cluster, format_utc(job.start_time), *durations))
     sys.exit(1)
 
 
@@ -54,75 +54,61 @@ def overdue(settings: Settings, cluster: str | None, grace: timedelta) -> None:
 @click.argument("id_", metavar="ID", type=click.IntRange(1, MAX_INTEGER))
 @uses_settings
 def history(settings: Settings, id_: int) -> None:
-    """Show how the end of the job with a database ID was corrected, by whom and when."""
+    """Show the corrections of the job with a database ID: what, by whom and when."""
     job, corrections = edits.history(settings.context, id_)
-    click.echo(f"jobId {job.job_id} on {job.cluster}, started {utc(job.start_time)}")
+    click.echo(f"jobId {job.job_id} on {job.cluster}, started {format_utc(job.start_time)}")
     for item in corrections:
-        old = _end(item.old_state, item.old_stop_time)
-        new = _end(item.new_state, item.new_stop_time)
-        click.echo(f"{utc(item.corrected_at.timestamp())} {item.corrected_by}: {old} -> {new}")
-    click.echo(f"now {_end(job.job_state, job.stop_time)}")
+        old = _format_end(item.old_state, item.old_stop_time)
+        new = _format_end(item.new_state, item.new_stop_time)
+        time_ = format_utc(item.corrected_at.timestamp())
+        click.echo(f"{time_} {item.corrected_by}: {old} -> {new}")
+    click.echo(f"now {_format_end(job.job_state, job.stop_time)}")
 
 
 @jobs.command()
-@click.option("--before", type=Moment(), help="Jobs that started before this time.")
+@click.option("--before", type=Time(), help="Jobs that started before this time.")
 @click.option("--older-than", type=Duration(), help="Jobs that started longer ago than this.")
-@click.option("--unarchived-too", is_flag=True, help="Also finished jobs the archive has not.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("--include-unarchived", is_flag=True, help="Also finished jobs not in the archive.")
+@click.option("--dry-run", is_flag=True, help="Report how many jobs it would delete.")
 @uses_settings
 def prune(
     settings: Settings,
     before: int | None,
     older_than: timedelta | None,
     *,
-    unarchived_too: bool,
+    include_unarchived: bool,
     dry_run: bool,
 ) -> None:
     """Delete old finished jobs from the database; the archive keeps them.
 
-    Jobs that run, or are not archived, stay and are counted. Works in small batches: the
-    service goes on meanwhile, and what ends the command leaves what it has done.
+    Skips and counts jobs that run or are not archived. Works in small batches beside the
+    running service. You can interrupt and repeat it at any time.
     """
-    end = _moment(before, older_than)
+    if (before is None) == (older_than is None) or (before or 0) > MAX_EPOCH_SECOND:
+        raise click.UsageError("use either --before TIME or --older-than DURATION")
+    age = older_than.total_seconds() if older_than else 0
+    end = int(time.time() - age) if before is None else before
     context = settings.context
     with context.database.session() as conn:
         old = count_old(conn, end)
-    wanted = old.archived + unarchived_too * old.unarchived
-    kept = _kept(old, unarchived_too=unarchived_too)
+    total = old.archived + include_unarchived * old.unarchived
+    unarchived = "" if include_unarchived else f", {old.unarchived} not archived"
+    summary = f"jobs that started before {format_utc(end)}; kept: {old.running} running{unarchived}"
     if dry_run:
-        click.echo(f"dry run, nothing is changed: {_summary('would delete', wanted, end, kept)}")
+        click.echo(f"dry run, nothing is changed: would delete {total} {summary}")
         return
-    batches = deletion.prune(context, end, with_unarchived=unarchived_too)
     deleted = 0
-    with tqdm(total=wanted, desc="prune", unit=" jobs", disable=None) as bar:
-        for number in batches:
+    with tqdm(total=total, desc="prune", unit=" jobs", disable=None) as bar:
+        for number in deletion.prune(context, end, with_unarchived=include_unarchived):
             deleted += number
             bar.update(number)
-    click.echo(_summary("deleted", deleted, end, kept))
+    click.echo(f"deleted {deleted} {summary}")
 
 
-def _moment(before: int | None, older_than: timedelta | None) -> int:
-    """Return the time that either option means."""
-    if before is not None and older_than is None and before <= MAX_EPOCH_SECOND:
-        return before
-    if before is None and older_than is not None:
-        return int(time.time() - older_than.total_seconds())
-    raise click.UsageError("say either --before TIME or --older-than DURATION")
+def _format_end(state: str, stop_time: int | None) -> str:
+    return state if stop_time is None else f"{state} at {format_utc(stop_time)}"
 
 
-def _kept(old: OldJobs, *, unarchived_too: bool) -> str:
-    unarchived = "" if unarchived_too else f", {old.unarchived} not archived"
-    return f"{old.running} running{unarchived}"
-
-
-def _summary(what: str, number: int, before: int, kept: str) -> str:
-    return f"{what} {number} jobs that started before {utc(before)}; kept: {kept}"
-
-
-def _end(state: str, stop_time: int | None) -> str:
-    return state if stop_time is None else f"{state} at {utc(stop_time)}"
-
-
-def _length(seconds: int) -> str:
-    """Write a length of time as hours, minutes and seconds."""
+def _format_duration(seconds: int) -> str:
+    """Return seconds as hours, minutes and seconds."""
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -9,7 +9,7 @@ from time import sleep
 import click
 
 from ccapi.cli import slurm
-from ccapi.cli.params import Duration, utc
+from ccapi.cli.params import Duration, format_utc
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.model.job import FINAL_STATES, JobState
 from ccapi.model.reconciliation import Differences, Snapshot
@@ -79,11 +79,11 @@ def reconcile(
 def _report(differences: Differences, snapshot: Snapshot, *, applied: bool) -> None:
     """Print the differences, and exit with status 1 if any remain."""
     for job_id, start_time in differences.missing:
-        click.echo(f"missing  jobId {job_id}, started {utc(start_time)}")
+        click.echo(f"missing  jobId {job_id}, started {format_utc(start_time)}")
     label = "stopped" if applied else "stale"
     for run in differences.stale:
-        end = f"{run.job_state} at {utc(run.stop_time)}"
-        click.echo(f"{label:<8} jobId {run.job_id}, started {utc(run.start_time)}: {end}")
+        end = f"{run.job_state} at {format_utc(run.stop_time)}"
+        click.echo(f"{label:<8} jobId {run.job_id}, started {format_utc(run.start_time)}: {end}")
     if not (differences.missing or differences.stale):
         click.echo(f"ccapi and Slurm agree on {len(snapshot.running)} running jobs")
         return

@@ -1,4 +1,4 @@
-"""What the commands share: the settings in force, and what is built from them."""
+"""What the commands share: the settings in force, and the context built from them."""
 
 from functools import cached_property
 from pathlib import Path
@@ -12,41 +12,41 @@ from ccapi.db import migrations
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
 
 _HINTS = {
-    DatabaseUnavailable: "; see that PostgreSQL runs, and that [database] url leads to it",
-    ArchiveError: "; see that [archive] root leads to it, and that the service's user may write",
+    DatabaseUnavailable: "; check that PostgreSQL runs, and that [database] url is right",
+    ArchiveError: "; check [archive] root, and that the service's user may write there",
 }
 
 
 class Settings:
-    """The settings that the command line names, read when a command needs them."""
+    """The settings of a command, loaded when it needs them."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     @cached_property
     def config(self) -> Config:
-        """Read the settings; raises StartupError."""
+        """Load the settings; raises StartupError."""
         return load(self._path)
 
     @property
     def context(self) -> Context:
-        """Build what the use cases work on; raises StartupError when migrations are pending."""
+        """Build the context of the use cases; raises StartupError for pending migrations."""
         context = build_context(self.config)
         migrations.require_current(context.database)
         return context
 
 
-def explained(error: CcapiError) -> str:
-    """Say what went wrong in one line, and what to do."""
+uses_settings = click.make_pass_decorator(Settings)
+
+
+def error_line(error: CcapiError) -> str:
+    """Return a line with the error and, where there is one, a hint at its cause."""
     hints = (hint for kind, hint in _HINTS.items() if isinstance(error, kind))
     return f"ccapi: {error}{next(hints, '')}"
-
-
-uses_settings = click.make_pass_decorator(Settings)
 
 
 @click.command("config")
 @uses_settings
 def show_config(settings: Settings) -> None:
-    """Print the settings in force, secrets masked."""
+    """Print the settings in force with their sources; passwords are masked."""
     click.echo(to_toml(settings.config).rstrip())

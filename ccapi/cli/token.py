@@ -1,4 +1,4 @@
-"""`ccapi token`: who may talk to the service."""
+"""`ccapi token`: the tokens of clients."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,13 +10,13 @@ from ccapi.model.token import Role
 from ccapi.service import tokens
 
 _expires = click.option(
-    "--expires", type=Duration(), help="How long it is valid, e.g. 90d; for ever if not given."
+    "--expires", type=Duration(), help="How long the token is valid, e.g. 90d; default: forever."
 )
 
 
 @click.group()
 def token() -> None:
-    """Make, list, rotate and revoke the tokens of clients."""
+    """Create, list, rotate and revoke the tokens of clients."""
 
 
 @token.command()
@@ -25,58 +25,54 @@ def token() -> None:
 @_expires
 @uses_settings
 def create(settings: Settings, name: str, role: str, expires: timedelta | None) -> None:
-    """Make a token for NAME and print it, once.
+    """Create a token for NAME and print its secret once.
 
-    reader: lists jobs. writer: also starts, stops and tags them. admin: also deletes them.
+    A reader lists jobs. A writer also starts, stops and tags them. An admin may do everything.
     """
-    secret = tokens.create(settings.context.database, name, Role(role), expires)
-    _show(secret)
+    _print_secret(tokens.create(settings.context.database, name, Role(role), expires))
 
 
 @token.command()
 @click.argument("name")
 @_expires
 @click.option(
-    "--keep",
+    "--grace",
     type=Duration(),
     default="1d",
     show_default=True,
-    help="How long the former token stays valid.",
+    help="How long the previous token stays valid.",
 )
 @uses_settings
-def rotate(settings: Settings, name: str, expires: timedelta | None, keep: timedelta) -> None:
-    """Make a new token for NAME and print it; the former one ends soon."""
-    secret = tokens.rotate(settings.context.database, name, expires, keep=keep)
-    _show(secret)
+def rotate(settings: Settings, name: str, expires: timedelta | None, grace: timedelta) -> None:
+    """Create a new token for NAME and print its secret once; the previous one expires soon."""
+    _print_secret(tokens.rotate(settings.context.database, name, expires, grace=grace))
 
 
 @token.command()
 @click.argument("name")
 @uses_settings
 def revoke(settings: Settings, name: str) -> None:
-    """End all tokens of NAME, and return once no worker takes one any more."""
-    ended = tokens.revoke(settings.context.database, name)
-    click.echo(f"revoked {ended} {'token' if ended == 1 else 'tokens'} of {name}")
+    """Revoke all tokens of NAME; return when no worker accepts them any more."""
+    number = tokens.revoke(settings.context.database, name)
+    click.echo(f"revoked {number} {'token' if number == 1 else 'tokens'} of {name}")
 
 
 @token.command("list")
 @uses_settings
 def list_(settings: Settings) -> None:
-    """List all tokens; the secrets are stored nowhere."""
-    found = tokens.list_all(settings.context.database)
+    """List all tokens, without their secrets, which ccapi does not store."""
+    rows = tokens.list_all(settings.context.database)
     now = datetime.now(UTC)
-    row = "{:<24} {:<7} {:<8} {:<17} {:<17} {:<17}".format
-    click.echo(row("NAME", "ROLE", "STATUS", "CREATED (UTC)", "EXPIRES", "LAST USED").rstrip())
-    for item in found:
-        times = (item.created_at, item.expires_at, item.last_used_at)
-        line = row(item.name, item.role, item.status(now), *map(_minute, times))
-        click.echo(line.rstrip())
+    line = "{:<24} {:<7} {:<8} {:<17} {:<17} {:<17}".format
+    click.echo(line("NAME", "ROLE", "STATUS", "CREATED (UTC)", "EXPIRES", "LAST USED").rstrip())
+    for item in rows:
+        times = [
+            f"{time.astimezone(UTC):%Y-%m-%d %H:%M}" if time else "never"
+            for time in (item.created_at, item.expires_at, item.last_used_at)
+        ]
+        click.echo(line(item.name, item.role, item.status(now), *times).rstrip())
 
 
-def _minute(time: datetime | None) -> str:
-    return "never" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M}"
-
-
-def _show(secret: str) -> None:
+def _print_secret(secret: str) -> None:
     click.echo(secret)
-    click.echo("This is shown once; keep it in a file that only its user can read.", err=True)
+    click.echo("This is shown once; store it in a file that only its user can read.", err=True)

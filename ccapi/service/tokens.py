@@ -42,9 +42,9 @@ def create(database: Database, name: str, role: Role, lifetime: timedelta | None
 
 
 def rotate(
-    database: Database, name: str, lifetime: timedelta | None = None, *, keep: timedelta
+    database: Database, name: str, lifetime: timedelta | None = None, *, grace: timedelta
 ) -> str:
-    """Create a second token for a name; the first one expires after `keep` at most.
+    """Create a second token for a name; the first one expires after `grace` at most.
 
     At most two are valid at a time: an older one is revoked. Raises TokenError.
     """
@@ -52,7 +52,7 @@ def rotate(
         tokens.lock(conn, name)
         current, *older = _require_valid(conn, name)
         id_, role = current
-        tokens.expire(conn, id_, keep)
+        tokens.expire(conn, id_, grace)
         for older_id, _ in older:
             tokens.revoke(conn, older_id)
         secret = _issue(conn, name, role, lifetime)

@@ -114,7 +114,7 @@ def test_a_token_is_refused_once_it_is_revoked_however_often_it_was_used(
 def test_both_tokens_of_a_rotated_pair_are_valid_until_the_first_expires(
     app: Flask, database: Database, secret: str
 ) -> None:
-    second = tokens.rotate(database, "hook", keep=timedelta(seconds=0.5))
+    second = tokens.rotate(database, "hook", grace=timedelta(seconds=0.5))
     assert _get(app, X_Auth_Token=secret).status_code == 200
     assert _get(app, X_Auth_Token=second).status_code == 200
     time.sleep(0.5)
@@ -125,8 +125,8 @@ def test_both_tokens_of_a_rotated_pair_are_valid_until_the_first_expires(
 def test_of_three_tokens_only_the_latest_two_are_valid(
     app: Flask, database: Database, secret: str
 ) -> None:
-    second = tokens.rotate(database, "hook", keep=timedelta(days=1))
-    third = tokens.rotate(database, "hook", keep=timedelta(days=1))
+    second = tokens.rotate(database, "hook", grace=timedelta(days=1))
+    third = tokens.rotate(database, "hook", grace=timedelta(days=1))
     answers = [_get(app, X_Auth_Token=token).status_code for token in (secret, second, third)]
     assert answers == [401, 200, 200]
 

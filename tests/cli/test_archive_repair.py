@@ -59,8 +59,8 @@ def test_orphans_are_adopted_only_with_import(
     [path] = context.archive_root.rglob("meta.json")
     status, out, _ = ccapi("archive", "repair")
     assert (status, out) == (1, f"orphaned {path}: no such job in the database\norphaned 1\n")
-    assert ccapi("archive", "repair", "--import")[:2] == (0, "imported 1\n")
-    assert ccapi("archive", "repair", "--import")[:2] == (0, "already there 1\n")
+    assert ccapi("archive", "repair", "--import-orphans")[:2] == (0, "imported 1\n")
+    assert ccapi("archive", "repair", "--import-orphans")[:2] == (0, "already there 1\n")
     assert ccapi("archive", "check")[:2] == (0, "archive and database agree\n")
 
 
@@ -68,18 +68,18 @@ def test_another_archive_is_imported_but_for_what_is_bad(
     ccapi: Command, other: Path, reader: Client
 ) -> None:
     bad = other / "fritz" / "0" / "004" / "1768978339" / "meta.json"
-    status, out, _ = ccapi("archive", "repair", "--import", str(other))
+    status, out, _ = ccapi("archive", "import", str(other))
     named, summary = out.splitlines()
     assert (status, summary) == (1, "imported 3, bad 1")
     assert named.startswith(f"bad {bad}: ")
     assert len(reader.list()) == 3
-    assert ccapi("archive", "repair", "--import", str(other))[1].endswith(
-        "already there 3, bad 1\n"
-    )
+    assert ccapi("archive", "import", str(other))[1].endswith("already there 3, bad 1\n")
     assert ccapi("archive", "check")[:2] == (0, "archive and database agree\n")
 
 
-@pytest.mark.parametrize("order", [("--dry-run", "--import"), ("--import", "--dry-run")])
+@pytest.mark.parametrize(
+    "order", [("--dry-run", "--import-orphans"), ("--import-orphans", "--dry-run")]
+)
 def test_a_dry_run_only_tells(ccapi: Command, context: Context, order: tuple[str, ...]) -> None:
     write_meta_json(context.archive_root, make_document())
     assert ccapi("archive", "repair", *order)[:2] == (
@@ -91,15 +91,15 @@ def test_a_dry_run_only_tells(ccapi: Command, context: Context, order: tuple[str
 
 @pytest.mark.usefixtures("context")
 def test_what_is_no_directory_is_one_line(ccapi: Command, tmp_path: Path) -> None:
-    status, out, err = ccapi("archive", "repair", "--import", str(tmp_path / "nowhere"))
+    status, out, err = ccapi("archive", "import", str(tmp_path / "nowhere"))
     assert (status, out) == (1, "")
-    assert err == f"ccapi: cannot import {tmp_path / 'nowhere'}: it is no directory\n"
+    assert err == f"ccapi: cannot import {tmp_path / 'nowhere'}: not a directory\n"
 
 
 @pytest.mark.usefixtures("database")
 def test_an_archive_of_another_version_is_not_touched(ccapi: Command, context: Context) -> None:
     (context.archive_root / "version.txt").write_text("2\n")
-    status, out, err = ccapi("archive", "repair", "--import")
+    status, out, err = ccapi("archive", "repair", "--import-orphans")
     assert (status, out) == (1, "")
     assert "only version 1 can be written" in err
 
@@ -107,9 +107,9 @@ def test_an_archive_of_another_version_is_not_touched(ccapi: Command, context: C
 def test_progress_is_shown_on_a_terminal_only(
     ccapi: Command, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, _, err = ccapi("archive", "repair", "--import", str(other))
+    _, _, err = ccapi("archive", "import", str(other))
     assert err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    _, _, err = ccapi("archive", "repair", "--import", str(other))
+    _, _, err = ccapi("archive", "import", str(other))
     assert "4/4" in err
     assert "jobs/s" in err

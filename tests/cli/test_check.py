@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 
 def test_a_service_that_can_start_is_told_so(ccapi: Command) -> None:
-    assert ccapi("check") == (0, "settings, database and archive are fine\n", "")
+    assert ccapi("check") == (0, "ok: settings, file modes, database and archive\n", "")
 
 
 def test_a_database_out_of_reach_is_one_line_that_says_what_to_do(
@@ -22,7 +22,7 @@ def test_a_database_out_of_reach_is_one_line_that_says_what_to_do(
     status, out, err = ccapi("check")
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert err.startswith("ccapi: the database does not answer: ")
-    assert err.endswith("see that PostgreSQL runs, and that [database] url leads to it\n")
+    assert err.endswith("check that PostgreSQL runs, and that [database] url is right\n")
 
 
 def test_pending_migrations_are_told(
@@ -51,7 +51,7 @@ def test_a_replica_that_cannot_answer_is_told_and_keeps_from_no_start(
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert err.startswith("ccapi: [database] replica_url: ")
         assert reason in err
-        assert ccapi("check", "--start").status == 0
+        assert ccapi("check", "--startup").status == 0
     monkeypatch.setenv("CCAPI_DATABASE_REPLICA_URL", postgres.url)
     assert ccapi("check").status == 0
 
@@ -60,17 +60,17 @@ def test_a_start_is_kept_from_by_migrations_and_not_by_a_database_that_is_down(
     ccapi: Command, postgres: PrivatePostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CCAPI_DATABASE_URL", f"postgresql:///ccapi?host={tmp_path}")
-    status, _, err = ccapi("check", "--start")
+    status, _, err = ccapi("check", "--startup")
     assert (status, err.count("\n")) == (0, 1)
     monkeypatch.setenv("CCAPI_DATABASE_URL", postgres.database_url("postgres"))
-    assert ccapi("check", "--start").status == 1
+    assert ccapi("check", "--startup").status == 1
 
 
 def test_an_old_postgresql_is_one_line_that_says_what_to_do(
     ccapi: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "MIN_SERVER_VERSION", 99)
-    for arguments in (["check"], ["check", "--start"], ["migrate"]):
+    for arguments in (["check"], ["check", "--startup"], ["migrate"]):
         status, out, err = ccapi(*arguments)
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert err.startswith("ccapi: PostgreSQL ")
@@ -84,7 +84,7 @@ def test_an_archive_that_cannot_be_made_is_one_line_that_says_what_to_do(
     monkeypatch.setenv("CCAPI_ARCHIVE_ROOT", str(tmp_path / "file" / "archive"))
     status, out, err = ccapi("check")
     assert (status, out, err.count("\n")) == (1, "", 1)
-    assert "Not a directory; see that [archive] root leads to it" in err
+    assert "Not a directory; check [archive] root" in err
 
 
 def test_settings_that_are_not_there_are_one_line(ccapi: Command, tmp_path: Path) -> None:

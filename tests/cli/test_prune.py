@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ccapi.cli.params import utc
+from ccapi.cli.params import format_utc
 from ccapi.config import Config
 from ccapi.db.pool import Database
 from ccapi.service import deletion
 from tests.cli.conftest import Command
 from tests.client import START, Client, count
 
-END = utc(START + 50)
+END = format_utc(START + 50)
 DAY = 86_400
 
 
@@ -85,7 +85,7 @@ def test_a_dry_run_tells_and_changes_nothing(
 def test_unarchived_jobs_go_too_when_that_is_said_but_running_ones_never(
     ccapi: Command, old: dict[str, int], writer: Client
 ) -> None:
-    _, out, _ = ccapi("jobs", "prune", "--before", END, "--unarchived-too")
+    _, out, _ = ccapi("jobs", "prune", "--before", END, "--include-unarchived")
     assert out == f"deleted 4 jobs that started before {END}; kept: 1 running\n"
     assert left(writer, old) == {"runs", "at the time"}
 
@@ -143,7 +143,7 @@ def fill(database: Database, number: int) -> None:
 
 
 def prune_in_thread(ccapi: Command, outcome: list[str]) -> Callable[[], None]:
-    return lambda: outcome.append(ccapi("jobs", "prune", "--before", utc(START + DAY)).out)
+    return lambda: outcome.append(ccapi("jobs", "prune", "--before", format_utc(START + DAY)).out)
 
 
 def test_it_works_in_batches_while_starts_go_on(

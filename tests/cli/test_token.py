@@ -76,7 +76,7 @@ def test_a_token_lives_as_long_as_is_said(
 def test_a_bad_length_of_time_is_refused(ccapi: Command, database: Database, text: str) -> None:
     status, out, err = ccapi("token", "create", "slurm", "--role", "writer", "--expires", text)
     assert (status, out) == (2, "")
-    assert "no length of time such as 12h, 90d or 4w" in err
+    assert "use e.g. 12h, 90d or 4w" in err
     assert tokens.list_all(database) == []
 
 
@@ -114,8 +114,8 @@ def test_rotate_prints_a_second_valid_secret(ccapi: Command, database: Database)
     ("options", "former", "new"),
     [
         ([], timedelta(days=1), None),
-        (["--keep", "2h"], timedelta(hours=2), None),
-        (["--keep", "1w", "--expires", "90d"], timedelta(weeks=1), timedelta(days=90)),
+        (["--grace", "2h"], timedelta(hours=2), None),
+        (["--grace", "1w", "--expires", "90d"], timedelta(weeks=1), timedelta(days=90)),
     ],
     ids=["nothing said", "keep", "keep and expires"],
 )
@@ -137,7 +137,7 @@ def test_the_former_token_stays_valid_for_a_while(
 
 def test_a_bad_length_of_time_to_keep_is_refused(ccapi: Command, database: Database) -> None:
     ccapi("token", "create", "slurm", "--role", "writer")
-    assert ccapi("token", "rotate", "slurm", "--keep", "soon").status == 2
+    assert ccapi("token", "rotate", "slurm", "--grace", "soon").status == 2
     assert listed(database).expires_at is None
 
 

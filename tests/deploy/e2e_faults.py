@@ -18,24 +18,24 @@ FAULTS = {
         "true",
         "did you mean duplicate_window?",
     ),
-    "settings that are not there": (f"rm {SETTINGS}", "true", "see that it is there"),
+    "settings that are not there": (f"rm {SETTINGS}", "true", "see that it exists"),
     "settings of a wrong mode": (f"chmod 600 {SETTINGS}", "true", "user may read it"),
     "an archive that is not there": (
         f"mv {ARCHIVE} {ARCHIVE}.away",
         f"mv {ARCHIVE}.away {ARCHIVE}",
-        "[archive] root leads to it",
+        "check [archive] root",
     ),
     "an archive of a wrong mode": (f"chmod 500 {ARCHIVE}", f"chmod 750 {ARCHIVE}", "may write"),
     "an archive that is mounted read-only": (READ_ONLY, f"umount {ARCHIVE}", "may write"),
     "a PostgreSQL that is down": (
         POSTGRESQL.format("stop"),
         POSTGRESQL.format("start"),
-        "see that PostgreSQL runs",
+        "check that PostgreSQL runs",
     ),
     "a database that is not there": (
         f"sed -i 's|///ccapi|///nothing|' {SETTINGS}",
         "true",
-        "[database] url leads to it",
+        "[database] url is right",
     ),
 }
 
@@ -64,7 +64,7 @@ def test_a_check_tells_it_in_one_line_and_fails(machine: Machine, name: str) -> 
     assert (status, said.count("\n")) == (1, 1), said
     assert said.startswith("ccapi: ")
     assert words in said
-    assert machine.tell("ccapi check") == "settings, database and archive are fine\n"
+    assert machine.tell("ccapi check") == "ok: settings, file modes, database and archive\n"
 
 
 def test_the_log_tells_why_the_service_does_not_start_and_it_starts_once_that_is_mended(

@@ -142,7 +142,7 @@ def _document(job: NewJob) -> dict[str, Any]:
 def kill_again_and_again(site: Site, tree: Path, jobs: int, kills: int, seconds: float) -> None:
     """Kill imports, each at a random moment while it works; ask for progress in between."""
     while kills:
-        process = site.start("repair", "--import", str(tree))
+        process = site.start("import", str(tree))
         time.sleep(0.5 + random.uniform(0, 2 * seconds / (kills + 1)))
         was_alive = process.poll() is None
         process.kill()
@@ -171,16 +171,16 @@ def try_out(postgres: PrivatePostgres, directory: Path, jobs: int, kills: int) -
     make_tree(small, jobs // 10)
     make_tree(large, jobs)
     tenth, whole = Site(postgres, directory, "tenth"), Site(postgres, directory, "whole")
-    tell("a tenth", tenth.run("repair", "--import", str(small)), jobs // 10)
-    done = whole.run("repair", "--import", str(large))
+    tell("a tenth", tenth.run("import", str(small)), jobs // 10)
+    done = whole.run("import", str(large))
     tell("all", done, jobs)
-    tell("all, already there", whole.run("repair", "--import", str(large)), jobs)
+    tell("all, already there", whole.run("import", str(large)), jobs)
     orphans = Site(postgres, directory, "orphans")
     orphans.root = large
-    tell("orphans of the own archive", orphans.run("repair", "--import"), jobs)
+    tell("orphans of the own archive", orphans.run("repair", "--import-orphans"), jobs)
     killed = Site(postgres, directory, "killed")
     kill_again_and_again(killed, large, jobs, kills, done.seconds)
-    tell("resumed", killed.run("repair", "--import", str(large)), jobs)
+    tell("resumed", killed.run("import", str(large)), jobs)
     good = True
     for site in (whole, orphans, killed):
         check = site.run("check")

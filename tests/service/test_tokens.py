@@ -171,7 +171,7 @@ def test_a_name_whose_token_ended_gets_a_new_one(database: Database, ended: str)
 
 def test_after_a_rotation_both_tokens_are_valid_for_a_while(database: Database) -> None:
     former = tokens.create(database, "slurm", Role.WRITER)
-    secret = tokens.rotate(database, "slurm", keep=DAY)
+    secret = tokens.rotate(database, "slurm", grace=DAY)
     assert secret != former
     assert role_of(database, former) == role_of(database, secret) == Role.WRITER
     assert expiry(database, "slurm") == [DAY, None]
@@ -182,21 +182,21 @@ def test_after_a_rotation_both_tokens_are_valid_for_a_while(database: Database) 
 
 def test_never_more_than_two_tokens_are_valid(database: Database) -> None:
     secrets = [tokens.create(database, "slurm", Role.WRITER)]
-    secrets += [tokens.rotate(database, "slurm", keep=DAY) for _ in range(3)]
+    secrets += [tokens.rotate(database, "slurm", grace=DAY) for _ in range(3)]
     assert [is_valid(database, secret) for secret in secrets] == [False, False, True, True]
     assert statuses(database) == ["revoked", "revoked", "valid", "valid"]
 
 
 def test_of_concurrent_rotations_two_tokens_remain(database: Database) -> None:
     tokens.create(database, "slurm", Role.WRITER)
-    rotated = at_once([partial(tokens.rotate, database, "slurm", keep=DAY)] * 5)
+    rotated = at_once([partial(tokens.rotate, database, "slurm", grace=DAY)] * 5)
     assert sum(is_valid(database, secret) for secret in rotated) == 2
     assert statuses(database).count("valid") == 2
 
 
 def test_a_rotation_does_not_lengthen_the_former_tokens_life(database: Database) -> None:
     tokens.create(database, "slurm", Role.WRITER, timedelta(hours=1))
-    tokens.rotate(database, "slurm", 90 * DAY, keep=DAY)
+    tokens.rotate(database, "slurm", 90 * DAY, grace=DAY)
     assert expiry(database, "slurm") == [timedelta(hours=1), 90 * DAY]
 
 
@@ -204,7 +204,7 @@ def test_a_rotation_leaves_other_names_alone(database: Database) -> None:
     other = tokens.create(database, "dashboard", Role.READER)
     tokens.create(database, "slurm", Role.WRITER)
     for _ in range(3):
-        tokens.rotate(database, "slurm", keep=DAY)
+        tokens.rotate(database, "slurm", grace=DAY)
     tokens.revoke(database, "slurm")
     assert is_valid(database, other)
     assert expiry(database, "dashboard") == [None]
@@ -212,7 +212,7 @@ def test_a_rotation_leaves_other_names_alone(database: Database) -> None:
 
 def test_revoking_ends_all_tokens_of_a_name_now(database: Database) -> None:
     secrets = [tokens.create(database, "slurm", Role.WRITER)]
-    secrets.append(tokens.rotate(database, "slurm", keep=DAY))
+    secrets.append(tokens.rotate(database, "slurm", grace=DAY))
     assert tokens.revoke(database, "slurm") == 2
     assert not any(is_valid(database, secret) for secret in secrets)
     assert statuses(database) == ["revoked", "revoked"]
@@ -220,7 +220,7 @@ def test_revoking_ends_all_tokens_of_a_name_now(database: Database) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [partial(tokens.rotate, name="slurm", keep=DAY), partial(tokens.revoke, name="slurm")],
+    [partial(tokens.rotate, name="slurm", grace=DAY), partial(tokens.revoke, name="slurm")],
     ids=["rotate", "revoke"],
 )
 @pytest.mark.parametrize("known", [False, True], ids=["never had one", "revoked"])
@@ -268,7 +268,7 @@ def test_secrets_never_appear_in_a_log(
     writer: Client, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    rotated = tokens.rotate(database, "test-writer", keep=DAY)
+    rotated = tokens.rotate(database, "test-writer", grace=DAY)
     writer.start()
     writer.send("POST", "/start_job/", b"{")
     writer.send("GET", "/nowhere")

@@ -62,7 +62,7 @@ def test_an_archive_that_everybody_can_change_is_warned_of(settings: Path, archi
     settings.chmod(0o600)
     archive.chmod(0o777)
     assert warnings(settings, {}, archive) == [
-        f"everybody may change the archive: run `chmod o-w {archive}`"
+        f"every user can change the archive: run `chmod o-w {archive}`"
     ]
 
 
