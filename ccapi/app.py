@@ -97,7 +97,7 @@ def build_context(config: Config) -> Context:
 
 def _prepare(context: Context) -> None:
     try:
-        writer.prepare(context.archive_root)
+        writer.create_if_missing(context.archive_root)
     except ArchiveError as error:
         _log.warning("starting without an archive: %s", error)
     try:

@@ -1,16 +1,15 @@
-"""Reading the archive: the writer's inverse."""
+"""Read the archive: the inverse of the writer."""
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from ccapi.archive import layout, meta_json
+from ccapi.archive.os_errors import as_archive_error
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from ccapi.model.rules import is_name
-
-_LIST = os.R_OK | os.X_OK
 
 
 class MissingMetaJson(ArchiveError):
@@ -18,7 +17,7 @@ class MissingMetaJson(ArchiveError):
 
 
 def read(root: Path, key: JobKey) -> Job:
-    """Read an archived job; raises MissingDocument, or ArchiveError for one that is broken."""
+    """Read an archived job; raises MissingMetaJson, and ArchiveError for a broken file."""
     job = meta_json.decode(read_bytes(root, key))
     if job.key != key:
         raise ArchiveError("belongs to another job")
@@ -26,9 +25,9 @@ def read(root: Path, key: JobKey) -> Job:
 
 
 def read_bytes(root: Path, key: JobKey) -> bytes:
-    """Return a job's meta.json as it is; raises MissingDocument, ArchiveError."""
+    """Return the content of a job's meta.json; raises MissingMetaJson and ArchiveError."""
     path = layout.meta_path(root, key)
-    with _reasons(path):
+    with as_archive_error("read", path):
         try:
             return path.read_bytes()
         except FileNotFoundError:
@@ -36,70 +35,67 @@ def read_bytes(root: Path, key: JobKey) -> bytes:
 
 
 def keys(root: Path) -> Iterator[JobKey]:
-    """Name every archived job, directory by directory in order, in constant memory."""
+    """Return the keys of all archived jobs, directory by directory in order, in constant memory."""
     for directory, key in runs(root):
-        if key is not None and _holds_document(directory):
+        if key is not None and _has_meta_json(directory):
             yield key
 
 
 def runs(root: Path) -> Iterator[tuple[Path, JobKey | None]]:
-    """Name every run's directory, with meta.json or not; None where its name is no run's."""
+    """Return the directories of all runs, also without meta.json, and None as key of others."""
     for directory in _run_directories(root):
         yield directory, layout.parse(directory.parts[-len(layout.LEVELS) :])
 
 
-def incomplete(root: Path) -> Iterator[Path]:
-    """Name the directories of runs that hold no meta.json: other readers trip over them."""
+def incomplete_directories(root: Path) -> Iterator[Path]:
+    """Return the directories of runs without meta.json; other readers fail on them."""
     return filter(is_incomplete, _run_directories(root))
 
 
 def is_incomplete(directory: Path) -> bool:
-    """Tell whether a run's directory is there and holds no meta.json."""
-    with _reasons(directory):
-        return directory.is_dir() and not _holds_document(directory)
+    """Return whether a run's directory exists and has no meta.json."""
+    with as_archive_error("read", directory):
+        return directory.is_dir() and not _has_meta_json(directory)
 
 
-def temporaries(root: Path) -> Iterator[Path]:
-    """Name the files that a writer is at, or was at when it was killed."""
+def temporary_files(root: Path) -> Iterator[Path]:
+    """Return the files that writers have not completed, or never will because they were killed."""
     for directory in _run_directories(root):
-        names = _names(directory, lambda entry: layout.is_temporary(entry.name))
+        names = _list_names(directory, lambda entry: layout.is_temporary(entry.name))
         yield from (directory / name for name in names)
 
 
-def _holds_document(directory: Path) -> bool:
-    with _reasons(directory):
+def _has_meta_json(directory: Path) -> bool:
+    with as_archive_error("read", directory):
         return (directory / layout.META_FILE).is_file()
 
 
 def _run_directories(root: Path) -> Iterator[Path]:
-    """Go down to the runs; what is no cluster's and closed to us, as lost+found, is passed over."""
+    """Walk down to the runs; skip directories such as lost+found that we cannot read."""
     level: Iterator[Path] = (
         directory
-        for directory in _below(iter((root,)))
-        if is_name(directory.name) or os.access(directory, _LIST, effective_ids=True)
+        for directory in _subdirectories(iter((root,)))
+        if is_name(directory.name) or os.access(directory, os.R_OK | os.X_OK, effective_ids=True)
     )
     for _ in layout.LEVELS[1:]:
-        level = _below(level)
+        level = _subdirectories(level)
     return level
 
 
-def _below(directories: Iterator[Path]) -> Iterator[Path]:
+def _subdirectories(directories: Iterator[Path]) -> Iterator[Path]:
+    """Return the subdirectories of each directory; numbers are in numeric order."""
     for directory in directories:
-        names = _names(directory, lambda entry: entry.is_dir(follow_symlinks=False))
+        names = _list_names(directory, lambda entry: entry.is_dir(follow_symlinks=False))
         for name in sorted(names, key=lambda name: (len(name), name)):
             yield directory / name
 
 
-def _names(directory: Path, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
-    """Name some of what a directory holds; one that is gone holds nothing."""
-    with _reasons(directory), suppress(FileNotFoundError), os.scandir(directory) as entries:
-        return [entry.name for entry in entries if is_wanted(entry)]
+def _list_names(directory: Path, matches: Callable[[os.DirEntry[str]], bool]) -> list[str]:
+    """List the names of matching entries; none if the directory was removed meanwhile."""
+    with (
+        as_archive_error("read", directory),
+        suppress(FileNotFoundError),
+        os.scandir(directory) as entries,
+    ):
+        return [entry.name for entry in entries if matches(entry)]
     return []
-
-
-@contextmanager
-def _reasons(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ArchiveError(f"cannot read {path}: {error.strerror}") from error

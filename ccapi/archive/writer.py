@@ -1,4 +1,4 @@
-"""Writing the archive: a reader sees the old file or the new one, never half of one."""
+"""Write the archive: readers see the old file or the new one, never a part of it."""
 
 import hashlib
 import os
@@ -8,152 +8,135 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ccapi.archive import layout, meta_json
+from ccapi.archive.os_errors import as_archive_error
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 
 _DIRECTORY_MODE = 0o750
 _FILE_MODE = 0o640
-_ATTEMPTS = 3
-_LONGEST_VERSION = 64
-# Directories of clusters and groups hold other runs, too, which rely on them at once.
+_MAX_ATTEMPTS = 3
+_MAX_VERSION_BYTES = 64
+# Writers of other runs rely on existing directories of cluster and group, so these are synced
+# as soon as they are created.
 _SHARED_LEVELS = 2
-_ENTER_ROOT = os.O_RDONLY | os.O_DIRECTORY
-_ENTER = _ENTER_ROOT | os.O_NOFOLLOW
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_OPEN_ROOT = os.O_RDONLY | os.O_DIRECTORY
+_OPEN_DIRECTORY = _OPEN_ROOT | os.O_NOFOLLOW
+_CREATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
-def prepare(root: Path) -> None:
-    """Make the archive's root and version.txt, unless they exist.
+def create_if_missing(root: Path) -> None:
+    """Create the archive's root and version.txt, unless they exist.
 
-    Raises ArchiveError, also when another version of the layout is there.
+    Raises ArchiveError, also for another version of the layout.
     """
-    version = root / layout.VERSION_FILE
-    with _reasons(version):
+    version_file = root / layout.VERSION_FILE
+    with as_archive_error("write", version_file):
         root.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-        if not version.exists():
-            with _opened(os.open(root, _ENTER_ROOT)) as directory:
-                _replace(directory, layout.VERSION_FILE, f"{layout.VERSION}\n".encode())
-    with _entered(root):
+        if not version_file.exists():
+            with _open_fd(root, _OPEN_ROOT) as directory:
+                _replace_file(directory, layout.VERSION_FILE, f"{layout.VERSION}\n".encode())
+    with _open_root(root):
         pass
 
 
-@contextmanager
-def _entered(root: Path) -> Iterator[int]:
-    """Open the root; refuses another version's, and a mount point that has none (any more)."""
-    with _reasons(root, layout.VERSION_FILE):
-        directory = os.open(root, _ENTER_ROOT)
-    with _opened(directory):
-        with _reasons(root, layout.VERSION_FILE):
-            found = _version(directory)
-        if found != layout.VERSION:
-            version = root / layout.VERSION_FILE
-            raise ArchiveError(f"{version} says {found!r:.20}: only version 1 can be written")
-        yield directory
-
-
-def _version(root: int) -> str:
-    with _opened(os.open(layout.VERSION_FILE, os.O_RDONLY, dir_fd=root)) as file:
-        return os.read(file, _LONGEST_VERSION).decode("ascii", "replace").strip()
-
-
-def find(root: Path) -> None:
-    """Refuse a root that exists without version.txt, where `prepare` would make a new archive."""
-    with _reasons(root):
+def require_mounted(root: Path) -> None:
+    """Refuse a root without version.txt, where `create_if_missing` would start a new archive."""
+    with as_archive_error("write", root):
         if root.exists() and not (root / layout.VERSION_FILE).exists():
             raise ArchiveError(
-                f"{root} holds no {layout.VERSION_FILE}: is the archive mounted? "
-                f"If it is to be a new one, write {layout.VERSION} into that file"
+                f"{root} has no {layout.VERSION_FILE}: is the archive mounted? "
+                f"To start a new archive there, write {layout.VERSION} to that file"
             )
 
 
 def require_writable(root: Path) -> None:
-    """Write a byte below the root durably, into a file without a name; raises ArchiveError."""
-    with _entered(root) as directory, _reasons(root):
-        temporary = f".writable.{os.getpid()}.{secrets.token_hex(4)}"
-        with _opened(os.open(temporary, _CREATE, _FILE_MODE, dir_fd=directory)) as file:
-            os.unlink(temporary, dir_fd=directory)
+    """Write a byte below the root durably, to a file that is already deleted."""
+    with _open_root(root) as directory, as_archive_error("write", root):
+        name = f".writable.{os.getpid()}.{secrets.token_hex(4)}"
+        with _open_fd(name, _CREATE_FILE, directory) as file:
+            os.unlink(name, dir_fd=directory)
             os.write(file, b"1")
             os.fsync(file)
 
 
 def write(root: Path, job: Job) -> None:
     """Write a finished job's meta.json durably; raises ArchiveError."""
-    put(root, job.key, meta_json.encode(job))
+    write_bytes(root, job.key, meta_json.encode(job))
 
 
-def replace(root: Path, job: Job) -> str | None:
-    """Write a finished job's meta.json, and keep what it said before in a file beside it.
+def write_with_backup(root: Path, job: Job) -> str | None:
+    """Write a finished job's meta.json; keep a file with a different content beside it.
 
-    Returns that file's name, None when there was nothing else to keep. Readers pass over
-    the file; it is named after its content, so that keeping it again is no second file.
-    Raises ArchiveError.
+    Returns the backup's name, None if there is none. The name depends on the content, so a
+    second backup of it is no second file; readers ignore it. Raises ArchiveError.
     """
-    return put(root, job.key, meta_json.encode(job), keeps_former=True)
+    return write_bytes(root, job.key, meta_json.encode(job), with_backup=True)
 
 
-def put(root: Path, key: JobKey, data: bytes, *, keeps_former: bool = False) -> str | None:
-    """Give a run's meta.json a content: all of it, durably, or ArchiveError and no change.
+def write_bytes(root: Path, key: JobKey, data: bytes, *, with_backup: bool = False) -> str | None:
+    """Write a run's meta.json durably, and return the name of the backup if there is one.
 
-    Only when the very last steps fail, making the new names durable, may the new content be
-    there already. Returns the name of the file that keeps the former content, if one does.
+    Raises ArchiveError. Then nothing has changed, unless the last step failed, which makes the
+    new names durable: the new content may be there already.
     """
     parts = layout.parts(key)
-    with _entered(root) as directory, _reasons(root, *parts, layout.META_FILE):
-        for attempt in range(1, _ATTEMPTS + 1):
+    path = root.joinpath(*parts, layout.META_FILE)
+    with _open_root(root) as directory, as_archive_error("write", path):
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
-                return _put(directory, parts, data, keeps_former=keeps_former)
+                return _write(directory, parts, data, with_backup=with_backup)
             except FileNotFoundError:
-                # Another writer failed, and took away the directory that it had made.
-                if attempt == _ATTEMPTS:
+                # Another writer failed, and removed the directory that it had created.
+                if attempt == _MAX_ATTEMPTS:
                     raise
     raise AssertionError("the last attempt returns or raises")
 
 
-def _put(root: int, parts: tuple[str, ...], data: bytes, *, keeps_former: bool) -> str | None:
-    """Write a run's file, and only then make its directories durable, whoever made them.
+def _write(root: int, parts: tuple[str, ...], data: bytes, *, with_backup: bool) -> str | None:
+    """Write a run's file, then sync its directories, whoever created them.
 
-    A file system with a journal writes them all at once with the file; made durable one by
-    one, each would be a commit of the journal, which is what takes time.
+    The file comes first because its sync commits the file system's journal, and with it the new
+    directories: their own syncs then cost nothing.
     """
-    kept = None
+    backup = None
     directories = [root]
-    made: list[int] = []
+    created: list[int] = []
     try:
-        _enter(directories, parts, made)
-        *above, run = directories
-        if keeps_former and len(parts) - 1 not in made:
-            kept = _keep(run, data)
-        _replace(run, layout.META_FILE, data)
-        for directory in reversed(above[_SHARED_LEVELS:]):
+        _open_directories(directories, parts, created)
+        run = directories[-1]
+        if with_backup and len(parts) - 1 not in created:
+            backup = _back_up(run, data)
+        _replace_file(run, layout.META_FILE, data)
+        for directory in reversed(directories[_SHARED_LEVELS:-1]):
             os.fsync(directory)
     except BaseException:
-        # Readers trip over a run's directory without meta.json.
-        for level in reversed(made):
+        # Other readers fail on a run's directory without meta.json.
+        for level in reversed(created):
             with suppress(OSError):
                 os.rmdir(parts[level], dir_fd=directories[level])
         raise
     finally:
         for directory in directories[1:]:
             os.close(directory)
-    return kept
+    return backup
 
 
-def _enter(directories: list[int], parts: tuple[str, ...], made: list[int]) -> None:
-    """Open the directories from the root, which is open, down to a run's.
+def _open_directories(directories: list[int], parts: tuple[str, ...], created: list[int]) -> None:
+    """Open the directories below the open root, down to a run's; follow no symbolic link.
 
-    Makes those that are not there, and notes their levels in `made`. Follows no symbolic link.
+    Appends them to `directories`, and the levels of those that it creates to `created`.
     """
     for level, name in enumerate(parts):
         with suppress(FileExistsError):
             os.mkdir(name, _DIRECTORY_MODE, dir_fd=directories[level])
-            made.append(level)
+            created.append(level)
             if level < _SHARED_LEVELS:
                 os.fsync(directories[level])
-        directories.append(os.open(name, _ENTER, dir_fd=directories[level]))
+        directories.append(os.open(name, _OPEN_DIRECTORY, dir_fd=directories[level]))
 
 
-def _keep(directory: int, data: bytes) -> str | None:
-    """Keep a run's file beside it under another name, if it says anything else than `data`."""
+def _back_up(directory: int, data: bytes) -> str | None:
+    """Copy a run's file to a name of its own, if there is one and it differs from `data`."""
     try:
         with os.fdopen(os.open(layout.META_FILE, os.O_RDONLY, dir_fd=directory), "rb") as file:
             former = file.read()
@@ -162,15 +145,17 @@ def _keep(directory: int, data: bytes) -> str | None:
     if former == data:
         return None
     name = f".{layout.META_FILE}.replaced-{hashlib.sha256(former).hexdigest()[:16]}"
-    _replace(directory, name, former)
+    _replace_file(directory, name, former)
     return name
 
 
-def _replace(directory: int, name: str, data: bytes) -> None:
-    """Put a file in place of another: written aside, made durable, renamed, made durable."""
+def _replace_file(directory: int, name: str, data: bytes) -> None:
+    """Replace a file atomically and durably: write another one, sync, rename, sync."""
     temporary = f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
     try:
-        with os.fdopen(os.open(temporary, _CREATE, _FILE_MODE, dir_fd=directory), "wb") as file:
+        with os.fdopen(
+            os.open(temporary, _CREATE_FILE, _FILE_MODE, dir_fd=directory), "wb"
+        ) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -183,18 +168,30 @@ def _replace(directory: int, name: str, data: bytes) -> None:
 
 
 @contextmanager
-def _opened(descriptor: int) -> Iterator[int]:
+def _open_root(root: Path) -> Iterator[int]:
+    """Open the root; refuse another version, and a mount point where nothing is mounted."""
+    version_file = root / layout.VERSION_FILE
+    with as_archive_error("write", version_file):
+        directory = os.open(root, _OPEN_ROOT)
+    try:
+        with (
+            as_archive_error("write", version_file),
+            _open_fd(layout.VERSION_FILE, os.O_RDONLY, directory) as file,
+        ):
+            version = os.read(file, _MAX_VERSION_BYTES).decode("ascii", "replace").strip()
+        if version != layout.VERSION:
+            raise ArchiveError(
+                f"{version_file} has version {version!r:.20}: only version 1 can be written"
+            )
+        yield directory
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def _open_fd(path: Path | str, flags: int, directory: int | None = None) -> Iterator[int]:
+    descriptor = os.open(path, flags, _FILE_MODE, dir_fd=directory)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _reasons(root: Path, *parts: str) -> Iterator[None]:
-    """Turn a failure of the operating system into an ArchiveError that names the file."""
-    try:
-        yield
-    except OSError as error:
-        path = root.joinpath(*parts)
-        raise ArchiveError(f"cannot write {path}: {error.strerror or error}") from error

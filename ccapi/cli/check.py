@@ -32,7 +32,7 @@ def check(settings: Settings, *, startup: bool) -> None:
     context = build_context(config)
 
     def try_archive() -> None:
-        writer.prepare(context.archive_root)
+        writer.create_if_missing(context.archive_root)
         writer.require_writable(context.archive_root)
 
     steps: list[Callable[[], None]] = [

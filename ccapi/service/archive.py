@@ -57,7 +57,7 @@ def _archive(context: Context, stopped: Job, id_: int) -> Job:
         if current is not None and entry is None:
             return current
         job = replace(current or stopped, monitoring_status=MonitoringStatus.ARCHIVED)
-        backup = writer.replace(context.archive_root, job)
+        backup = writer.write_with_backup(context.archive_root, job)
         if backup:
             _log.warning("id %s: kept the former meta.json as %s", id_, backup)
         return job
@@ -69,7 +69,7 @@ def retry(context: Context) -> Iterator[Job]:
     Safe at any time, and in several processes at once. Raises ArchiveError when there is no
     archive to write to.
     """
-    writer.prepare(context.archive_root)
+    writer.create_if_missing(context.archive_root)
     after_id = 0
     while True:
         with context.database.connection() as conn:

@@ -97,7 +97,7 @@ def still_running(run: RunRef) -> str:
 
 def check_directories(root: Path) -> Iterator[Finding]:
     """Find every run's directory without meta.json."""
-    suspects = reader.incomplete(root)
+    suspects = reader.incomplete_directories(root)
     while batch := list(islice(suspects, _BATCH_SIZE)):
         time.sleep(_RECHECK_DELAY_SECONDS)
         for directory in filter(reader.is_incomplete, batch):

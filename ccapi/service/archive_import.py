@@ -115,7 +115,7 @@ def _write(root: Path, jobs: Sequence[Job]) -> list[RepairAction]:
     """Write jobs to our archive; return an action for each file with a different content."""
     actions: list[RepairAction] = []
     for job in jobs:
-        backup = writer.replace(root, job)
+        backup = writer.write_with_backup(root, job)
         if backup:
             path = layout.meta_path(root, job.key)
             actions.append(RepairAction("replaced", path, f"kept the former file as {backup}"))

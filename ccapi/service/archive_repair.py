@@ -26,7 +26,7 @@ def repair(
     ArchiveError when the archive does not exist.
     """
     root = context.archive_root
-    writer.find(root)
+    writer.require_mounted(root)
     yield from _archive_pending(context, dry_run=dry_run)
     for batch in archive_check.finished_jobs(context):
         for job in batch:
@@ -59,7 +59,9 @@ def _rewrite(context: Context, suspect: Job, *, dry_run: bool) -> Iterator[Repai
             assert suspect.id is not None
             job = jobs.get(conn, suspect.id) if jobs.lock(conn, suspect.id) else None
             finding = archive_check.compare(root, job) if job and job.is_archived else None
-            backup = writer.replace(root, job) if job and finding and not dry_run else None
+            backup = (
+                writer.write_with_backup(root, job) if job and finding and not dry_run else None
+            )
     except (ArchiveError, DatabaseUnavailable) as error:
         yield RepairAction("failed", layout.meta_path(root, suspect.key), str(error))
         return
@@ -71,7 +73,7 @@ def _rewrite(context: Context, suspect: Job, *, dry_run: bool) -> Iterator[Repai
 
 def _remove_temporaries(root: Path, *, dry_run: bool) -> Iterator[RepairAction]:
     """Remove files of killed writers: the database has all of their content."""
-    for path in reader.temporaries(root):
+    for path in reader.temporary_files(root):
         try:
             if time.time() - path.stat().st_mtime < _MAX_WRITE_SECONDS:
                 continue

@@ -113,6 +113,6 @@ def _restore_file(context: Context, job: Job, former: bytes) -> None:
     root = context.archive_root
     try:
         if reader.read_bytes(root, job.key) != former:
-            writer.put(root, job.key, former)
+            writer.write_bytes(root, job.key, former)
     except ArchiveError:
         _log.exception("meta.json of job id %s may contain an edit that was refused", job.id)

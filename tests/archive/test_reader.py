@@ -21,7 +21,7 @@ KEY = JobKey("large", 1034871, START)
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """An archive with one job."""
-    writer.prepare(tmp_path)
+    writer.create_if_missing(tmp_path)
     writer.write(tmp_path, make_job())
     return tmp_path
 
@@ -132,7 +132,7 @@ def test_a_directory_without_the_file_is_incomplete(root: Path) -> None:
     empty = layout.meta_path(root, JobKey("large", 7, 9)).parent
     empty.mkdir(parents=True)
     (empty / ".meta.json.1.abc").write_bytes(b"half")
-    assert list(reader.incomplete(root)) == [empty]
+    assert list(reader.incomplete_directories(root)) == [empty]
     assert reader.is_incomplete(empty)
     shutil.rmtree(empty)
     assert not reader.is_incomplete(empty)
@@ -169,7 +169,9 @@ def closed(directory: Path) -> Iterator[None]:
         directory.chmod(0o750)
 
 
-@pytest.mark.parametrize("read", [reader.keys, reader.incomplete, reader.temporaries])
+@pytest.mark.parametrize(
+    "read", [reader.keys, reader.incomplete_directories, reader.temporary_files]
+)
 @pytest.mark.parametrize("level", range(1, 5))
 def test_a_closed_directory_is_an_error_that_names_it(
     root: Path, read: Callable[[Path], Iterator[object]], level: int
@@ -193,4 +195,4 @@ def test_what_a_killed_writer_left_is_named(root: Path) -> None:
     run = layout.meta_path(root, KEY).parent
     for name in (".meta.json.17.0123abcd", ".meta.json.17.0123abc", ".meta.json.replaced-0123abcd"):
         (run / name).write_bytes(b"half")
-    assert list(reader.temporaries(root)) == [run / ".meta.json.17.0123abcd"]
+    assert list(reader.temporary_files(root)) == [run / ".meta.json.17.0123abcd"]

@@ -25,7 +25,7 @@ BIG = make_job(meta_data='{"jobScript":"' + 50_000 * "x" + '"}')
 def root(tmp_path: Path) -> Path:
     """An archive that is ready, and empty."""
     root = tmp_path / "archive"
-    writer.prepare(root)
+    writer.create_if_missing(root)
     return root
 
 
@@ -51,7 +51,7 @@ def in_child(action: Any) -> int:
 
 def test_an_archive_begins_with_its_version(tmp_path: Path) -> None:
     root = tmp_path / "not" / "yet" / "there"
-    writer.prepare(root)
+    writer.create_if_missing(root)
     assert tree(root) == ["version.txt"]
     assert (root / "version.txt").read_bytes().strip() == b"1"
 
@@ -60,7 +60,7 @@ def test_an_archive_begins_with_its_version(tmp_path: Path) -> None:
 def test_an_archive_of_this_version_is_left_as_it_is(tmp_path: Path, version: bytes) -> None:
     (tmp_path / "version.txt").write_bytes(version)
     (tmp_path / "fritz").mkdir()
-    writer.prepare(tmp_path)
+    writer.create_if_missing(tmp_path)
     assert (tmp_path / "version.txt").read_bytes() == version
     assert tree(tmp_path) == ["fritz", "version.txt"]
 
@@ -69,7 +69,7 @@ def test_an_archive_of_this_version_is_left_as_it_is(tmp_path: Path, version: by
 def test_an_archive_of_another_version_is_refused(tmp_path: Path, version: bytes) -> None:
     (tmp_path / "version.txt").write_bytes(version)
     with pytest.raises(ArchiveError, match=r"version\.txt"):
-        writer.prepare(tmp_path)
+        writer.create_if_missing(tmp_path)
     assert (tmp_path / "version.txt").read_bytes() == version
 
 
@@ -86,11 +86,11 @@ def test_nothing_is_written_where_this_archive_is_not(tmp_path: Path, version: s
 def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "archive").write_text("")
     with pytest.raises(ArchiveError, match="archive"):
-        writer.prepare(tmp_path / "archive")
+        writer.create_if_missing(tmp_path / "archive")
 
 
 def test_several_may_prepare_an_archive_at_once(tmp_path: Path) -> None:
-    at_once([partial(writer.prepare, tmp_path / "archive")] * 8)
+    at_once([partial(writer.create_if_missing, tmp_path / "archive")] * 8)
     assert tree(tmp_path / "archive") == ["version.txt"]
 
 

@@ -105,7 +105,7 @@ class Life(RuleBasedStateMachine):
         self._failed = False
         shutil.rmtree(stage.directory, ignore_errors=True)
         self._archive = stage.directory / "job-archive"
-        writer.prepare(self._archive)
+        writer.create_if_missing(self._archive)
         stage.app.extensions["ccapi"] = replace(
             stage.app.extensions["ccapi"], archive_root=self._archive
         )

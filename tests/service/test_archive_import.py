@@ -223,18 +223,18 @@ def test_an_import_that_was_killed_goes_on(context: Context, tree: Path, steps: 
 def test_a_batch_whose_files_cannot_be_written_is_not_registered(
     context: Context, database: Database, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = writer.replace
+    write = writer.write_with_backup
 
     def full(root: Path, job: Job) -> str | None:
         if job.job_id == 4200:
             raise ArchiveError("cannot write: No space left on device")
         return write(root, job)
 
-    monkeypatch.setattr(writer, "replace", full)
+    monkeypatch.setattr(writer, "write_with_backup", full)
     with pytest.raises(ArchiveError, match="No space"):
         run(context, tree)
     assert count(database, "jobs") == 4
-    monkeypatch.setattr(writer, "replace", write)
+    monkeypatch.setattr(writer, "write_with_backup", write)
     assert kinds(run(context, tree)) == {"already there": 4, "imported": 6}
     assert list(archive_check.check(context)) == []
 

@@ -325,7 +325,7 @@ def test_what_killed_writers_left_is_removed_after_an_hour(
     child = os.fork()
     if child == 0:
         monkeypatch.setattr(os, "rename", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
-        writer.put(context.archive_root, JobKey("fritz", 123000, START), b"half")
+        writer.write_bytes(context.archive_root, JobKey("fritz", 123000, START), b"half")
     os.waitpid(child, 0)
     [left] = everything(context.archive_root).keys() - before.keys()
     assert repair(context) == []
