@@ -3,6 +3,6 @@
 ROOT/version.txt                                    the number 1
 ROOT/<cluster>/<jobId div 1000>/<jobId mod 1000>/<startTime>/meta.json
 
-jobId 1034871 that started at 1768978339 on "large" is in
-large/1034/871/1768978339/meta.json; the third level always has three digits.
+Job 1034871 of the cluster "large" with the start time 1768978339 is in
+large/1034/871/1768978339/meta.json. The third level always has three digits.
 """

@@ -1,4 +1,4 @@
-"""Where a job's files are: pure paths, nothing is touched."""
+"""The paths of a job's files; this module does not access them."""
 
 import re
 from pathlib import Path
@@ -12,17 +12,17 @@ VERSION_FILE = "version.txt"
 META_FILE = "meta.json"
 LEVELS = ("cluster", "jobId div 1000", "jobId mod 1000", "startTime")
 _GROUP = 1000
-# What the writer calls a file before it is whole: the process, and a word of its own.
+# A file that the writer has not completed: .meta.json.<process id>.<random>
 _TEMPORARY = re.compile(rf"\.{re.escape(META_FILE)}\.[0-9]+\.[0-9a-f]{{8}}")
 
 
 def parts(key: JobKey) -> tuple[str, str, str, str]:
     """Return the names of the directories that lead to a run, from the root down.
 
-    Raises ArchiveError for a cluster that is no plain name: it would lead elsewhere.
+    Raises ArchiveError for a cluster whose name would lead out of the archive.
     """
     if not is_name(key.cluster):
-        raise ArchiveError(f"{key.cluster!r} cannot name a cluster's directory")
+        raise ArchiveError(f"{key.cluster!r} is not a valid name of a cluster")
     group, number = divmod(key.job_id, _GROUP)
     return key.cluster, str(group), f"{number:03d}", str(key.start_time)
 
@@ -33,21 +33,19 @@ def meta_path(root: Path, key: JobKey) -> Path:
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a file in a run's directory is a meta.json that is not whole yet."""
+    """Return whether a file in a run's directory is a meta.json that is not complete."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def parse(directory: tuple[str, ...]) -> JobKey | None:
-    """Return the run that a directory, named from the root down, belongs to; else None."""
-    if len(directory) != len(LEVELS):
+def parse(directories: tuple[str, ...]) -> JobKey | None:
+    """Return the run that these directories, from the root down, lead to; None if there is none."""
+    if len(directories) != len(LEVELS):
         return None
-    cluster, group, number, start_time = directory
-    if not all(_is_number(name) for name in (group, number, start_time)):
-        return None
+    cluster, group, number, start_time = directories
+    max_digits = len(str(MAX_INTEGER))
+    for name in (group, number, start_time):
+        if not (name.isascii() and name.isdigit() and len(name) <= max_digits):
+            return None
     key = JobKey(cluster, int(group) * _GROUP + int(number), int(start_time))
     in_range = 1 <= key.job_id <= MAX_INTEGER and 1 <= key.start_time <= MAX_INTEGER
-    return key if is_name(cluster) and in_range and parts(key) == directory else None
-
-
-def _is_number(name: str) -> bool:
-    return name.isascii() and name.isdigit() and len(name) <= len(str(MAX_INTEGER))
+    return key if is_name(cluster) and in_range and parts(key) == directories else None

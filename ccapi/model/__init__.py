@@ -1,1 +1,1 @@
-"""What a job is, and the rules it obeys wherever it comes from; standard library only."""
+"""Jobs and what belongs to them, without a database or HTTP; standard library only."""

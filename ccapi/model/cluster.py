@@ -1,4 +1,4 @@
-"""The clusters of a site: their names, their sub-clusters and which node is where."""
+"""The clusters of a site: their names, sub-clusters and nodes."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ccapi.model.rules import is_name
 
-# Slurm's notation, f[0101-0188,0201],g1, and nothing else that node list tools know.
+# Slurm's notation, f[0101-0188,0201],g1, without the extensions of node list tools.
 _RANGE = r"[0-9]{1,18}(?:-[0-9]{1,18})?"
 _BRACKET = re.compile(rf"\[{_RANGE}(?:,{_RANGE})*\]")
 _NODES = re.compile(rf"(?:[A-Za-z0-9._-]|{_BRACKET.pattern})+")
@@ -15,17 +15,17 @@ _NODE_LIST = re.compile(rf"\s*{_NODES.pattern}(?:\s*,\s*{_NODES.pattern})*\s*")
 
 
 def is_node_list(text: str) -> bool:
-    """Tell whether `text` has the form of a node list; its ranges may still make no sense."""
+    """Return whether `text` has the form of a node list; its ranges may still be empty."""
     return _NODE_LIST.fullmatch(text) is not None
 
 
 def split_nodes(node_list: str) -> list[str]:
-    """Return the parts of a node list, `f[1-3]r[1-2]` being one, not expanded."""
+    """Split a node list without expanding it: "f[1-3]r[1-2],g1" has two parts."""
     return _NODES.findall(node_list)
 
 
 def count_nodes(node_list: str) -> int:
-    """Return how many hosts a node list means at most, without expanding it."""
+    """Return the largest number of hosts in a node list, without expanding it."""
     return sum(
         math.prod(_count_numbers(bracket) for bracket in _BRACKET.findall(nodes))
         for nodes in split_nodes(node_list)
@@ -33,17 +33,17 @@ def count_nodes(node_list: str) -> int:
 
 
 def _count_numbers(bracket: str) -> int:
-    """Return how many numbers `[0101-0188,0201]` means."""
+    """Return the number of numbers in "[0101-0188,0201]"."""
     ranges = (part.partition("-") for part in bracket[1:-1].split(","))
     return sum(max(0, int(last or first) - int(first) + 1) for first, _, last in ranges)
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster as the settings describe it.
+    """A cluster of the settings.
 
-    `sub_cluster_of` maps host names to sub-clusters; it is empty when the settings
-    list no nodes, and then every host is accepted without remark.
+    `sub_cluster_of` maps host names to sub-clusters. It is empty when the settings list no
+    nodes; then no host is unknown.
     """
 
     name: str
@@ -51,9 +51,9 @@ class Cluster:
 
     @classmethod
     def of(cls, name: str, sub_clusters: Mapping[str, Iterable[str]]) -> "Cluster":
-        """Build a cluster from the hosts of each sub-cluster.
+        """Make a cluster from the hosts of each sub-cluster.
 
-        Raises ValueError when a host is in two of them.
+        Raises ValueError for a host in two of them.
         """
         owner: dict[str, str] = {}
         for sub_cluster, hosts in sub_clusters.items():
@@ -75,37 +75,34 @@ class Cluster:
 class Clusters:
     """The clusters that the settings describe, in their order.
 
-    Without any, every well-formed cluster name is known.
+    Without any, every valid name of a cluster is known.
     """
 
     described: tuple[Cluster, ...] = ()
 
     def __bool__(self) -> bool:
-        """Tell whether any cluster is described."""
+        """Return whether the settings describe any cluster."""
         return bool(self.described)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name the described clusters."""
+        """Return the names of the clusters."""
         return tuple(cluster.name for cluster in self.described)
 
     def knows(self, cluster: str) -> bool:
-        """Tell whether jobs of `cluster` are accepted."""
+        """Return whether jobs of `cluster` are accepted."""
         return cluster in self.names if self else is_name(cluster)
 
     def sub_cluster(self, cluster: str, hostnames: Iterable[str]) -> str:
-        """Return the sub-cluster of the first host that has one, else ""."""
-        known = self._nodes(cluster)
-        return next((known[host] for host in hostnames if host in known), "")
+        """Return the sub-cluster of the first host that has one, "" if none has."""
+        nodes = self._nodes(cluster)
+        return next((nodes[host] for host in hostnames if host in nodes), "")
 
     def unknown_hosts(self, cluster: str, hostnames: Iterable[str]) -> list[str]:
-        """Return the hosts that no node list of `cluster` has.
-
-        Empty when the cluster is not described, or described without node lists.
-        """
-        known = self._nodes(cluster)
-        return [host for host in hostnames if host not in known] if known else []
+        """Return the hosts that are in no node list of `cluster`; none if it has no node lists."""
+        nodes = self._nodes(cluster)
+        return [host for host in hostnames if host not in nodes] if nodes else []
 
     def _nodes(self, cluster: str) -> Mapping[str, str]:
-        """Return the sub-cluster of each node of `cluster`, as far as described."""
-        return next((known.sub_cluster_of for known in self.described if known.name == cluster), {})
+        """Return the sub-clusters of the nodes of `cluster`, as far as they are described."""
+        return next((c.sub_cluster_of for c in self.described if c.name == cluster), {})

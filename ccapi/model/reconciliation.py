@@ -1,4 +1,4 @@
-"""What a batch system says of its jobs, beside the registry; times are epoch seconds."""
+"""The jobs of a batch system, compared with the database; times are epoch seconds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from ccapi.model.job import JobState
 
 
 class Run(NamedTuple):
-    """A job that runs there."""
+    """A job that is running in the batch system."""
 
     job_id: int
     start_time: int
 
 
 class EndedRun(NamedTuple):
-    """A job of which it is known how and when it ended."""
+    """A job whose end the batch system still knows."""
 
     job_id: int
     start_time: int
@@ -25,10 +25,10 @@ class EndedRun(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """All jobs that ran on a cluster at one moment.
+    """All jobs that were running on a cluster at one moment.
 
-    `ended` is what is known of others; a job that runs no more and is not in it ended
-    by `as_of`, with `job_state`.
+    `ended` has the ends of others, as far as the batch system knows them. Other jobs that are
+    not running have ended by `as_of`, with `job_state`.
     """
 
     cluster: str
@@ -39,7 +39,7 @@ class Snapshot:
 
 
 class StaleRun(NamedTuple):
-    """A job that runs here and no more there: its database id, and the stop it is given."""
+    """A job that runs only in the database, with the stop to give it."""
 
     id: int
     job_id: int
@@ -49,7 +49,7 @@ class StaleRun(NamedTuple):
 
 
 class Differences(NamedTuple):
-    """Where registry and batch system do not agree, in the order of start times."""
+    """Jobs that run only in the batch system, or only in the database, by start time."""
 
     missing: list[Run]
     stale: list[StaleRun]
