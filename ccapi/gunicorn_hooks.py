@@ -1,51 +1,34 @@
-"""What gunicorn calls: `gunicorn -c python:ccapi.gunicorn_hooks`, or imported by a configuration file.
+"""Server hooks and defaults for gunicorn.
 
-The workers' counters are shared through a directory that lives as long as gunicorn does.
+Use it as the configuration, `gunicorn -c python:ccapi.gunicorn_hooks`, or import the hooks in a
+configuration file. Workers share their metrics in a directory that exists as long as gunicorn.
 """
 
 import os
 import socket
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ccapi import prometheus_multiproc as multiprocess
+from ccapi import prometheus_multiproc
 from ccapi.context import MAX_REQUEST_SECONDS
 
 control_socket_disable = True
 timeout = MAX_REQUEST_SECONDS
-# Listening sockets of systemd, or of the gunicorn that this one replaces.
-_HANDED_OVER = {"LISTEN_FDS", "GUNICORN_FD"}
-_made: list[Path] = []
+# Set if gunicorn inherits its sockets, from systemd or from the gunicorn that it replaces.
+_INHERITED_SOCKETS = {"LISTEN_FDS", "GUNICORN_FD"}
+_directories: list[Path] = []
 
 
 def on_starting(server: Any) -> None:
-    """Refuse a busy port, and make the directory in which the workers share what they count."""
-    if not (server.cfg.reuse_port or _HANDED_OVER & os.environ.keys()):
-        _require_free(server.cfg.address)
-    _made.append(multiprocess.make(server.cfg.uid, server.cfg.gid))
+    """Exit if the address is in use, and create the directory for metrics.
 
-
-def child_exit(server: Any, worker: Any) -> None:
-    """Keep what a worker counted that has ended; a failure must not end gunicorn."""
-    for directory in _made:
-        try:
-            multiprocess.fold(directory, worker.pid)
-        except Exception:
-            server.log.exception("what worker %s counted is lost", worker.pid)
-
-
-def on_exit(_server: Any) -> None:
-    """Take the directory away."""
-    while _made:
-        multiprocess.remove(_made.pop())
-
-
-def _require_free(addresses: Iterable[object]) -> None:
-    """Say once what gunicorn would try for five seconds, and tell in eleven lines."""
-    for address in addresses:
-        if isinstance(address, tuple):
+    Without this, gunicorn retries a busy port for five seconds, and logs eleven lines.
+    """
+    if not (server.cfg.reuse_port or _INHERITED_SOCKETS & os.environ.keys()):
+        for address in server.cfg.address:
+            if not isinstance(address, tuple):
+                continue
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
             try:
                 socket.create_server(address, family=family).close()
@@ -53,5 +36,21 @@ def _require_free(addresses: Iterable[object]) -> None:
                 reason = str(error.strerror).partition(" (while")[0]
                 sys.exit(
                     f"ccapi: cannot listen on {address[0]}:{address[1]}: {reason}; choose another "
-                    "address with --bind, or see with `ss -ltnp` who has it"
+                    "address with --bind, or find the program that uses it with `ss -ltnp`"
                 )
+    _directories.append(prometheus_multiproc.make(server.cfg.uid, server.cfg.gid))
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Keep the counters of a worker that ended; log an error, because it must not end gunicorn."""
+    for directory in _directories:
+        try:
+            prometheus_multiproc.fold(directory, worker.pid)
+        except Exception:
+            server.log.exception("the counters of worker %s are lost", worker.pid)
+
+
+def on_exit(_server: Any) -> None:
+    """Remove the directory for metrics."""
+    while _directories:
+        prometheus_multiproc.remove(_directories.pop())

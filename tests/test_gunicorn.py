@@ -71,7 +71,7 @@ def test_a_busy_port_ends_gunicorn_at_once_with_one_line(
     [line] = [line for line in ended.stderr.splitlines() if "[INFO]" not in line]
     assert line == (
         f"ccapi: cannot listen on {host}:{port}: Address already in use; "
-        "choose another address with --bind, or see with `ss -ltnp` who has it"
+        "choose another address with --bind, or find the program that uses it with `ss -ltnp`"
     )
 
 

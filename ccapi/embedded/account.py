@@ -1,4 +1,4 @@
-"""Who runs the private server: PostgreSQL refuses to run as root."""
+"""The operating system's user that runs the private server, because PostgreSQL refuses root."""
 
 import os
 import pwd
@@ -10,7 +10,7 @@ from ccapi.embedded import launch
 from ccapi.errors import StartupError
 
 ROOT = 0
-_STAND_INS_FOR_ROOT = ("postgres", "nobody")
+_SUBSTITUTES_FOR_ROOT = ("postgres", "nobody")
 
 
 @dataclass(frozen=True)
@@ -23,76 +23,63 @@ class Account:
 
     @property
     def is_current(self) -> bool:
-        """Tell whether this process runs as the account already."""
+        """Return whether this process runs as the account."""
         return self.uid == os.geteuid()
 
     def command(self, program: Path, *arguments: str) -> list[str]:
-        """Return the command line that runs a program as the account, to end with this process.
+        """Return the command line that runs a program as the account until this process ends.
 
-        Linux counts the thread that runs it as the parent: when the thread ends, so does the
-        program.
+        On Linux the program also ends with the thread that starts it.
         """
         python = (sys.executable, "-I", "-S", str(Path(launch.__file__)))
-        who = (str(os.getpid()), str(self.uid), str(self.gid))
-        return [*python, *who, str(program), *arguments]
+        ids = (str(os.getpid()), str(self.uid), str(self.gid))
+        return [*python, *ids, str(program), *arguments]
 
-    def take(self, path: Path) -> None:
+    def take_ownership(self, path: Path) -> None:
         """Make the account the owner of a file or directory that this process just created."""
         if not self.is_current:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
 def server_account(data: Path) -> Account:
-    """Return the account for a server on the data directory, which need not exist yet.
+    """Return the account that runs a server on a data directory, which may not exist yet.
 
-    An ordinary user is that account. Root gives way to the data's owner, else `postgres`, else
-    `nobody`.
+    It is the current user; for root it is the data's owner, else `postgres`, else `nobody`.
+    Raises StartupError.
     """
-    owner = _owner(data)
-    if os.geteuid() != ROOT:
-        return _ordinary_account(data, owner)
-    if owner not in {None, ROOT}:
-        return _by_uid(owner)
-    return _stand_in_for_root()
-
-
-def _owner(data: Path) -> int | None:
     try:
-        return data.stat().st_uid
+        owner = data.stat().st_uid
     except FileNotFoundError:
-        return None
+        owner = None
     except OSError as error:
         raise StartupError(f"cannot use the data directory: {error}") from error
-
-
-def _ordinary_account(data: Path, owner: int | None) -> Account:
-    me = _by_uid(os.geteuid())
-    if owner not in {None, me.uid}:
-        raise StartupError(
-            f"{data} does not belong to {me.name}: run the command as its owner or as root, "
-            "or choose another directory"
-        )
-    return me
-
-
-def _by_uid(uid: int | None) -> Account:
-    try:
-        entry = pwd.getpwuid(-1 if uid is None else uid)
-    except KeyError:
-        raise StartupError(
-            f"user id {uid} has no name on this machine (no entry in passwd), and PostgreSQL does "
-            "not run without one: add the entry, or use another user"
-        ) from None
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
-
-
-def _stand_in_for_root() -> Account:
-    for name in _STAND_INS_FOR_ROOT:
+    if os.geteuid() != ROOT:
+        account = _account(os.geteuid())
+        if owner not in {None, account.uid}:
+            raise StartupError(
+                f"{data} does not belong to {account.name}: run the command as its owner or as "
+                "root, or choose another directory"
+            )
+        return account
+    if owner is not None and owner != ROOT:
+        return _account(owner)
+    for name in _SUBSTITUTES_FOR_ROOT:
         try:
-            return _by_uid(pwd.getpwnam(name).pw_uid)
+            return _account(pwd.getpwnam(name).pw_uid)
         except KeyError:
             continue
     raise StartupError(
         "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it: "
         "use an ordinary user"
     )
+
+
+def _account(uid: int) -> Account:
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        raise StartupError(
+            f"user id {uid} has no name on this machine (no entry in passwd), and PostgreSQL does "
+            "not run without one: add the entry, or use another user"
+        ) from None
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)

@@ -153,7 +153,7 @@ class TestInstallations:
         if version:
             fake_installation(tmp_path / "bin", version)
         monkeypatch.setenv("CCAPI_PG_BIN", str(tmp_path / "bin"))
-        with pytest.raises(StartupError, match=r"CCAPI_PG_BIN=.*/bin holds no PostgreSQL server"):
+        with pytest.raises(StartupError, match=r"CCAPI_PG_BIN=.*/bin has no PostgreSQL server"):
             find_installations()
 
     def test_the_systems_newest_comes_first_then_the_wheel_then_the_extra_ones(

@@ -184,7 +184,7 @@ class TestSocket:
         host = Path(str(conninfo_to_dict(server.url)["host"]))
         host.mkdir(mode)
         if is_of_the_server:
-            server_account(place / "data").take(host)
+            server_account(place / "data").take_ownership(host)
         try:
             with pytest.raises(StartupError, match="is not a private directory"):
                 server.start()

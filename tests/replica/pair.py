@@ -118,7 +118,7 @@ def pair() -> Iterator[Pair]:
 
 def _directory(path: Path, account: Account) -> Path:
     path.mkdir(mode=0o700)
-    account.take(path)
+    account.take_ownership(path)
     return path
 
 
