@@ -22,13 +22,13 @@ def without(field: str, **changes: Any) -> Job:
 @pytest.mark.parametrize(
     ("shared", "exclusive"), [("none", 1), ("single_user", 2), ("multi_user", 0)]
 )
-def test_newer_versions_say_who_shares_the_nodes(shared: str, exclusive: int) -> None:
+def test_shared_of_newer_versions_becomes_exclusive(shared: str, exclusive: int) -> None:
     assert without("exclusive", shared=shared).exclusive == exclusive
     assert read(shared=shared, exclusive=1).exclusive == 1
 
 
 @pytest.mark.parametrize("shared", ["everybody", 1, ["none"]])
-def test_an_unknown_way_of_sharing_is_an_error(shared: Any) -> None:
+def test_unknown_value_of_shared_is_refused(shared: Any) -> None:
     with pytest.raises(ArchiveError, match="exclusive"):
         without("exclusive", shared=shared)
 
@@ -38,29 +38,29 @@ def test_an_unknown_way_of_sharing_is_an_error(shared: Any) -> None:
     [("node_fail", "failed"), ("boot_fail", "failed"), ("deadline", "timeout")]
     + [(state, state) for state in ("failed", "timeout", "preempted", "out_of_memory")],
 )
-def test_states_of_slurm_have_the_nearest_of_ours(theirs: str, ours: str) -> None:
+def test_slurm_states_become_states_of_the_contract(theirs: str, ours: str) -> None:
     assert read(jobState=theirs).job_state == ours
 
 
 @pytest.mark.parametrize("state", ["running", "pending", "suspended", "Failed", ""])
-def test_a_state_that_is_not_final_is_an_error(state: str) -> None:
+def test_state_that_is_not_final_is_refused(state: str) -> None:
     with pytest.raises(ArchiveError, match="jobState"):
         read(jobState=state)
 
 
-def test_zeros_mean_that_a_field_is_not_given() -> None:
+def test_zero_means_not_given() -> None:
     zeros = dict.fromkeys(("arrayJobId", "numHwthreads", "numAcc", "smt", "walltime"), 0)
     assert read(**zeros, partition="") == read()
 
 
-def test_nulls_mean_that_a_field_is_not_given() -> None:
+def test_null_means_not_given() -> None:
     nothing = dict.fromkeys(("tags", "metaData", "statistics", "partition", "smt", "id"))
     assert read(**nothing) == read()
     resource = {"hostname": "f0101", "hwthreads": None, "accelerators": None}
     assert read(resources=[resource]) == read()
 
 
-def test_what_nobody_here_knows_is_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     extra = {"footprint": {"x": 1}, "energy": 0.5, "submitTime": 7, "id": 3, "stopTime": 9}
     resource = {"hostname": "f0101", "rack": 7}
     assert read(**extra, resources=[resource]) == read()
@@ -69,7 +69,7 @@ def test_what_nobody_here_knows_is_passed_over() -> None:
     assert read(statistics=more) == read(statistics=statistics)
 
 
-def test_a_tag_of_two_scopes_is_one() -> None:
+def test_tag_with_two_scopes_is_one_tag() -> None:
     tag = {"type": "a", "name": "b"}
     theirs = [{**tag, "id": 1, "scope": "global"}, {**tag, "id": 2, "scope": "admin"}]
     assert read(tags=theirs) == read(tags=[tag])
@@ -86,11 +86,11 @@ def test_a_tag_of_two_scopes_is_one() -> None:
         ({"prefix": "M", "base": "packets/s"}, "Mpackets/s"),
     ],
 )
-def test_units_are_objects_or_texts(unit: Any, text: str) -> None:
+def test_unit_is_an_object_or_a_string(unit: Any, text: str) -> None:
     job = read(statistics={"x": {"unit": unit, "avg": 1}})
     assert json.loads(job.statistics or "") == {"x": {"unit": text, "avg": 1}}
 
 
-def test_what_is_wrong_stays_wrong() -> None:
-    given = make_document(resources="f0101", statistics=[], tags={}, jobState=7, partition=False)
-    assert compat.translate(given) == given
+def test_wrong_types_are_left_to_decode() -> None:
+    document = make_document(resources="f0101", statistics=[], tags={}, jobState=7, partition=False)
+    assert compat.translate(document) == document

@@ -31,30 +31,30 @@ KEYS = st.builds(JobKey, CLUSTERS, NUMBERS, NUMBERS)
     ],
     ids=lambda value: value.split("/")[0] if isinstance(value, str) else "",
 )
-def test_a_job_has_its_place(key: JobKey, path: str) -> None:
+def test_path_of_meta_json(key: JobKey, path: str) -> None:
     assert layout.meta_path(ROOT, key) == ROOT / path
 
 
 @pytest.mark.parametrize(
     "cluster", ["", ".", "..", "../x", "a/b", "/etc", "a\0b", "-x", ".x", "é", "a\n", "x" * 65]
 )
-def test_a_cluster_that_would_lead_elsewhere_has_no_place(cluster: str) -> None:
+def test_cluster_that_leads_out_of_the_archive_is_refused(cluster: str) -> None:
     with pytest.raises(ArchiveError):
         layout.meta_path(ROOT, JobKey(cluster, 1, 1))
 
 
-def test_a_job_is_filed_by_cluster_job_id_and_start() -> None:
+def test_key_is_cluster_job_id_and_start_time() -> None:
     assert make_job(cluster="alex", job_id=5, start_time=9).key == JobKey("alex", 5, 9)
 
 
 @given(KEYS)
-def test_a_place_tells_whose_it_is(key: JobKey) -> None:
+def test_path_is_parsed_to_its_key(key: JobKey) -> None:
     directory = layout.meta_path(ROOT, key).parent
     assert layout.parse(directory.relative_to(ROOT).parts) == key
 
 
 @given(KEYS)
-def test_a_place_is_below_the_root(key: JobKey) -> None:
+def test_path_is_below_the_root(key: JobKey) -> None:
     path = layout.meta_path(ROOT, key)
     assert path.resolve().is_relative_to(ROOT)
     assert len(path.relative_to(ROOT).parts) == 5
@@ -82,11 +82,11 @@ def test_a_place_is_below_the_root(key: JobKey) -> None:
     ],
     ids=lambda directory: directory[:30].encode("ascii", "replace").decode(),
 )
-def test_a_directory_that_no_job_would_get_is_nobodys(directory: str) -> None:
+def test_directory_that_no_job_has_is_not_parsed(directory: str) -> None:
     assert layout.parse(tuple(directory.split("/"))) is None
 
 
 @given(st.lists(st.text(alphabet="0123456789a./\0²", max_size=22), max_size=5))
-def test_whatever_is_named_back_is_where_it_was_found(names: list[str]) -> None:
+def test_parsed_key_has_the_same_path(names: list[str]) -> None:
     key = layout.parse(tuple(names))
     assert key is None or layout.parts(key) == tuple(names)

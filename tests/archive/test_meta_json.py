@@ -54,28 +54,28 @@ FULL_JOB = make_job(
 @pytest.mark.parametrize(
     ("archived", "text"), [(make_job(), PLAIN), (FULL_JOB, FULL)], ids=["plain", "full"]
 )
-def test_a_job_is_written_so(archived: Job, text: str) -> None:
+def test_content_of_meta_json(archived: Job, text: str) -> None:
     assert json.loads(meta_json.encode(archived)) == json.loads(text)
 
 
 @pytest.mark.parametrize("archived", [make_job(), FULL_JOB], ids=["plain", "full"])
-def test_the_database_id_is_not_written(archived: Job) -> None:
+def test_database_id_is_not_written(archived: Job) -> None:
     assert "id" not in json.loads(meta_json.encode(archived))
     assert meta_json.encode(replace(archived, id=8)) == meta_json.encode(archived)
 
 
 @pytest.mark.parametrize("status", [1, 2, 3])
-def test_what_is_written_is_archived(status: int) -> None:
+def test_monitoring_status_is_always_archived(status: int) -> None:
     assert meta_json.encode(make_job(monitoring_status=status)) == meta_json.encode(make_job())
 
 
-def test_the_order_of_tags_makes_no_difference() -> None:
+def test_tags_are_sorted() -> None:
     first = '[{"id":1,"type":"a","name":"x"},{"id":2,"type":"b","name":"y"}]'
     second = '[{"id":5,"type":"b","name":"y"},{"id":6,"type":"a","name":"x"}]'
     assert meta_json.encode(make_job(tags=first)) == meta_json.encode(make_job(tags=second))
 
 
-def test_a_running_job_is_not_written() -> None:
+def test_running_job_is_refused() -> None:
     with pytest.raises(ValueError, match=r"only finished|not stopped"):
         meta_json.encode(make_job(job_state="running", stop_time=None))
 
@@ -102,7 +102,7 @@ def test_a_running_job_is_not_written() -> None:
         ("GB/s ", {"base": "GB/s "}),
     ],
 )
-def test_a_unit_is_an_object(unit: str, expected: dict[str, str]) -> None:
+def test_unit_is_split_into_prefix_and_base(unit: str, expected: dict[str, str]) -> None:
     statistics = {"x": {"unit": unit, "avg": 1, "min": 1, "max": 1}}
     written = json.loads(meta_json.encode(make_job(statistics=json.dumps(statistics))))
     assert written["statistics"]["x"]["unit"] == expected
@@ -111,7 +111,7 @@ def test_a_unit_is_an_object(unit: str, expected: dict[str, str]) -> None:
 
 
 def text(value: Any) -> str:
-    """Write JSON as the registry stores it."""
+    """Return JSON as the database stores it."""
     return orjson.dumps(value).decode()
 
 
@@ -159,14 +159,14 @@ JOBS = st.builds(
 
 
 @given(JOBS)
-def test_what_was_read_is_written_again_byte_for_byte(archived: Job) -> None:
+def test_encode_after_decode_returns_the_same_bytes(archived: Job) -> None:
     written = meta_json.encode(archived)
     assert meta_json.encode(meta_json.decode(written)) == written
     assert written == meta_json.encode(archived)
 
 
-def without_texts(whole: Job) -> Job:
-    return replace(whole, resources="", meta_data="", statistics="", tags="")
+def without_texts(job: Job) -> Job:
+    return replace(job, resources="", meta_data="", statistics="", tags="")
 
 
 def without_ids(tags: str) -> list[tuple[str, str]]:
@@ -174,7 +174,7 @@ def without_ids(tags: str) -> list[tuple[str, str]]:
 
 
 @given(JOBS)
-def test_what_was_written_is_read_again(archived: Job) -> None:
+def test_decode_after_encode_returns_the_same_job(archived: Job) -> None:
     read = meta_json.decode(meta_json.encode(archived))
     for field in ("resources", "meta_data", "statistics"):
         text = getattr(archived, field)
@@ -186,7 +186,7 @@ def test_what_was_written_is_read_again(archived: Job) -> None:
     assert without_texts(read) == replace(without_texts(archived), id=None, stop_time=stop_time)
 
 
-def spoilt(**changes: Any) -> bytes:
+def changed(**changes: Any) -> bytes:
     return json.dumps({**json.loads(FULL), **changes}).encode()
 
 
@@ -206,35 +206,35 @@ def nested(depth: int) -> dict[str, Any]:
         (b"null", "object"),
         (b"[]", "object"),
         (b"7", "object"),
-        (spoilt(jobId=None), "jobId"),
-        (spoilt(jobId="7"), "jobId"),
-        (spoilt(jobId=True), "jobId"),
-        (spoilt(jobId=1.5), "jobId"),
-        (spoilt(jobId=-1), "jobId"),
-        (spoilt(jobId=2**64), "jobId"),
-        (spoilt(user=7), "user"),
-        (spoilt(cluster=["large"]), "cluster"),
-        (spoilt(startTime="now"), "startTime"),
-        (spoilt(duration=None), "duration"),
-        (spoilt(duration=-1), "duration"),
-        (spoilt(jobState="running"), "jobState"),
-        (spoilt(jobState="finished"), "jobState"),
-        (spoilt(jobState=["failed"]), "jobState"),
-        (spoilt(resources="f0101"), "resources"),
-        (spoilt(resources=None), "resources"),
-        (spoilt(tags={}), "tags"),
-        (spoilt(tags=["x"]), "tags"),
-        (spoilt(tags=[{"type": "x"}]), "tags"),
-        (spoilt(metaData=[]), "metaData"),
-        (spoilt(statistics=[]), "statistics"),
-        (spoilt(statistics={"x": 7}), "statistics"),
-        (spoilt(statistics={"x": {"unit": 7}}), "statistics"),
-        (spoilt(statistics={"x": {"unit": {"prefix": "G"}}}), "statistics"),
-        (spoilt(resources=[nested(300)]), "JSON|nest"),
+        (changed(jobId=None), "jobId"),
+        (changed(jobId="7"), "jobId"),
+        (changed(jobId=True), "jobId"),
+        (changed(jobId=1.5), "jobId"),
+        (changed(jobId=-1), "jobId"),
+        (changed(jobId=2**64), "jobId"),
+        (changed(user=7), "user"),
+        (changed(cluster=["large"]), "cluster"),
+        (changed(startTime="now"), "startTime"),
+        (changed(duration=None), "duration"),
+        (changed(duration=-1), "duration"),
+        (changed(jobState="running"), "jobState"),
+        (changed(jobState="finished"), "jobState"),
+        (changed(jobState=["failed"]), "jobState"),
+        (changed(resources="f0101"), "resources"),
+        (changed(resources=None), "resources"),
+        (changed(tags={}), "tags"),
+        (changed(tags=["x"]), "tags"),
+        (changed(tags=[{"type": "x"}]), "tags"),
+        (changed(metaData=[]), "metaData"),
+        (changed(statistics=[]), "statistics"),
+        (changed(statistics={"x": 7}), "statistics"),
+        (changed(statistics={"x": {"unit": 7}}), "statistics"),
+        (changed(statistics={"x": {"unit": {"prefix": "G"}}}), "statistics"),
+        (changed(resources=[nested(300)]), "JSON|nest"),
     ],
     ids=lambda value: repr(value)[:40],
 )  # fmt: skip
-def test_a_spoilt_document_is_an_error_that_names_the_fault(data: bytes, word: str) -> None:
+def test_error_of_an_invalid_document_names_the_field(data: bytes, word: str) -> None:
     with pytest.raises(ArchiveError, match=word):
         meta_json.decode(data)
 
@@ -249,13 +249,13 @@ ANYTHING = st.recursive(
 @given(
     st.binary(max_size=60) | st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace"))
 )
-def test_bytes_are_a_job_or_an_archive_error(data: bytes) -> None:
+def test_random_bytes_are_an_archive_error(data: bytes) -> None:
     with pytest.raises(ArchiveError):
         meta_json.decode(data)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(json.loads(FULL))), ANYTHING, min_size=1, max_size=3))
-def test_any_json_is_a_job_or_an_archive_error(changes: dict[str, Any]) -> None:
+def test_random_json_is_a_job_or_an_archive_error(changes: dict[str, Any]) -> None:
     try:
         read = meta_json.decode(json.dumps({**json.loads(FULL), **changes}).encode())
     except ArchiveError:
@@ -264,7 +264,7 @@ def test_any_json_is_a_job_or_an_archive_error(changes: dict[str, Any]) -> None:
 
 
 @given(st.data())
-def test_a_file_with_damage_is_a_job_or_an_archive_error(data: st.DataObject) -> None:
+def test_damaged_file_is_a_job_or_an_archive_error(data: st.DataObject) -> None:
     text = bytearray(FULL.encode())
     for _ in range(data.draw(st.integers(1, 3))):
         text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
@@ -275,7 +275,7 @@ def test_a_file_with_damage_is_a_job_or_an_archive_error(data: st.DataObject) ->
     assert meta_json.decode(meta_json.encode(read)) == read
 
 
-def test_what_other_programs_add_or_leave_out_is_no_error() -> None:
+def test_unknown_and_missing_optional_fields_are_accepted() -> None:
     values = json.loads(PLAIN) | {"footprint": {"x": 1}, "energy": 7.5, "shared": "none", "id": 5}
     for optional in ("project", "subCluster", "exclusive", "tags", "statistics"):
         del values[optional]
@@ -285,7 +285,7 @@ def test_what_other_programs_add_or_leave_out_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("field", ["partition", "arrayJobId", "numAcc", "metaData", "statistics"])
-def test_null_is_the_same_as_not_given(field: str) -> None:
+def test_null_means_not_given(field: str) -> None:
     values = json.loads(FULL)
     absent = {name: value for name, value in values.items() if name != field}
     assert meta_json.decode(json.dumps({**values, field: None}).encode()) == meta_json.decode(

@@ -32,23 +32,23 @@ def write_run(root: Path, cluster: str, job_id: int, start: int) -> None:
     )
 
 
-def test_what_was_written_is_read(root: Path) -> None:
+def test_archived_job_is_read(root: Path) -> None:
     assert reader.read(root, KEY) == replace(make_job(), id=None)
 
 
-def test_the_bytes_are_those_of_the_file(root: Path) -> None:
+def test_bytes_are_the_content_of_the_file(root: Path) -> None:
     assert reader.read_bytes(root, KEY) == layout.meta_path(root, KEY).read_bytes()
 
 
 @pytest.mark.parametrize(
     "key", [JobKey("large", 1034871, 5), JobKey("large", 7, START), JobKey("small", 1034871, START)]
 )
-def test_a_job_that_is_not_archived_is_missing(root: Path, key: JobKey) -> None:
+def test_job_that_is_not_archived_is_missing(root: Path, key: JobKey) -> None:
     with pytest.raises(MissingMetaJson, match=r"meta\.json"):
         reader.read(root, key)
 
 
-def test_a_directory_without_the_file_holds_nothing(root: Path) -> None:
+def test_job_with_an_empty_directory_is_missing(root: Path) -> None:
     layout.meta_path(root, KEY).unlink()
     with pytest.raises(MissingMetaJson):
         reader.read(root, KEY)
@@ -59,7 +59,7 @@ def test_a_directory_without_the_file_holds_nothing(root: Path) -> None:
     [b"", b"{", b"null", b"\0" * 300, bytes(range(255, 0, -1)), b"[" * 10_000],
     ids=["empty", "cut off", "null", "zeros", "bytes", "too deep"],
 )
-def test_garbage_is_an_error_and_not_a_job(root: Path, data: bytes) -> None:
+def test_broken_file_is_not_a_missing_one(root: Path, data: bytes) -> None:
     layout.meta_path(root, KEY).write_bytes(data)
     with pytest.raises(ArchiveError) as raised:
         reader.read(root, KEY)
@@ -71,14 +71,14 @@ def test_garbage_is_an_error_and_not_a_job(root: Path, data: bytes) -> None:
     [make_job(cluster="small"), make_job(job_id=1034872), make_job(start_time=START + 1)],
     ids=["cluster", "jobId", "startTime"],
 )
-def test_a_file_that_belongs_to_another_job_is_an_error(root: Path, other: Job) -> None:
+def test_file_of_another_job_is_refused(root: Path, other: Job) -> None:
     writer.write(root, other)
     shutil.copy(layout.meta_path(root, other.key), layout.meta_path(root, KEY))
     with pytest.raises(ArchiveError, match="another job"):
         reader.read(root, KEY)
 
 
-def test_a_directory_in_the_files_place_is_an_error(root: Path) -> None:
+def test_directory_named_meta_json_is_an_error(root: Path) -> None:
     layout.meta_path(root, KEY).unlink()
     layout.meta_path(root, KEY).mkdir()
     with pytest.raises(ArchiveError, match="directory"):
@@ -86,12 +86,12 @@ def test_a_directory_in_the_files_place_is_an_error(root: Path) -> None:
     assert list(reader.keys(root)) == []
 
 
-def test_a_key_that_would_lead_elsewhere_is_refused(root: Path) -> None:
+def test_key_that_leads_out_of_the_archive_is_refused(root: Path) -> None:
     with pytest.raises(ArchiveError):
         reader.read(root, JobKey("../large", 1034871, START))
 
 
-def test_every_job_is_named_in_order(root: Path) -> None:
+def test_keys_are_in_order(root: Path) -> None:
     for cluster, job_id, start in (("small", 5, 1), ("large", 7, 10), ("large", 7, 9),
                                    ("large", 10_000, 3), ("large", 2_000, 3)):  # fmt: skip
         write_run(root, cluster, job_id, start)
@@ -105,7 +105,7 @@ def test_every_job_is_named_in_order(root: Path) -> None:
     ]
 
 
-def test_files_of_others_are_no_jobs(root: Path) -> None:
+def test_files_of_other_programs_are_ignored(root: Path) -> None:
     for name in ("cluster.json", "large/cluster.json", "large/1034/notes", "large/1034/871/x"):
         (root / name).write_text("{}")
     run = layout.meta_path(root, KEY).parent
@@ -118,17 +118,17 @@ def test_files_of_others_are_no_jobs(root: Path) -> None:
     assert list(reader.keys(root)) == [KEY]
 
 
-def test_links_are_not_followed(root: Path) -> None:
+def test_symbolic_links_are_not_followed(root: Path) -> None:
     (root / "alias").symlink_to(root / "large")
     (root / "loop").symlink_to(root)
     assert list(reader.keys(root)) == [KEY]
 
 
-def test_a_root_that_is_not_there_holds_no_jobs(tmp_path: Path) -> None:
+def test_missing_root_has_no_jobs(tmp_path: Path) -> None:
     assert list(reader.keys(tmp_path / "absent")) == []
 
 
-def test_a_directory_without_the_file_is_incomplete(root: Path) -> None:
+def test_directory_without_meta_json_is_incomplete(root: Path) -> None:
     empty = layout.meta_path(root, JobKey("large", 7, 9)).parent
     empty.mkdir(parents=True)
     (empty / ".meta.json.1.abc").write_bytes(b"half")
@@ -138,20 +138,20 @@ def test_a_directory_without_the_file_is_incomplete(root: Path) -> None:
     assert not reader.is_incomplete(empty)
 
 
-def test_jobs_that_come_and_go_meanwhile_are_no_error(root: Path) -> None:
+def test_directories_may_change_while_they_are_listed(root: Path) -> None:
     for number in range(1, 5):
         write_run(root, "small", number * 1000, 1)
-    found = reader.keys(root)
-    assert next(found) == KEY
-    next(found)
+    keys = reader.keys(root)
+    assert next(keys) == KEY
+    next(keys)
     shutil.rmtree(root / "small" / "3")
     write_run(root, "small", 4001, 1)
-    assert JobKey("small", 3000, 1) not in list(found)
+    assert JobKey("small", 3000, 1) not in list(keys)
 
 
 @contextmanager
-def closed(directory: Path) -> Iterator[None]:
-    """Be an ordinary user (still of our group) to whom a directory is closed."""
+def unreadable(directory: Path) -> Iterator[None]:
+    """Run as an ordinary user of our group who may not read a directory."""
     is_root = os.geteuid() == 0
     directory.chmod(0)
     if is_root:
@@ -173,25 +173,25 @@ def closed(directory: Path) -> Iterator[None]:
     "read", [reader.keys, reader.incomplete_directories, reader.temporary_files]
 )
 @pytest.mark.parametrize("level", range(1, 5))
-def test_a_closed_directory_is_an_error_that_names_it(
+def test_unreadable_directory_is_an_error_that_names_it(
     root: Path, read: Callable[[Path], Iterator[object]], level: int
 ) -> None:
     directory = root.joinpath(*layout.parts(KEY)[:level])
     for path in root.rglob("*"):
         path.chmod(0o755)
-    with closed(directory), pytest.raises(ArchiveError, match=f"cannot read {directory}: Perm"):
+    with unreadable(directory), pytest.raises(ArchiveError, match=f"cannot read {directory}: Perm"):
         list(read(root))
 
 
-def test_a_closed_directory_that_is_no_clusters_is_passed_over(root: Path) -> None:
+def test_unreadable_directory_of_no_cluster_is_ignored(root: Path) -> None:
     for path in root.rglob("*"):
         path.chmod(0o755)
     (root / "lost+found").mkdir()
-    with closed(root / "lost+found"):
+    with unreadable(root / "lost+found"):
         assert list(reader.keys(root)) == [KEY]
 
 
-def test_what_a_killed_writer_left_is_named(root: Path) -> None:
+def test_temporary_files_of_killed_writers_are_listed(root: Path) -> None:
     run = layout.meta_path(root, KEY).parent
     for name in (".meta.json.17.0123abcd", ".meta.json.17.0123abc", ".meta.json.replaced-0123abcd"):
         (run / name).write_bytes(b"half")

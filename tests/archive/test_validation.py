@@ -35,7 +35,7 @@ def metric(**values: Any) -> dict[str, Any]:
     ],
     ids=lambda changes: repr(changes)[:40],
 )
-def test_what_the_api_takes_is_admitted(changes: dict[str, Any]) -> None:
+def test_job_that_the_api_accepts_is_valid(changes: dict[str, Any]) -> None:
     check(**changes)
 
 
@@ -82,6 +82,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "field"), REFUSED, ids=lambda value: repr(value)[:40])
-def test_what_the_api_refuses_is_refused_by_name(changes: dict[str, Any], field: str) -> None:
+def test_error_names_the_field_that_the_api_refuses(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(ArchiveError, match=field):
         check(**changes)

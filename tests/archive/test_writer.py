@@ -23,13 +23,13 @@ BIG = make_job(meta_data='{"jobScript":"' + 50_000 * "x" + '"}')
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """An archive that is ready, and empty."""
+    """An empty archive."""
     root = tmp_path / "archive"
     writer.create_if_missing(root)
     return root
 
 
-def place(root: Path, written: Job) -> Path:
+def path_of(root: Path, written: Job) -> Path:
     return layout.meta_path(root, written.key)
 
 
@@ -38,7 +38,7 @@ def tree(root: Path) -> list[str]:
 
 
 def in_child(action: Any) -> int:
-    """Run an action in a child process and return how it ended."""
+    """Run an action in a child process and return its exit status."""
     child = os.fork()
     if child == 0:
         try:
@@ -49,7 +49,7 @@ def in_child(action: Any) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_an_archive_begins_with_its_version(tmp_path: Path) -> None:
+def test_new_archive_has_a_version_file(tmp_path: Path) -> None:
     root = tmp_path / "not" / "yet" / "there"
     writer.create_if_missing(root)
     assert tree(root) == ["version.txt"]
@@ -57,7 +57,7 @@ def test_an_archive_begins_with_its_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [b"1", b"1\n", b" 1 \n"])
-def test_an_archive_of_this_version_is_left_as_it_is(tmp_path: Path, version: bytes) -> None:
+def test_archive_of_this_version_is_not_changed(tmp_path: Path, version: bytes) -> None:
     (tmp_path / "version.txt").write_bytes(version)
     (tmp_path / "fritz").mkdir()
     writer.create_if_missing(tmp_path)
@@ -66,7 +66,7 @@ def test_an_archive_of_this_version_is_left_as_it_is(tmp_path: Path, version: by
 
 
 @pytest.mark.parametrize("version", [b"2\n", b"", b"11", b"1.0", b"\xff\xfe", b"one"])
-def test_an_archive_of_another_version_is_refused(tmp_path: Path, version: bytes) -> None:
+def test_archive_of_another_version_is_refused(tmp_path: Path, version: bytes) -> None:
     (tmp_path / "version.txt").write_bytes(version)
     with pytest.raises(ArchiveError, match=r"version\.txt"):
         writer.create_if_missing(tmp_path)
@@ -74,7 +74,9 @@ def test_an_archive_of_another_version_is_refused(tmp_path: Path, version: bytes
 
 
 @pytest.mark.parametrize("version", ["2\n", None], ids=["another version", "not mounted"])
-def test_nothing_is_written_where_this_archive_is_not(tmp_path: Path, version: str | None) -> None:
+def test_root_without_the_right_version_stays_unchanged(
+    tmp_path: Path, version: str | None
+) -> None:
     if version is not None:
         (tmp_path / "version.txt").write_text(version)
     before = tree(tmp_path)
@@ -83,18 +85,18 @@ def test_nothing_is_written_where_this_archive_is_not(tmp_path: Path, version: s
     assert tree(tmp_path) == before
 
 
-def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "archive").write_text("")
     with pytest.raises(ArchiveError, match="archive"):
         writer.create_if_missing(tmp_path / "archive")
 
 
-def test_several_may_prepare_an_archive_at_once(tmp_path: Path) -> None:
+def test_archive_is_created_by_several_processes_at_once(tmp_path: Path) -> None:
     at_once([partial(writer.create_if_missing, tmp_path / "archive")] * 8)
     assert tree(tmp_path / "archive") == ["version.txt"]
 
 
-def test_a_job_makes_this_tree_and_nothing_else(root: Path) -> None:
+def test_files_of_one_job(root: Path) -> None:
     writer.write(root, make_job())
     assert tree(root) == [
         "large",
@@ -104,34 +106,34 @@ def test_a_job_makes_this_tree_and_nothing_else(root: Path) -> None:
         "large/1034/871/1768978339/meta.json",
         "version.txt",
     ]
-    assert place(root, make_job()).read_bytes() == meta_json.encode(make_job())
+    assert path_of(root, make_job()).read_bytes() == meta_json.encode(make_job())
 
 
-def test_strangers_may_not_read_what_is_written(root: Path) -> None:
+def test_other_users_may_not_read_the_archive(root: Path) -> None:
     writer.write(root, make_job())
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (root, *root.rglob("*"))}
     assert not any(mode & 0o007 for mode in modes.values())
     assert modes["meta.json"] & 0o440 == 0o440
 
 
-def test_the_same_job_gives_the_same_bytes(root: Path) -> None:
+def test_same_job_is_written_as_the_same_bytes(root: Path) -> None:
     writer.write(root, BIG)
-    first = place(root, BIG).read_bytes()
+    first = path_of(root, BIG).read_bytes()
     writer.write(root, BIG)
-    assert place(root, BIG).read_bytes() == first
-    assert [path.name for path in place(root, BIG).parent.iterdir()] == ["meta.json"]
+    assert path_of(root, BIG).read_bytes() == first
+    assert [path.name for path in path_of(root, BIG).parent.iterdir()] == ["meta.json"]
 
 
-def test_files_of_other_programs_stay(root: Path) -> None:
+def test_files_of_other_programs_are_kept(root: Path) -> None:
     writer.write(root, make_job())
-    data = place(root, make_job()).with_name("data.json.gz")
+    data = path_of(root, make_job()).with_name("data.json.gz")
     data.write_bytes(b"\x1f\x8b")
     writer.write(root, BIG)
     assert data.read_bytes() == b"\x1f\x8b"
 
 
 class Recorder:
-    """Notes what is asked of the operating system: fsync with what it is for, rename."""
+    """Records calls of fsync, with the synced path, and of rename."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
         self.calls: list[str] = []
@@ -150,9 +152,7 @@ class Recorder:
         self._rename(source, target, **directories)
 
 
-def test_everything_is_on_disk_before_others_rely_on_it(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_order_of_fsync_and_rename(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(monkeypatch, root)
     writer.write(root, make_job())
     assert recorder.calls == [
@@ -164,7 +164,7 @@ def test_everything_is_on_disk_before_others_rely_on_it(
         "fsync large/1034/871",
         "fsync large/1034",
     ]
-    # Again, as if who made the directories had been killed before they were durable.
+    # The directories exist, but the writer that created them may not have synced them.
     recorder.calls.clear()
     writer.write(root, BIG)
     assert recorder.calls == [
@@ -177,7 +177,7 @@ def test_everything_is_on_disk_before_others_rely_on_it(
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Let the n-th change of the disk fail."""
+    """Make the n-th change of the file system fail."""
     calls = itertools.count(1)
     for name in ("mkdir", "open", "fsync", "rename"):
         monkeypatch.setattr(os, name, partial(_failing, getattr(os, name), calls, number))
@@ -190,7 +190,7 @@ def _failing(function: Any, calls: Iterator[int], number: int, *args: Any, **kwa
 
 
 @pytest.mark.parametrize("number", range(1, 16))
-def test_a_failed_first_write_leaves_no_directory_without_a_file(
+def test_failed_first_write_leaves_no_empty_directory(
     root: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     with monkeypatch.context() as patched:
@@ -202,7 +202,7 @@ def test_a_failed_first_write_leaves_no_directory_without_a_file(
     assert list(reader.keys(root)) == [make_job().key]
 
 
-def test_a_failed_first_write_leaves_the_directories_of_others(
+def test_failed_first_write_keeps_directories_of_other_jobs(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.write(root, make_job())
@@ -215,7 +215,7 @@ def test_a_failed_first_write_leaves_the_directories_of_others(
 
 
 @pytest.mark.parametrize("number", range(1, 17))
-def test_a_failed_rewrite_leaves_one_of_the_two_contents(
+def test_failed_rewrite_leaves_the_old_or_the_new_content(
     root: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     writer.write(root, make_job())
@@ -226,10 +226,12 @@ def test_a_failed_rewrite_leaves_one_of_the_two_contents(
             writer.write(root, BIG)
     assert tree(root) == before
     renamed = number >= 14
-    assert place(root, make_job()).read_bytes() == meta_json.encode(BIG if renamed else make_job())
+    assert path_of(root, make_job()).read_bytes() == meta_json.encode(
+        BIG if renamed else make_job()
+    )
 
 
-def test_a_disk_that_fills_up_in_the_middle_of_the_file_is_an_error(root: Path) -> None:
+def test_disk_that_fills_up_during_a_write_is_an_error(root: Path) -> None:
     writer.write(root, make_job())
 
     def write_little() -> None:
@@ -241,8 +243,8 @@ def test_a_disk_that_fills_up_in_the_middle_of_the_file_is_an_error(root: Path) 
             writer.write(root, make_job(cluster="other", meta_data=BIG.meta_data))
 
     assert in_child(write_little) == 0
-    assert [path.name for path in place(root, make_job()).parent.iterdir()] == ["meta.json"]
-    assert place(root, make_job()).read_bytes() == meta_json.encode(make_job())
+    assert [path.name for path in path_of(root, make_job()).parent.iterdir()] == ["meta.json"]
+    assert path_of(root, make_job()).read_bytes() == meta_json.encode(make_job())
     assert not (root / "other").exists()
 
 
@@ -253,7 +255,7 @@ def write_for_ever(root: Path) -> None:
             writer.write(root, contents)
 
 
-def test_a_writer_that_is_killed_leaves_whole_files(root: Path) -> None:
+def test_killed_writer_leaves_complete_files(root: Path) -> None:
     for milliseconds in (2, 3, 5, 8, 13, 21, 34):
         child = os.fork()
         if child == 0:
@@ -267,21 +269,21 @@ def test_a_writer_that_is_killed_leaves_whole_files(root: Path) -> None:
     assert reader.read(root, make_job().key) is not None
 
 
-def test_a_reader_never_sees_half_a_file(root: Path) -> None:
+def test_reader_never_sees_a_part_of_a_file(root: Path) -> None:
     writer.write(root, make_job())
     contents = {meta_json.encode(make_job()), meta_json.encode(BIG)}
     child = os.fork()
     if child == 0:
         for written in itertools.cycle([BIG, make_job()]):
             writer.write(root, written)
-    seen = {place(root, make_job()).read_bytes() for _ in range(3_000)}
+    seen = {path_of(root, make_job()).read_bytes() for _ in range(3_000)}
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert seen <= contents
 
 
 @pytest.mark.parametrize("level", range(1, 5))
-def test_a_symbolic_link_in_the_way_is_not_followed(root: Path, tmp_path: Path, level: int) -> None:
+def test_symbolic_link_to_a_directory_is_refused(root: Path, tmp_path: Path, level: int) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     link = root.joinpath(*layout.parts(make_job().key)[:level])
@@ -292,54 +294,54 @@ def test_a_symbolic_link_in_the_way_is_not_followed(root: Path, tmp_path: Path, 
     assert list(elsewhere.iterdir()) == []
 
 
-def test_a_link_in_the_files_place_is_replaced_and_not_followed(root: Path, tmp_path: Path) -> None:
+def test_symbolic_link_named_meta_json_is_replaced(root: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("precious")
-    place(root, make_job()).parent.mkdir(parents=True)
-    place(root, make_job()).symlink_to(target)
+    path_of(root, make_job()).parent.mkdir(parents=True)
+    path_of(root, make_job()).symlink_to(target)
     writer.write(root, make_job())
     assert target.read_text() == "precious"
-    assert not place(root, make_job()).is_symlink()
-    assert place(root, make_job()).read_bytes() == meta_json.encode(make_job())
+    assert not path_of(root, make_job()).is_symlink()
+    assert path_of(root, make_job()).read_bytes() == meta_json.encode(make_job())
 
 
-def test_the_root_itself_may_be_a_link(root: Path, tmp_path: Path) -> None:
+def test_root_may_be_a_symbolic_link(root: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(root)
     writer.write(tmp_path / "link", make_job())
-    assert place(root, make_job()).is_file()
+    assert path_of(root, make_job()).is_file()
 
 
 @pytest.mark.parametrize("cluster", ["..", "a/b", "", ".hidden"])
-def test_a_cluster_that_would_lead_elsewhere_is_refused(root: Path, cluster: str) -> None:
+def test_cluster_that_leads_out_of_the_archive_is_refused(root: Path, cluster: str) -> None:
     with pytest.raises(ArchiveError):
         writer.write(root, make_job(cluster=cluster))
     assert tree(root) == ["version.txt"]
 
 
-def test_a_directory_in_the_files_place_is_an_error(root: Path) -> None:
-    place(root, make_job()).mkdir(parents=True)
+def test_directory_named_meta_json_is_an_error(root: Path) -> None:
+    path_of(root, make_job()).mkdir(parents=True)
     with pytest.raises(ArchiveError, match=r"meta\.json"):
         writer.write(root, make_job())
-    assert [path.name for path in place(root, make_job()).parent.iterdir()] == ["meta.json"]
+    assert [path.name for path in path_of(root, make_job()).parent.iterdir()] == ["meta.json"]
 
 
-def test_concurrent_writers_of_one_job_leave_one_whole_file(root: Path) -> None:
+def test_concurrent_writers_of_one_job_leave_one_complete_file(root: Path) -> None:
     versions = [make_job(meta_data=f'{{"jobScript":"{letter * 20_000}"}}') for letter in "abcdefgh"]
     at_once([partial(writer.write, root, version) for version in versions])
-    assert [path.name for path in place(root, make_job()).parent.iterdir()] == ["meta.json"]
-    assert place(root, make_job()).read_bytes() in {
+    assert [path.name for path in path_of(root, make_job()).parent.iterdir()] == ["meta.json"]
+    assert path_of(root, make_job()).read_bytes() in {
         meta_json.encode(version) for version in versions
     }
 
 
-def test_concurrent_writers_of_neighbours_do_not_disturb_each_other(root: Path) -> None:
+def test_concurrent_writers_of_neighbouring_jobs(root: Path) -> None:
     neighbours = [make_job(job_id=number, start_time=start) for number in (1, 2, 1001)
                   for start in (1, 2, 3, 4)]  # fmt: skip
     at_once([partial(writer.write, root, neighbour) for neighbour in neighbours])
     assert set(reader.keys(root)) == {neighbour.key for neighbour in neighbours}
 
 
-def test_a_writer_goes_on_when_a_failing_one_takes_its_directory_away(
+def test_directory_removed_by_a_failed_writer_is_created_again(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mkdir, calls = os.mkdir, itertools.count(1)

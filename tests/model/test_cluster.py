@@ -23,7 +23,7 @@ SITE = Clusters((FRITZ, WOODY))
         ("f[5-1]", ["f[5-1]"], 0),
     ],
 )
-def test_a_node_list_is_split_and_counted_without_expanding_it(
+def test_node_list_is_split_and_counted_unexpanded(
     node_list: str, parts: list[str], count: int
 ) -> None:
     assert is_node_list(node_list)
@@ -39,50 +39,50 @@ def test_a_node_list_is_split_and_counted_without_expanding_it(
         "f[" + "9" * 19 + "]",
     ],
 )
-def test_what_is_not_in_slurms_notation_is_no_node_list(text: str) -> None:
+def test_node_list_in_another_notation_is_refused(text: str) -> None:
     assert not is_node_list(text)
 
 
-def test_a_cluster_is_built_from_the_hosts_of_its_sub_clusters() -> None:
+def test_cluster_from_the_hosts_of_its_sub_clusters() -> None:
     hosts = {"main": ["f0101", "f0102"], "spr": ["f2101"]}
     assert Cluster.of("fritz", hosts) == FRITZ
     assert FRITZ.sub_clusters == hosts
 
 
-def test_a_host_of_two_sub_clusters_is_refused() -> None:
+def test_host_in_two_sub_clusters_is_refused() -> None:
     with pytest.raises(ValueError, match="f2 is in both main and spr"):
         Cluster.of("fritz", {"main": ["f1", "f2"], "spr": ["f2"]})
 
 
-def test_a_host_may_be_listed_twice_in_its_sub_cluster() -> None:
+def test_host_twice_in_one_sub_cluster_is_accepted() -> None:
     assert Cluster.of("fritz", {"main": ["f1", "f1"]}).sub_cluster_of == {"f1": "main"}
 
 
-def test_without_a_description_every_well_formed_cluster_is_known() -> None:
+def test_every_valid_cluster_is_known_without_a_description() -> None:
     assert not Clusters()
     assert Clusters().names == ()
     assert Clusters().knows("anything")
     assert not Clusters().knows("../etc")
 
 
-def test_without_a_description_hosts_have_no_sub_cluster_and_none_is_unknown() -> None:
+def test_no_host_is_unknown_without_a_description() -> None:
     assert Clusters().sub_cluster("fritz", ["f0101"]) == ""
     assert Clusters().unknown_hosts("fritz", ["f0101"]) == []
 
 
-def test_only_described_clusters_are_known_when_there_are_any() -> None:
+def test_only_described_clusters_are_known_if_there_are_any() -> None:
     assert SITE
     assert SITE.names == ("fritz", "woody")
     assert SITE.knows("woody")
     assert not SITE.knows("frizt")
 
 
-def test_the_first_known_host_decides_the_sub_cluster() -> None:
+def test_sub_cluster_is_that_of_the_first_known_host() -> None:
     assert SITE.sub_cluster("fritz", ["f9999", "f2101", "f0101"]) == "spr"
 
 
 @pytest.mark.parametrize("hosts", [[], ["f9999"]])
-def test_the_sub_cluster_of_unknown_hosts_is_empty(hosts: list[str]) -> None:
+def test_sub_cluster_of_unknown_hosts_is_empty(hosts: list[str]) -> None:
     assert SITE.sub_cluster("fritz", hosts) == ""
 
 
@@ -90,6 +90,6 @@ def test_hosts_outside_the_node_lists_are_unknown() -> None:
     assert SITE.unknown_hosts("fritz", ["f0101", "f9999", "f8888"]) == ["f9999", "f8888"]
 
 
-def test_a_cluster_without_node_lists_has_no_unknown_hosts() -> None:
+def test_cluster_without_node_lists_has_no_unknown_hosts() -> None:
     assert SITE.unknown_hosts("woody", ["w1"]) == []
     assert SITE.unknown_hosts("alex", ["a1"]) == []

@@ -16,7 +16,7 @@ from tests.client import START, Client, at_once
 
 
 class Outage:
-    """Puts a file in the way of the cluster fritz until it ends."""
+    """Makes the directory of the cluster fritz unusable until it ends."""
 
     def __init__(self, root: Path) -> None:
         self._obstacle = root / "fritz"
@@ -27,7 +27,7 @@ class Outage:
 
 
 @pytest.fixture
-def left_over(writer: Client, context: Context) -> list[int]:
+def pending(writer: Client, context: Context) -> list[int]:
     """Three jobs that stopped while the archive could not be written."""
     outage = Outage(context.archive_root)
     ids = [writer.start(jobId=number) for number in (1, 2, 3)]
@@ -49,49 +49,49 @@ def statuses(client: Client) -> set[int]:
     return {job["monitoringStatus"] for job in client.list()}
 
 
-def cut_off(database: Database) -> None:
-    """Leave jobs that failed as if the service had died before it could note that."""
+def clear_failures(database: Database) -> None:
+    """Change failed jobs as if the service had died before it recorded the failure."""
     with database.connection() as conn:
         conn.execute("UPDATE archive_queue SET has_failed = false")
 
 
-def test_a_retry_archives_what_is_left(
-    writer: Client, context: Context, left_over: list[int]
+def test_retry_archives_jobs_that_failed_before(
+    writer: Client, context: Context, pending: list[int]
 ) -> None:
     retried = retry(context)
-    assert [(job.id, job.monitoring_status) for job in retried] == [(id_, 3) for id_ in left_over]
+    assert [(job.id, job.monitoring_status) for job in retried] == [(id_, 3) for id_ in pending]
     assert archived(context) == {1, 2, 3}
     assert statuses(writer) == {3}
     assert retry(context) == []
 
 
-def test_a_retry_writes_what_the_stop_would_have_written(
-    writer: Client, context: Context, left_over: list[int]
+def test_retry_writes_the_job_with_its_later_tags(
+    writer: Client, context: Context, pending: list[int]
 ) -> None:
-    writer.send("POST", f"/tag_job/{left_over[0]}", [{"type": "Debug", "name": "Testjob"}])
+    writer.send("POST", f"/tag_job/{pending[0]}", [{"type": "Debug", "name": "Testjob"}])
     retry(context)
     with context.database.connection() as conn:
-        job = jobs.get(conn, left_over[0])
+        job = jobs.get(conn, pending[0])
     assert job is not None
     path = layout.meta_path(context.archive_root, JobKey("fritz", 1, START))
     assert path.read_bytes() == meta_json.encode(job)
     assert b'"tags":[{"type":"Debug","name":"Testjob"}]' in path.read_bytes()
 
 
-def test_a_retry_finds_a_job_whose_archiving_was_cut_off(
+def test_retry_finds_a_job_whose_archiving_was_interrupted(
     writer: Client, context: Context, database: Database
 ) -> None:
     outage = Outage(context.archive_root)
     id_ = writer.start()
     writer.stop()
     outage.end()
-    cut_off(database)
+    clear_failures(database)
     assert statuses(writer) == {1}
     assert [job.id for job in retry(context)] == [id_]
     assert archived(context) == {123000}
 
 
-def test_a_retry_leaves_running_and_unwanted_and_archived_jobs_alone(
+def test_retry_ignores_running_unmonitored_and_archived_jobs(
     writer: Client, context: Context
 ) -> None:
     writer.start(jobId=1)
@@ -102,21 +102,21 @@ def test_a_retry_leaves_running_and_unwanted_and_archived_jobs_alone(
     assert archived(context) == {3}
 
 
-def test_a_retry_that_fails_says_so_and_can_be_retried(
+def test_failed_retry_is_logged_and_can_be_repeated(
     writer: Client,
     context: Context,
-    left_over: list[int],
+    pending: list[int],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     outage = Outage(context.archive_root)
     assert [job.monitoring_status for job in retry(context)] == [2, 2, 2]
     assert statuses(writer) == {2}
-    assert all(f"id {id_}" in caplog.text for id_ in left_over)
+    assert all(f"id {id_}" in caplog.text for id_ in pending)
     outage.end()
     assert [job.monitoring_status for job in retry(context)] == [3, 3, 3]
 
 
-def test_one_job_that_fails_does_not_keep_the_others(writer: Client, context: Context) -> None:
+def test_failure_of_one_job_does_not_stop_the_others(writer: Client, context: Context) -> None:
     outage = Outage(context.archive_root)
     for number, cluster in enumerate(("fritz", "alex", "fritz"), 1):
         writer.start(jobId=number, cluster=cluster)
@@ -128,37 +128,37 @@ def test_one_job_that_fails_does_not_keep_the_others(writer: Client, context: Co
     assert archived(context) == {1, 2, 3}
 
 
-def test_a_retry_goes_on_after_a_batch(
-    context: Context, left_over: list[int], monkeypatch: pytest.MonkeyPatch
+def test_retry_continues_after_a_batch(
+    context: Context, pending: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "_BATCH_SIZE", 2)
-    assert [job.id for job in retry(context)] == left_over
+    assert [job.id for job in retry(context)] == pending
 
 
-@pytest.mark.usefixtures("left_over")
-def test_several_retries_at_once_are_safe(writer: Client, context: Context) -> None:
+@pytest.mark.usefixtures("pending")
+def test_concurrent_retries_are_safe(writer: Client, context: Context) -> None:
     results = at_once([partial(retry, context)] * 4)
     assert {job.monitoring_status for retried in results for job in retried} == {3}
     assert archived(context) == {1, 2, 3}
     assert statuses(writer) == {3}
 
 
-def test_a_retry_passes_over_a_job_that_is_deleted_meanwhile(
-    admin: Client, context: Context, left_over: list[int]
+def test_job_deleted_during_a_retry_is_not_archived(
+    admin: Client, context: Context, pending: list[int]
 ) -> None:
     retried = archive.retry(context)
-    assert next(retried).id == left_over[0]
-    admin.send("DELETE", f"/delete_job/{left_over[1]}")
-    assert [job.id for job in retried] == [left_over[2]]
+    assert next(retried).id == pending[0]
+    admin.send("DELETE", f"/delete_job/{pending[1]}")
+    assert [job.id for job in retried] == [pending[2]]
     assert archived(context) == {1, 3}
 
 
 @pytest.mark.parametrize("by", ["id", "time", "pruning"])
-def test_a_deleted_job_is_archived_no_more(
-    admin: Client, context: Context, left_over: list[int], by: str
+def test_deleted_job_leaves_the_archive_queue(
+    admin: Client, context: Context, pending: list[int], by: str
 ) -> None:
     if by == "id":
-        for id_ in left_over:
+        for id_ in pending:
             admin.send("DELETE", f"/delete_job/{id_}")
     elif by == "time":
         admin.send("DELETE", f"/delete_job_before/{START + 1}")
@@ -168,8 +168,8 @@ def test_a_deleted_job_is_archived_no_more(
         assert jobs.list_archive_queue(conn, 0, 9) == []
 
 
-def test_a_retry_needs_an_archive(context: Context, left_over: list[int]) -> None:
-    assert left_over
+def test_retry_without_an_archive_is_an_error(context: Context, pending: list[int]) -> None:
+    assert pending
     context.archive_root.rename(context.archive_root.with_name("former"))
     context.archive_root.write_text("no directory")
     with pytest.raises(ArchiveError, match="job-archive"):
@@ -177,7 +177,7 @@ def test_a_retry_needs_an_archive(context: Context, left_over: list[int]) -> Non
 
 
 def waits_until_released(action: Callable[[], object], release: Callable[[], object]) -> bool:
-    """Tell whether an action is still going on until it is released."""
+    """Return whether an action waits until it is released."""
     thread = threading.Thread(target=action)
     thread.start()
     thread.join(0.2)
@@ -187,17 +187,17 @@ def waits_until_released(action: Callable[[], object], release: Callable[[], obj
     return waited and not thread.is_alive()
 
 
-def test_a_retry_waits_for_who_works_on_the_job(
-    context: Context, database: Database, left_over: list[int]
+def test_retry_waits_for_the_lock_of_the_job(
+    context: Context, database: Database, pending: list[int]
 ) -> None:
     with database.session() as conn:
         conn.autocommit = False
-        assert jobs.lock(conn, left_over[0])
+        assert jobs.lock(conn, pending[0])
         assert waits_until_released(partial(retry, context), conn.commit)
     assert archived(context) == {1, 2, 3}
 
 
-def test_what_changes_between_the_stop_and_the_file_is_in_it(
+def test_change_between_stop_and_archiving_is_archived(
     writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = writer.start()

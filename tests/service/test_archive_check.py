@@ -43,7 +43,7 @@ def archived(admin: Client) -> int:
     return id_
 
 
-def test_after_a_clean_run_archive_and_database_agree(
+def test_archive_and_database_agree_after_a_clean_run(
     writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive_check, "_BATCH_SIZE", 3)
@@ -64,11 +64,11 @@ def test_after_a_clean_run_archive_and_database_agree(
     assert findings(context) == []
 
 
-def test_an_empty_archive_agrees_with_an_empty_database(context: Context) -> None:
+def test_empty_archive_agrees_with_an_empty_database(context: Context) -> None:
     assert findings(context) == []
 
 
-def test_a_job_that_could_not_be_archived_is_missing(writer: Client, context: Context) -> None:
+def test_job_whose_archiving_failed_is_missing(writer: Client, context: Context) -> None:
     (context.archive_root / "fritz").write_text("in the way")
     writer.start()
     writer.stop()
@@ -80,7 +80,7 @@ def test_a_job_that_could_not_be_archived_is_missing(writer: Client, context: Co
     assert findings(context) == []
 
 
-def test_an_archived_job_without_its_file_is_missing(context: Context, archived: int) -> None:
+def test_archived_job_without_its_file_is_missing(context: Context, archived: int) -> None:
     meta_path(context).unlink()
     missing, directory = findings(context)
     assert missing.kind == "missing"
@@ -117,7 +117,7 @@ def test_an_archived_job_without_its_file_is_missing(context: Context, archived:
         "script",
     ],
 )
-def test_a_file_that_says_something_else_is_broken(
+def test_file_with_another_content_is_broken(
     context: Context, spoil: Callable[[bytes], bytes]
 ) -> None:
     path = meta_path(context)
@@ -127,7 +127,7 @@ def test_a_file_that_says_something_else_is_broken(
 
 
 @pytest.mark.parametrize("by", ["request", "id", "time"])
-def test_a_file_whose_job_was_deleted_is_orphaned(
+def test_file_of_a_deleted_job_is_orphaned(
     admin: Client, context: Context, archived: int, by: str
 ) -> None:
     path = {"request": "/", "id": f"/{archived}", "time": f"_before/{START + 1}"}[by]
@@ -138,7 +138,7 @@ def test_a_file_whose_job_was_deleted_is_orphaned(
 
 
 @pytest.mark.usefixtures("archived")
-def test_a_file_of_another_run_is_orphaned(context: Context) -> None:
+def test_file_of_an_unknown_run_is_orphaned(context: Context) -> None:
     other = layout.meta_path(context.archive_root, JobKey("fritz", 123000, START + 1))
     other.parent.mkdir()
     other.write_bytes(meta_path(context).read_bytes())
@@ -147,14 +147,14 @@ def test_a_file_of_another_run_is_orphaned(context: Context) -> None:
 
 
 @pytest.mark.usefixtures("archived")
-def test_a_run_directory_without_a_file_is_broken(context: Context) -> None:
+def test_directory_without_meta_json_is_broken(context: Context) -> None:
     empty = context.archive_root / "alex" / "0" / "001" / "1"
     empty.mkdir(parents=True)
     assert findings(context) == [Finding("broken", empty, "has no meta.json")]
 
 
 @pytest.mark.usefixtures("archived")
-def test_files_of_other_programs_are_no_findings(context: Context) -> None:
+def test_files_of_other_programs_are_ignored(context: Context) -> None:
     root = context.archive_root
     (root / "fritz" / "cluster.json").write_text("{}")
     (root / "lost+found").mkdir()
@@ -162,7 +162,7 @@ def test_files_of_other_programs_are_no_findings(context: Context) -> None:
     assert findings(context) == []
 
 
-def test_each_problem_is_found_in_any_batch(
+def test_every_batch_is_checked(
     admin: Client, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive_check, "_BATCH_SIZE", 2)
@@ -178,7 +178,7 @@ def test_each_problem_is_found_in_any_batch(
 
 
 class SlowDisk:
-    """Stops in the n-th fsync until a check had time to look."""
+    """Delays the n-th fsync until a check has run."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         self.is_reached = threading.Event()
@@ -194,12 +194,12 @@ class SlowDisk:
         self._fsync(descriptor)
 
 
-# A new cluster's first job: four directories are made, then the file, then its name.
+# The first job of a cluster: four directories are created, then the file, then its name.
 ANY_STEP = pytest.mark.parametrize("step", [1, 4, 5, 6], ids="fsync {}".format)
 
 
 @ANY_STEP
-def test_a_stop_that_is_archived_meanwhile_is_no_finding(
+def test_stop_during_the_check_is_not_a_finding(
     writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     disk = SlowDisk(monkeypatch, step)
@@ -207,18 +207,18 @@ def test_a_stop_that_is_archived_meanwhile_is_no_finding(
     stopping = threading.Thread(target=writer.twin().stop)
     stopping.start()
     assert disk.is_reached.wait(10)
-    found = findings(context)
+    results = findings(context)
     stopping.join()
-    assert found == []
+    assert results == []
 
 
 @ANY_STEP
-def test_a_stop_after_the_jobs_were_compared_is_no_finding(
+def test_stop_after_the_comparison_of_jobs_is_not_a_finding(
     writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     writer.start(jobId=1, cluster="alex")
     writer.stop(jobId=1)
-    next(context.archive_root.rglob("meta.json")).write_text("spoilt")
+    next(context.archive_root.rglob("meta.json")).write_text("broken")
     checked = archive_check.check(context)
     assert next(checked).kind == "broken"
     disk = SlowDisk(monkeypatch, step)
@@ -226,6 +226,6 @@ def test_a_stop_after_the_jobs_were_compared_is_no_finding(
     stopping = threading.Thread(target=writer.twin().stop)
     stopping.start()
     assert disk.is_reached.wait(10)
-    found = list(checked)
+    results = list(checked)
     stopping.join()
-    assert found == []
+    assert results == []

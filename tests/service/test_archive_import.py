@@ -58,8 +58,8 @@ def run(context: Context, tree: Path, *, dry_run: bool = False) -> list[RepairAc
     return list(archive_import.import_tree(context, tree, dry_run=dry_run))
 
 
-def kinds(steps: list[RepairAction]) -> Counter[str]:
-    return Counter(step.kind for step in steps)
+def kinds(actions: list[RepairAction]) -> Counter[str]:
+    return Counter(action.kind for action in actions)
 
 
 def without_ids(job: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def files(root: Path) -> dict[Path, bytes]:
     return {path.relative_to(root): path.read_bytes() for path in root.rglob("meta.json")}
 
 
-def test_a_job_of_another_archive_is_registered_and_archived(
+def test_job_of_another_archive_is_registered_and_archived(
     context: Context, reader: Client, tmp_path: Path
 ) -> None:
     write_meta_json(tmp_path / "other", newer())
@@ -101,7 +101,7 @@ def test_a_job_of_another_archive_is_registered_and_archived(
     assert len(files(context.archive_root)) == 1
 
 
-def test_an_orphan_is_adopted_and_its_file_left_as_it_is(context: Context, reader: Client) -> None:
+def test_orphan_is_imported_and_its_file_is_not_changed(context: Context, reader: Client) -> None:
     path = write_meta_json(context.archive_root, newer())
     former = path.read_bytes()
     assert run(context, context.archive_root) == [RepairAction("imported")]
@@ -110,7 +110,7 @@ def test_an_orphan_is_adopted_and_its_file_left_as_it_is(context: Context, reade
     assert list(archive_check.check(context)) == []
 
 
-def test_a_deleted_job_comes_back_as_it_was(context: Context, admin: Client) -> None:
+def test_deleted_job_is_imported_as_it_was(context: Context, admin: Client) -> None:
     id_ = admin.start(
         tags=[{"type": "a", "name": "ä"}, {"type": "a", "name": "b"}],
         statistics={"x": {"unit": "W", "avg": 1, "min": 0, "max": 2.5}},
@@ -126,7 +126,7 @@ def test_a_deleted_job_comes_back_as_it_was(context: Context, admin: Client) -> 
     assert list(archive_check.check(context)) == []
 
 
-def test_doing_it_again_changes_nothing(context: Context, reader: Client, tree: Path) -> None:
+def test_second_import_changes_nothing(context: Context, reader: Client, tree: Path) -> None:
     assert kinds(run(context, tree)) == {"imported": 10}
     jobs, archived = reader.list("items-per-page=99"), files(context.archive_root)
     assert kinds(run(context, tree)) == {"already there": 10}
@@ -134,7 +134,7 @@ def test_doing_it_again_changes_nothing(context: Context, reader: Client, tree: 
     assert files(context.archive_root) == archived
 
 
-def test_only_the_same_start_time_is_the_same_job(
+def test_run_with_another_start_time_is_another_job(
     context: Context, writer: Client, tmp_path: Path
 ) -> None:
     writer.start(jobId=1034871, startTime=START)
@@ -145,14 +145,14 @@ def test_only_the_same_start_time_is_the_same_job(
     assert sorted(job["duration"] for job in writer.list()) == [5, 3600]
 
 
-def test_a_job_that_runs_in_the_database_is_left_to_the_user(
+def test_job_that_runs_in_the_database_is_undecided(
     context: Context, writer: Client, tmp_path: Path
 ) -> None:
     id_ = writer.start(jobId=1034871, startTime=START)
     path = write_meta_json(tmp_path / "other", make_document())
-    [step] = run(context, tmp_path / "other")
-    assert (step.kind, step.path) == ("undecided", path)
-    assert f"id {id_} is still running" in step.reason
+    [action] = run(context, tmp_path / "other")
+    assert (action.kind, action.path) == ("undecided", path)
+    assert f"id {id_} is still running" in action.reason
     assert [job["jobState"] for job in writer.list()] == ["running"]
 
 
@@ -167,30 +167,30 @@ BAD: dict[str, dict[str, Any] | bytes] = {
 
 
 @pytest.mark.parametrize("reason", BAD)
-def test_a_bad_entry_is_named_and_skipped(
+def test_bad_file_is_reported_and_skipped(
     context: Context, reader: Client, tree: Path, reason: str
 ) -> None:
     bad = write_meta_json(tree, BAD[reason], cluster="fritz")
-    steps = run(context, tree)
-    [named] = [step for step in steps if step.path]
-    assert (named.kind, named.path) == ("bad", bad)
-    assert reason in named.reason
-    assert kinds(steps) == {"imported": 10, "bad": 1}
+    actions = run(context, tree)
+    [report] = [action for action in actions if action.path]
+    assert (report.kind, report.path) == ("bad", bad)
+    assert reason in report.reason
+    assert kinds(actions) == {"imported": 10, "bad": 1}
     assert len(reader.list("items-per-page=99")) == 10
 
 
-def test_a_directory_that_is_no_runs_is_named(context: Context, tree: Path) -> None:
+def test_directory_of_no_run_is_reported(context: Context, tree: Path) -> None:
     for path in ("fritz/0/7/1700000000", "fritz/0/007/now", "fritz/0/008/1700000000"):
         (tree / path).mkdir(parents=True)
-    named = {step.path: step.kind for step in run(context, tree) if step.path}
-    assert {path.relative_to(tree).as_posix(): kind for path, kind in named.items()} == {
+    reports = {action.path: action.kind for action in run(context, tree) if action.path}
+    assert {path.relative_to(tree).as_posix(): kind for path, kind in reports.items()} == {
         "fritz/0/7/1700000000": "bad",
         "fritz/0/007/now": "bad",
         "fritz/0/008/1700000000": "bad",
     }
 
 
-def test_files_that_are_not_ours_are_left_there(context: Context, tree: Path) -> None:
+def test_files_of_other_programs_are_not_copied(context: Context, tree: Path) -> None:
     data = next(tree.rglob("meta.json")).with_name("data.json.gz")
     data.write_bytes(b"\x1f\x8b")
     (tree / "fritz" / "cluster.json").write_text("{}")
@@ -199,7 +199,7 @@ def test_files_that_are_not_ours_are_left_there(context: Context, tree: Path) ->
     assert data.exists()
 
 
-def test_a_dry_run_finds_the_same_and_changes_nothing(
+def test_dry_run_reports_the_same_and_changes_nothing(
     context: Context, database: Database, tree: Path
 ) -> None:
     write_meta_json(tree, b"{")
@@ -209,18 +209,21 @@ def test_a_dry_run_finds_the_same_and_changes_nothing(
     assert run(context, tree) == dry
 
 
-@pytest.mark.parametrize("steps", [1, 4, 7])
-def test_an_import_that_was_killed_goes_on(context: Context, tree: Path, steps: int) -> None:
+@pytest.mark.parametrize("actions", [1, 4, 7])
+def test_interrupted_import_continues(context: Context, tree: Path, actions: int) -> None:
     interrupted = archive_import.import_tree(context, tree, dry_run=False)
-    for _ in range(steps):
+    for _ in range(actions):
         next(interrupted)
     del interrupted
     again = kinds(run(context, tree))
-    assert again == {"already there": (steps + 3) // 4 * 4, "imported": 10 - (steps + 3) // 4 * 4}
+    assert again == {
+        "already there": (actions + 3) // 4 * 4,
+        "imported": 10 - (actions + 3) // 4 * 4,
+    }
     assert list(archive_check.check(context)) == []
 
 
-def test_a_batch_whose_files_cannot_be_written_is_not_registered(
+def test_batch_with_a_file_that_fails_is_not_registered(
     context: Context, database: Database, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = writer.write_with_backup
@@ -239,33 +242,31 @@ def test_a_batch_whose_files_cannot_be_written_is_not_registered(
     assert list(archive_check.check(context)) == []
 
 
-def test_two_imports_at_once_register_each_job_once(
+def test_concurrent_imports_register_each_job_once(
     context: Context, database: Database, tmp_path: Path
 ) -> None:
     for number in range(1, 101):
         write_meta_json(tmp_path / "other", newer(jobId=number * 37))
     both = at_once([partial(run, context, tmp_path / "other")] * 2)
-    assert sum(kinds(steps)["imported"] for steps in both) == 100
-    assert [len(steps) for steps in both] == [100, 100]
+    assert sum(kinds(actions)["imported"] for actions in both) == 100
+    assert [len(actions) for actions in both] == [100, 100]
     assert (count(database, "jobs"), count(database, "job_tags")) == (100, 100)
     assert list(archive_check.check(context)) == []
 
 
-def test_an_orphan_that_says_something_else_is_kept_beside_what_is_imported(
-    context: Context, tree: Path
-) -> None:
+def test_different_file_in_our_archive_is_backed_up(context: Context, tree: Path) -> None:
     other = write_meta_json(context.archive_root, make_document(jobId=700, user="mallory1"))
     former = other.read_bytes()
-    steps = run(context, tree)
-    assert kinds(steps) == {"imported": 10, "replaced": 1}
-    [step] = [step for step in steps if step.kind == "replaced"]
-    kept = other.with_name(step.reason.split()[-1])
-    assert step.path == other
-    assert kept.read_bytes() == former
+    actions = run(context, tree)
+    assert kinds(actions) == {"imported": 10, "replaced": 1}
+    [action] = [action for action in actions if action.kind == "replaced"]
+    backup = other.with_name(action.reason.split()[-1])
+    assert action.path == other
+    assert backup.read_bytes() == former
     assert json.loads(other.read_bytes())["user"] == "abcd100h"
 
 
-def test_our_archive_is_known_by_any_name(context: Context, tmp_path: Path) -> None:
+def test_our_archive_is_recognised_by_any_path(context: Context, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(context.archive_root)
     assert archive_import.is_own(context, link)
@@ -274,7 +275,7 @@ def test_our_archive_is_known_by_any_name(context: Context, tmp_path: Path) -> N
     assert not archive_import.is_own(missing, tmp_path)
 
 
-def test_what_is_gone_through_can_be_counted_before(context: Context, tree: Path) -> None:
+def test_number_of_runs_is_known_before_the_import(context: Context, tree: Path) -> None:
     write_meta_json(tree, b"{")
     (tree / "fritz/0/7/x").mkdir(parents=True)
     assert archive_import.count_runs(tree) == len(run(context, tree)) == 12
@@ -289,15 +290,15 @@ def test_memory_does_not_grow_with_the_archive(context: Context, tmp_path: Path)
         tracemalloc.start()
         for _ in archive_import.import_tree(context, tmp_path / name, dry_run=True):
             pass
-        _, most = tracemalloc.get_traced_memory()
+        _, peak_bytes = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        return most
+        return peak_bytes
 
     peak("warm up", 8)
     assert peak("long", 400) < 1.5 * peak("short", 40)
 
 
-def test_keys_are_found_as_they_were_written(context: Context, tree: Path) -> None:
+def test_both_archives_have_the_same_keys(context: Context, tree: Path) -> None:
     run(context, tree)
     ours = list(reader.keys(context.archive_root))
     assert ours == list(reader.keys(tree))

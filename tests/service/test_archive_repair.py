@@ -32,8 +32,8 @@ def repair(
     return list(archive_repair.repair(context, tree, dry_run=dry_run))
 
 
-def kinds(steps: list[RepairAction]) -> Counter[str]:
-    return Counter(step.kind for step in steps)
+def kinds(actions: list[RepairAction]) -> Counter[str]:
+    return Counter(action.kind for action in actions)
 
 
 def meta_path(context: Context, job_id: int = 123000) -> Path:
@@ -61,13 +61,13 @@ def unwritable(context: Context) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("archived")
-def test_what_agrees_is_left_alone(context: Context) -> None:
+def test_job_that_agrees_is_not_changed(context: Context) -> None:
     before = everything(context.archive_root)
     assert repair(context) == []
     assert everything(context.archive_root) == before
 
 
-def test_jobs_that_wait_are_archived(context: Context, writer: Client) -> None:
+def test_pending_jobs_are_archived(context: Context, writer: Client) -> None:
     with unwritable(context):
         for number in range(1, 6):
             writer.start(jobId=number)
@@ -77,12 +77,12 @@ def test_jobs_that_wait_are_archived(context: Context, writer: Client) -> None:
     assert list(archive_check.check(context)) == []
 
 
-def test_a_missing_file_is_written_again(context: Context, archived: int) -> None:
+def test_missing_file_is_written_again(context: Context, archived: int) -> None:
     former = meta_path(context).read_bytes()
     shutil.rmtree(context.archive_root / "fritz")
-    [step] = repair(context)
-    assert (step.kind, step.path) == ("archived", meta_path(context))
-    assert f"id {archived}" in step.reason
+    [action] = repair(context)
+    assert (action.kind, action.path) == ("archived", meta_path(context))
+    assert f"id {archived}" in action.reason
     assert meta_path(context).read_bytes() == former
     assert [path.name for path in meta_path(context).parent.iterdir()] == ["meta.json"]
 
@@ -99,33 +99,33 @@ def test_a_missing_file_is_written_again(context: Context, archived: int) -> Non
     ],
     ids=["empty", "cut off", "other user", "other job", "other tag"],
 )
-def test_a_file_that_is_wrong_is_replaced_and_what_it_said_is_kept(
+def test_wrong_file_is_replaced_and_backed_up(
     context: Context, spoil: Callable[[bytes], bytes]
 ) -> None:
     path = meta_path(context)
     right = path.read_bytes()
     path.write_bytes(spoil(right))
-    [step] = repair(context)
-    assert (step.kind, step.path) == ("replaced", path)
+    [action] = repair(context)
+    assert (action.kind, action.path) == ("replaced", path)
     assert path.read_bytes() == right
-    kept = path.with_name(step.reason.split()[-1])
-    assert kept.name.startswith(".meta.json.replaced-")
-    assert kept.read_bytes() == spoil(right)
+    backup = path.with_name(action.reason.split()[-1])
+    assert backup.name.startswith(".meta.json.replaced-")
+    assert backup.read_bytes() == spoil(right)
     assert repair(context) == []
     assert list(archive_check.check(context)) == []
 
 
 @pytest.mark.usefixtures("archived")
-def test_each_content_is_kept_once(context: Context) -> None:
+def test_each_content_is_backed_up_once(context: Context) -> None:
     path = meta_path(context)
     for content in (b"one", b"two", b"one"):
         path.write_bytes(content)
         repair(context)
-    kept = [file.read_bytes() for file in path.parent.iterdir() if file != path]
-    assert sorted(kept) == [b"one", b"two"]
+    backups = [file.read_bytes() for file in path.parent.iterdir() if file != path]
+    assert sorted(backups) == [b"one", b"two"]
 
 
-def test_what_is_archived_late_keeps_what_is_in_its_place(context: Context, writer: Client) -> None:
+def test_late_archiving_backs_up_an_existing_file(context: Context, writer: Client) -> None:
     with unwritable(context):
         writer.start()
         writer.stop()
@@ -134,9 +134,7 @@ def test_what_is_archived_late_keeps_what_is_in_its_place(context: Context, writ
     assert [path.read_bytes() for path in meta_path(context).parent.glob(".*")] == [b"{}"]
 
 
-def test_one_that_cannot_be_written_does_not_keep_others_from_it(
-    context: Context, writer: Client
-) -> None:
+def test_failure_of_one_file_does_not_stop_the_others(context: Context, writer: Client) -> None:
     for number in range(1, 8):
         writer.start(jobId=number)
         writer.stop(jobId=number)
@@ -147,7 +145,7 @@ def test_one_that_cannot_be_written_does_not_keep_others_from_it(
     assert kinds(repair(context)) == {"archived": 1}
 
 
-def test_empty_directories_are_removed_and_others_are_named(context: Context) -> None:
+def test_empty_directories_are_removed_others_reported(context: Context) -> None:
     empty = context.archive_root / "fritz/0/001/1700000000"
     other = context.archive_root / "fritz/0/002/1700000000"
     strange = context.archive_root / "fritz/0/2/now"
@@ -155,35 +153,37 @@ def test_empty_directories_are_removed_and_others_are_named(context: Context) ->
         directory.mkdir(parents=True)
     (other / "data.json.gz").write_bytes(b"\x1f\x8b")
     (strange / "notes").write_text("mine")
-    steps = {step.path: step.kind for step in repair(context)}
-    assert steps == {empty: "removed", other: "undecided", strange: "undecided"}
+    actions = {action.path: action.kind for action in repair(context)}
+    assert actions == {empty: "removed", other: "undecided", strange: "undecided"}
     assert (empty.exists(), other.exists(), strange.exists()) == (False, True, True)
 
 
-def test_the_directory_of_a_running_job_is_no_obstacle(context: Context, writer: Client) -> None:
+def test_empty_directory_of_a_running_job_is_removed(context: Context, writer: Client) -> None:
     writer.start()
     meta_path(context).parent.mkdir(parents=True)
     assert kinds(repair(context)) == {"removed": 1}
     assert writer.stop()["monitoringStatus"] == 3
 
 
-def test_orphans_are_named_and_left(context: Context, admin: Client, archived: int) -> None:
+def test_orphans_are_reported_and_kept(context: Context, admin: Client, archived: int) -> None:
     admin.send("DELETE", f"/delete_job/{archived}")
     before = everything(context.archive_root)
-    [step] = repair(context)
-    assert (step.kind, step.path) == ("orphaned", meta_path(context))
+    [action] = repair(context)
+    assert (action.kind, action.path) == ("orphaned", meta_path(context))
     assert everything(context.archive_root) == before
     assert admin.list() == []
 
 
-def test_orphans_are_adopted_on_request(context: Context, admin: Client, archived: int) -> None:
+def test_orphans_of_our_archive_are_imported(
+    context: Context, admin: Client, archived: int
+) -> None:
     admin.send("DELETE", f"/delete_job/{archived}")
     assert kinds(repair(context, context.archive_root)) == {"imported": 1}
     assert [job["jobId"] for job in admin.list()] == [123000]
     assert list(archive_check.check(context)) == []
 
 
-def test_another_archive_is_taken_in_and_our_orphans_are_still_named(
+def test_import_of_another_archive_still_reports_our_orphans(
     context: Context, tmp_path: Path
 ) -> None:
     write_meta_json(tmp_path / "other", make_document())
@@ -191,7 +191,7 @@ def test_another_archive_is_taken_in_and_our_orphans_are_still_named(
     assert kinds(repair(context, tmp_path / "other")) == {"imported": 1, "orphaned": 1}
 
 
-def test_what_a_killed_import_left_half_done_is_finished(context: Context, tmp_path: Path) -> None:
+def test_directory_of_a_killed_import_is_completed(context: Context, tmp_path: Path) -> None:
     write_meta_json(tmp_path / "other", make_document())
     half = write_meta_json(context.archive_root, b'{"jobId":')
     half.rename(half.with_name(".meta.json.4711.0123abcd"))
@@ -200,15 +200,15 @@ def test_what_a_killed_import_left_half_done_is_finished(context: Context, tmp_p
 
 
 @pytest.mark.usefixtures("archived")
-def test_a_job_that_runs_in_an_older_database_is_left_to_the_user(
+def test_archived_job_that_runs_in_the_database_is_undecided(
     context: Context, admin: Client
 ) -> None:
     with context.database.transaction() as conn:
         conn.execute("UPDATE jobs SET job_state = 'running', stop_time = NULL")
     before = everything(context.archive_root)
     for tree in (None, context.archive_root):
-        [step] = repair(context, tree)
-        assert (step.kind, step.path) == ("undecided", meta_path(context))
+        [action] = repair(context, tree)
+        assert (action.kind, action.path) == ("undecided", meta_path(context))
     assert [finding.kind for finding in archive_check.check(context)] == ["broken"]
     assert everything(context.archive_root) == before
     admin.stop()
@@ -216,7 +216,7 @@ def test_a_job_that_runs_in_an_older_database_is_left_to_the_user(
 
 
 @pytest.mark.usefixtures("archived")
-def test_an_archive_that_is_not_mounted_is_not_made_anew(context: Context) -> None:
+def test_archive_that_is_not_mounted_is_refused(context: Context) -> None:
     shutil.rmtree(context.archive_root)
     context.archive_root.mkdir()
     for dry_run in (True, False):
@@ -226,14 +226,14 @@ def test_an_archive_that_is_not_mounted_is_not_made_anew(context: Context) -> No
 
 
 @pytest.mark.usefixtures("archived")
-def test_an_archive_that_is_lost_is_written_again(context: Context) -> None:
+def test_lost_archive_is_written_again(context: Context) -> None:
     shutil.rmtree(context.archive_root)
     assert kinds(repair(context)) == {"archived": 1}
     assert list(archive_check.check(context)) == []
 
 
 def break_everything(context: Context, admin: Client) -> None:
-    """Leave one of each: waiting, missing, wrong, deleted, empty, undecided."""
+    """Leave one of each: pending, missing, wrong, deleted, empty, undecided."""
     for number in range(1, 5):
         admin.start(jobId=number)
         admin.stop(jobId=number)
@@ -248,7 +248,7 @@ def break_everything(context: Context, admin: Client) -> None:
 
 
 @pytest.mark.parametrize("import_orphans", [False, True], ids=["listed", "imported"])
-def test_a_dry_run_says_the_same_and_changes_nothing(
+def test_dry_run_reports_the_same_and_changes_nothing(
     context: Context, admin: Client, *, import_orphans: bool
 ) -> None:
     break_everything(context, admin)
@@ -267,26 +267,26 @@ def test_a_dry_run_says_the_same_and_changes_nothing(
     }
 
 
-def test_after_a_repair_only_what_was_named_is_left(context: Context, admin: Client) -> None:
+def test_second_repair_finds_only_undecided_files(context: Context, admin: Client) -> None:
     break_everything(context, admin)
     repair(context, context.archive_root)
-    left = repair(context, context.archive_root)
-    assert {step.kind for step in left if step.kind in NOT_DONE} == {"undecided"}
+    actions = repair(context, context.archive_root)
+    assert {action.kind for action in actions if action.kind in NOT_DONE} == {"undecided"}
     assert [finding.path for finding in archive_check.check(context)] == [
         meta_path(context, 6).parent
     ]
 
 
-def test_two_repairs_at_once_do_no_harm(context: Context, admin: Client) -> None:
+def test_concurrent_repairs_are_safe(context: Context, admin: Client) -> None:
     break_everything(context, admin)
     meta_path(context, 6).with_name("data.json").unlink()
     at_once([partial(repair, context, context.archive_root)] * 2)
     assert list(archive_check.check(context)) == []
-    kept = list(context.archive_root.rglob(".*"))
-    assert [path.read_bytes() for path in kept] == [b"{}"]
+    backups = list(context.archive_root.rglob(".*"))
+    assert [path.read_bytes() for path in backups] == [b"{}"]
 
 
-def test_tags_given_meanwhile_are_in_the_file(context: Context, admin: Client) -> None:
+def test_tags_added_during_a_repair_are_archived(context: Context, admin: Client) -> None:
     ids = [admin.start(jobId=number) for number in range(1, 21)]
     for number in range(1, 21):
         admin.stop(jobId=number)
@@ -302,9 +302,7 @@ def test_tags_given_meanwhile_are_in_the_file(context: Context, admin: Client) -
     assert list(archive_check.check(context)) == []
 
 
-def test_our_own_archive_is_imported_once_only(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_our_archive_is_imported_once(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive_import, "_BATCH_SIZE", 2)
     root = context.archive_root
     for number in range(1, 8):
@@ -312,13 +310,13 @@ def test_our_own_archive_is_imported_once_only(
     write_meta_json(root, b"{", jobId=9)
     (root / "fritz/0/7/now").mkdir(parents=True)
     (root / "fritz/0/7/now/notes").write_text("mine")
-    steps = repair(context, root)
-    assert kinds(steps) == {"imported": 7, "bad": 1, "undecided": 1}
+    actions = repair(context, root)
+    assert kinds(actions) == {"imported": 7, "bad": 1, "undecided": 1}
     assert kinds(repair(context, root)) == {"already there": 7, "bad": 1, "undecided": 1}
 
 
 @pytest.mark.usefixtures("archived")
-def test_what_killed_writers_left_is_removed_after_an_hour(
+def test_temporary_files_are_removed_after_an_hour(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = everything(context.archive_root)
@@ -327,11 +325,13 @@ def test_what_killed_writers_left_is_removed_after_an_hour(
         monkeypatch.setattr(os, "rename", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
         writer.write_bytes(context.archive_root, JobKey("fritz", 123000, START), b"half")
     os.waitpid(child, 0)
-    [left] = everything(context.archive_root).keys() - before.keys()
+    [temporary] = everything(context.archive_root).keys() - before.keys()
     assert repair(context) == []
     an_hour_ago = time.time() - 3601
-    os.utime(left, (an_hour_ago, an_hour_ago))
-    assert [(step.kind, step.path) for step in repair(context, dry_run=True)] == [("removed", left)]
-    assert left.exists()
-    assert [(step.kind, step.path) for step in repair(context)] == [("removed", left)]
+    os.utime(temporary, (an_hour_ago, an_hour_ago))
+    assert [(action.kind, action.path) for action in repair(context, dry_run=True)] == [
+        ("removed", temporary)
+    ]
+    assert temporary.exists()
+    assert [(action.kind, action.path) for action in repair(context)] == [("removed", temporary)]
     assert everything(context.archive_root) == before
