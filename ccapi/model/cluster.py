@@ -26,16 +26,15 @@ def split_nodes(node_list: str) -> list[str]:
 
 def count_nodes(node_list: str) -> int:
     """Return the largest number of hosts in a node list, without expanding it."""
-    return sum(
-        math.prod(_count_numbers(bracket) for bracket in _BRACKET.findall(nodes))
-        for nodes in split_nodes(node_list)
-    )
-
-
-def _count_numbers(bracket: str) -> int:
-    """Return the number of numbers in "[0101-0188,0201]"."""
-    ranges = (part.partition("-") for part in bracket[1:-1].split(","))
-    return sum(max(0, int(last or first) - int(first) + 1) for first, _, last in ranges)
+    total = 0
+    for nodes in split_nodes(node_list):
+        counts = []
+        for bracket in _BRACKET.findall(nodes):
+            ranges = (part.partition("-") for part in bracket[1:-1].split(","))
+            sizes = (int(last or first) - int(first) + 1 for first, _, last in ranges)
+            counts.append(sum(max(0, size) for size in sizes))
+        total += math.prod(counts)
+    return total
 
 
 @dataclass(frozen=True)
