@@ -183,7 +183,7 @@ def _check(bench: Bench, promised: dict[Key, Promise], verdict: Verdict) -> None
         key = layout.parse(directory.relative_to(bench.archive).parts)
         promise = promised.get((*key,)) if key else None
         is_deleted = promise is not None and promise.is_deleted
-        if (is_deleted and reason.endswith("holds no meta.json")) or (
+        if (is_deleted and reason.endswith("has no meta.json")) or (
             directory in bench.planted and promise is not None and not promise.is_archivable
         ):
             verdict.debris.append(path)
