@@ -1,7 +1,7 @@
 """Translate the meta.json of other programs and versions to this version's fields.
 
-They write `shared` for `exclusive`, Slurm's names of states, zeros and nulls for "not given",
-and units as strings. Unknown fields are dropped, except in metaData.
+They write `shared` for `exclusive`, Slurm's names of states, and zeros and nulls for "not
+given". Unknown fields are dropped, except in metaData.
 """
 
 from collections.abc import Mapping
@@ -34,8 +34,10 @@ def translate(document: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(fields.get("tags"), list):
         fields["tags"] = _drop_scopes(fields["tags"])
     if isinstance(fields.get("statistics"), dict):
-        metrics = fields["statistics"].items()
-        fields["statistics"] = {name: _wrap_unit(values) for name, values in metrics}
+        fields["statistics"] = {
+            metric: _pick(_STATISTICS_FIELDS, values)
+            for metric, values in fields["statistics"].items()
+        }
     return fields
 
 
@@ -52,11 +54,3 @@ def _drop_scopes(tags: list[Any]) -> list[Any]:
     if plain == tags:
         return tags
     return [tag for index, tag in enumerate(plain) if tag not in plain[:index]]
-
-
-def _wrap_unit(values: Any) -> Any:
-    """Return a metric's values; a unit that is a string becomes an object."""
-    values = _pick(_STATISTICS_FIELDS, values)
-    if isinstance(values, dict) and isinstance(values.get("unit"), str):
-        values["unit"] = {"base": values["unit"]}
-    return values

@@ -69,7 +69,7 @@ def decode(data: bytes) -> Job:
     try:
         statistics = _convert_units(_get_field(document, "statistics", dict, {}), join_unit)
     except (KeyError, TypeError, AttributeError):
-        raise ArchiveError("statistics: must be objects whose unit is an object") from None
+        raise ArchiveError("statistics: must be objects whose unit has a base") from None
     meta_data = _get_field(document, "metaData", dict, {})
     return Job(
         **values,
@@ -104,6 +104,7 @@ def _dump(value: object) -> str:
 def _sort_tags(tags: list[Any]) -> list[dict[str, str]]:
     """Return tags without ids, sorted by type and name."""
     try:
+        # Adding "" raises TypeError for what is not a string.
         pairs = sorted((tag["type"] + "", tag["name"] + "") for tag in tags)
     except (KeyError, TypeError):
         raise ArchiveError("tags: must be objects with type and name") from None
@@ -129,6 +130,8 @@ def split_unit(unit: str) -> dict[str, str]:
     return {"base": unit}
 
 
-def join_unit(unit: Mapping[str, str | None]) -> str:
-    """Join prefix and base: the inverse of `split_unit`."""
+def join_unit(unit: Mapping[str, str | None] | str) -> str:
+    """Join prefix and base: the inverse of `split_unit`; other programs also write strings."""
+    if isinstance(unit, str):
+        return unit
     return (unit.get("prefix") or "") + (unit["base"] or "")

@@ -1,5 +1,6 @@
 """Check jobs from other archives by the rules of the API."""
 
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -22,10 +23,13 @@ def validate(job: Job) -> None:
         value = getattr(job, field.attribute)
         if value is not None:
             _check(field.name, value, field.rule)
-    if (job.stop_time or 0) > rules.MAX_EPOCH_SECOND:
-        raise ArchiveError("duration: must end before the year 10000")
+    _check("startTime + duration", job.stop_time, rules.EPOCH_SECOND)
     _check_resources(orjson.loads(job.resources), job.num_nodes)
-    _check_tags(orjson.loads(job.tags))
+    tags = [(tag["type"], tag["name"]) for tag in orjson.loads(job.tags)]
+    for text in chain.from_iterable(tags):
+        _check("tags", text, rules.TAG)
+    if len(set(tags)) < len(tags):
+        raise ArchiveError("tags: must be distinct")
     for key, value in orjson.loads(job.meta_data or "{}").items():
         _check("metaData", key, rules.TEXT)
         _check(f"metaData.{key:.40}", value, rules.TEXT)
@@ -53,11 +57,3 @@ def _check_resources(resources: list[Any], num_nodes: int) -> None:
         rules.count_hosts([resource["hostname"] for resource in resources], num_nodes)
     except InvalidInput as error:
         raise ArchiveError(str(error)) from None
-
-
-def _check_tags(tags: list[dict[str, str]]) -> None:
-    for tag in tags:
-        _check("tags", tag["type"], rules.TAG)
-        _check("tags", tag["name"], rules.TAG)
-    if len({(tag["type"], tag["name"]) for tag in tags}) < len(tags):
-        raise ArchiveError("tags: must be distinct")

@@ -67,8 +67,8 @@ def write(root: Path, job: Job) -> None:
 def write_with_backup(root: Path, job: Job) -> str | None:
     """Write a finished job's meta.json; keep a file with a different content beside it.
 
-    Returns the backup's name, None if there is none. The name depends on the content, so a
-    second backup of it is no second file; readers ignore it. Raises ArchiveError.
+    Returns the backup's name, None if there is none. It depends on the content, so the same
+    content is backed up once; readers ignore it. Raises ArchiveError.
     """
     return write_bytes(root, job.key, meta_json.encode(job), with_backup=True)
 

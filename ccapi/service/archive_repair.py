@@ -67,8 +67,8 @@ def _rewrite(context: Context, suspect: Job, *, dry_run: bool) -> Iterator[Repai
         return
     if finding:
         kind = "archived" if finding.kind == "missing" else "replaced"
-        kept = f"; kept the former file as {backup}" if backup else ""
-        yield RepairAction(kind, finding.path, finding.reason + kept)
+        note = f"; kept the former file as {backup}" if backup else ""
+        yield RepairAction(kind, finding.path, finding.reason + note)
 
 
 def _remove_temporaries(root: Path, *, dry_run: bool) -> Iterator[RepairAction]:
