@@ -19,7 +19,7 @@ def test_the_guide_explains_every_warning_and_error_of_the_code() -> None:
 
 
 def logged() -> Iterator[str]:
-    """Find the messages of the log calls; variable ones are those of `permissions`."""
+    """Find the messages of the log calls; variable ones are those of `file_modes`."""
     for path in [*(ROOT / "ccapi").rglob("*.py"), *(ROOT / "deploy").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if is_log_call(node):
@@ -40,7 +40,7 @@ def is_log_call(node: ast.AST) -> TypeGuard[ast.Call]:
 
 
 def permission_warnings() -> Iterator[str]:
-    tree = ast.parse((ROOT / "ccapi" / "permissions.py").read_text("utf-8"))
+    tree = ast.parse((ROOT / "ccapi" / "file_modes.py").read_text("utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Yield) and isinstance(node.value, ast.JoinedStr):
             parts = node.value.values
