@@ -42,7 +42,7 @@ model: $(STAMP)
 # make fuzz    hostile and random requests; with `make model` it takes MINUTES (30) in all
 fuzz: $(STAMP)
 	PROPERTIES_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s $(ARGS) \
-	    tests/properties/test_hostile.py tests/properties/long_contract.py
+	    tests/properties/test_hostile.py tests/properties/long_contract_fuzz.py
 
 # make test-metrics       alert rules, dashboard and a scrape, on a real Prometheus and promtool
 test-metrics: $(STAMP)

@@ -1,4 +1,4 @@
-"""How long the tests of properties may run: short in the suite, as told by `make` otherwise."""
+"""How long the tests of properties run: seconds in the suite, PROPERTIES_MINUTES with `make`."""
 
 import os
 import time
@@ -9,17 +9,17 @@ _PARTS = 4  # model, concurrency, hostile input, contract
 
 
 def long_form() -> bool:
-    """Tell whether a duration was asked for."""
+    """Return whether the environment sets a duration."""
     return _VARIABLE in os.environ
 
 
 def part_seconds() -> float:
-    """Return what was asked for, divided by the parts."""
+    """Return the duration of each part."""
     return 60 * float(os.environ[_VARIABLE]) / _PARTS
 
 
 def rounds(seconds: float, share: float = 1) -> Iterator[int]:
-    """Count rounds for `seconds`, or for a share of a part's time; there is at least one."""
+    """Count rounds for `seconds`, or for a share of a part's duration; there is at least one."""
     end = time.monotonic() + (part_seconds() * share if long_form() else seconds)
     number = 0
     while number == 0 or time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Hostile texts, and where in a job they are put."""
+"""Hostile texts, and bodies of jobs that contain them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +35,7 @@ TOKENS = (
 
 
 def places(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Put a text into every string of a job."""
+    """Yield jobs with the text in one place each, and the name of the place."""
     for name in ("user", "project", "partition", "cluster", "subCluster", "jobState"):
         yield name, job(**{name: text})
     for name, value in (
@@ -52,7 +52,7 @@ def places(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def free_texts(text: str) -> dict[str, Any]:
-    """Put a text into every string of a job that may be any text."""
+    """Return fields of a job with the text in every field that accepts any text."""
     metric = {"unit": text, "avg": 1, "min": 1, "max": 1}
     resource = {"hostname": "f1", "accelerators": [text], "configuration": text}
     return {

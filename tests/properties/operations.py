@@ -1,4 +1,4 @@
-"""Random operations: few values, so that they meet, and now and then something wrong."""
+"""Random operations: with few values, so that they meet, and now and then an invalid one."""
 
 import json
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from tests.client import START
-from tests.properties.rules import FINAL_STATES, STATES
-from tests.properties.world import Operation
+from tests.properties.body_rules import FINAL_STATES, STATES
+from tests.properties.model_state import Operation
 
 _LAST_SECOND = 253_402_300_799
 _STARTS = (*(START + n for n in (0, 1, 59, 60, 61, 120, 121, 3600)), 1, _LAST_SECOND)
@@ -26,7 +26,7 @@ _WEIGHTS = {
     "list": 6, "delete": 1, "delete_by_id": 1, "delete_before": 1,
 }  # fmt: skip
 
-# Whose path has the database id of a job.
+# Their path has the database id of a job.
 BY_ID = {"stop_by_id", "tag", "untag", "correct", "edit_meta", "delete_by_id"}
 
 _TEXTS = ("a", "", "ä€😀", "x' OR 1=1 --", '{"a": "\\u0041"}', "\t\n\r\x7f\x1b")
@@ -35,19 +35,19 @@ _NUMBERS = (0, 0.0, 1.5, 1e300, 2**53 + 1, 3)
 _FIELDS = ("jobId", "user", "cluster", "startTime", "resources", "numNodes", "subCluster", "smt",
     "walltime", "exclusive", "monitoringStatus", "jobState", "metaData", "tags", "statistics",
     "stopTime", "type", "name", "more", "project")  # fmt: skip
-_WRONG: tuple[Any, ...] = (
+_INVALID: tuple[Any, ...] = (
     None, True, -1, 0, 2**63, 10**30, 1.0, float("nan"), float("inf"), "", "\0", "\ud800", "1",
     "../x", "Running", "running", [], ["a"], [[]], {}, {"a": 1}, {"a": "\0"}, [None],
     [{"hostname": "a"}, {"hostname": "a"}], [{"hostname": "a/b"}], [{"hostname": "a", "x": 1}],
     [{"hostname": "a", "hwthreads": [-1]}], [{"type": "a"}], [{"type": "", "name": "b"}],
     {"metric": {"avg": -1}}, {"metric": {"avg": "1"}}, {"metric": 1},
 )  # fmt: skip
-_NO_JSON = (b"", b"{", b"\xff", b"[" * 100_000, b"null", b"[1]", b"{}", b'{"jobId": 01}', b'"a"')
-_WRONG_TARGETS = ("-1", "0", "x", "1.0", "9" * 19, "9" * 12)
+_NOT_JSON = (b"", b"{", b"\xff", b"[" * 100_000, b"null", b"[1]", b"{}", b'{"jobId": 01}', b'"a"')
+_INVALID_TARGETS = ("-1", "0", "x", "1.0", "9" * 19, "9" * 12)
 
 
 class Domain(NamedTuple):
-    """What jobs there are: the smaller, the oftener operations meet."""
+    """The values of jobs; with fewer values, more operations meet."""
 
     job_ids: Sequence[int] = (1, 999, 1034871)
     clusters: Sequence[str] = ("fritz", "alex")
@@ -55,7 +55,7 @@ class Domain(NamedTuple):
 
 
 class Generator:
-    """Makes operations; flawless ones are refused, if at all, for what is registered."""
+    """Makes operations; with `flawless`, only the registered jobs can be a reason for an error."""
 
     def __init__(
         self, random: Random, domain: Domain | None = None, *, flawless: bool = False
@@ -65,7 +65,7 @@ class Generator:
         self._flawless = flawless
 
     def operation(self, ids: Sequence[int]) -> Operation:
-        """Make one; `ids` are all that were ever given out."""
+        """Make an operation; `ids` are those of all jobs so far."""
         names = list(_WEIGHTS)
         if not ids and self._chance(0.9):
             names = ["start"]
@@ -73,7 +73,7 @@ class Generator:
         return self.named(name, ids)
 
     def named(self, name: str, ids: Sequence[int]) -> Operation:
-        """Make one of a kind."""
+        """Make an operation with a name."""
         credential = "admin" if self._flawless else self._random.choice(_CREDENTIALS)
         operation = Operation(name, credential, variant=self._random.randrange(4))
         if name == "list":
@@ -90,27 +90,27 @@ class Generator:
 
     def _target(self, ids: Sequence[int]) -> str:
         if ids and (self._flawless or self._chance(0.9)):
-            # Late ones are likelier to exist still.
+            # The latest jobs are the ones that probably still exist.
             return str(self._random.choice([*ids, *ids[-3:], *ids[-3:]]))
-        return self._random.choice(_WRONG_TARGETS)
+        return self._random.choice(_INVALID_TARGETS)
 
     def _body(self, name: str) -> bytes:
         body = getattr(self, f"_{name}")()
         flaw = "" if self._flawless or self._chance(0.8) else self._random.choice("vvvvaj")
         if flaw == "j":
-            return self._random.choice(_NO_JSON)
-        spoiled = body[0] if type(body) is list and body else body
-        if type(spoiled) is dict and flaw == "a":
-            spoiled.pop(self._random.choice(list(spoiled)))
-        elif type(spoiled) is dict and flaw:
-            self._spoil(spoiled)
+            return self._random.choice(_NOT_JSON)
+        target = body[0] if type(body) is list and body else body
+        if type(target) is dict and flaw == "a":
+            target.pop(self._random.choice(list(target)))
+        elif type(target) is dict and flaw:
+            self._make_invalid(target)
         return json.dumps(body).encode()
 
-    def _spoil(self, body: dict[str, Any]) -> None:
+    def _make_invalid(self, body: dict[str, Any]) -> None:
         field = self._random.choice((*_FIELDS, *body))
-        wrong = self._random.choice(_WRONG)
-        # Whether 0 is wrong here, behaviour.md does not say.
-        body[field] = -1 if wrong == 0 and field in {"numNodes", "stopTime"} else wrong
+        invalid = self._random.choice(_INVALID)
+        # behaviour.md does not say whether 0 is invalid here.
+        body[field] = -1 if invalid == 0 and field in {"numNodes", "stopTime"} else invalid
 
     def _start(self) -> dict[str, Any]:
         choice = self._random.choice
@@ -204,17 +204,17 @@ class Generator:
         return urlencode(pairs)
 
     def _value(self, name: str) -> str:
-        good, wrong = _QUERIES[name]
+        valid, invalid = _QUERIES[name]
         if name == "cluster":
-            good = (*self._domain.clusters, "woody")
+            valid = (*self._domain.clusters, "woody")
         if name == "start-time":
-            # Both ends are inclusive: they are the starts of jobs.
+            # Both ends are inclusive, so they are the starts of jobs.
             start, end = sorted(self._random.choices(self._domain.starts[:8], k=2))
-            good = (f"{start}-{end}",)
-        return self._random.choice(good if self._flawless or self._chance(0.9) else wrong)
+            valid = (f"{start}-{end}",)
+        return self._random.choice(valid if self._flawless or self._chance(0.9) else invalid)
 
 
-# Good and wrong values of each parameter.
+# Valid and invalid values of each parameter.
 _QUERIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "state": (("running", "running", *STATES), ("Running", "done")),
     "cluster": ((), ("../x", "a b")),

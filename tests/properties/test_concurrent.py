@@ -1,4 +1,4 @@
-"""Operations at once, on few jobs, with real workers: some order of them explains all answers."""
+"""Concurrent operations on few jobs, with real workers: some order explains all answers."""
 
 import http.client
 import json
@@ -18,12 +18,12 @@ from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.client import START
 from tests.processes import Service, gunicorn
-from tests.properties import service as http_service
+from tests.properties import http_calls
 from tests.properties.duration import rounds
-from tests.properties.linear import explained
+from tests.properties.linearizability import explained
+from tests.properties.model_state import Call, Operation, State
 from tests.properties.operations import Domain, Generator
 from tests.properties.test_model import CLUSTERS
-from tests.properties.world import Call, Operation, World
 
 _SHORT_SECONDS = 8
 _THREADS = 4
@@ -49,40 +49,40 @@ def service(config: Config, database: Database, tmp_path: Path) -> Iterator[Serv
 
 
 class Round:
-    """One history: some jobs, operations on them at once, what is left."""
+    """A history: first some jobs, then concurrent operations on them, then a list of all jobs."""
 
-    def __init__(self, play: Callable[[Operation], Call], seed: str) -> None:
-        self._play = play
+    def __init__(self, send: Callable[[Operation], Call], seed: str) -> None:
+        self._send = send
         self._seed = seed
         self._ids: list[int] = []
         self.calls: list[Call] = []
 
     def run(self) -> None:
-        """Fill `calls`."""
+        """Send the operations and record the calls."""
         random = Random(self._seed)
         generator = Generator(random, _DOMAIN, flawless=True)
         for name in random.choices(("start", "start", "stop"), k=random.randrange(5)):
             self._add(generator.named(name, self._ids))
-        together = threading.Barrier(_THREADS)
+        barrier = threading.Barrier(_THREADS)
 
-        def live(number: int) -> None:
+        def client(number: int) -> None:
             own = Generator(Random(f"{self._seed}.{number}"), _DOMAIN, flawless=True)
-            together.wait()
+            barrier.wait()
             for _ in range(_OPERATIONS):
                 self._add(own.operation(self._ids))
 
         with ThreadPoolExecutor(_THREADS) as threads:
-            list(threads.map(live, range(_THREADS)))
+            list(threads.map(client, range(_THREADS)))
         self._add(_EVERYTHING)
 
     def _add(self, operation: Operation) -> None:
-        call = self._play(operation)
+        call = self._send(operation)
         self.calls.append(call)
         if call.status == 201:
             self._ids.append(call.answer["id"])
 
     def __str__(self) -> str:
-        """Show the history by the beginnings of its calls."""
+        """Return the calls, ordered by their beginnings."""
         first = min(call.began for call in self.calls)
         return f"round {self._seed}\n" + "\n".join(
             f"{call.began - first:.4f} to {call.ended - first:.4f}: {call.operation}\n"
@@ -91,15 +91,15 @@ class Round:
         )
 
 
-def caller(service: Service, token: str) -> Callable[[Operation], Call]:
+def sender(service: Service, token: str) -> Callable[[Operation], Call]:
     """Send each operation on a connection of its own, as curl does."""
 
-    def play(operation: Operation) -> Call:
+    def send(operation: Operation) -> Call:
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
-        headers = http_service.headers(operation, {"admin": token})
+        headers = http_calls.headers(operation, {"admin": token})
         began = time.time()
         connection.request(
-            http_service.method(operation), http_service.path(operation), operation.body, headers
+            http_calls.method(operation), http_calls.path(operation), operation.body, headers
         )
         response = connection.getresponse()
         answer = json.loads(response.read())
@@ -107,27 +107,28 @@ def caller(service: Service, token: str) -> Callable[[Operation], Call]:
         connection.close()
         return call
 
-    return play
+    return send
 
 
-def test_some_order_explains_what_concurrent_operations_answer_and_leave(
+@pytest.mark.slow
+def test_some_order_explains_concurrent_answers(
     service: Service, database: Database, config: Config
 ) -> None:
     root = config.archive.root
-    play = caller(service, tokens.create(database, "concurrent", Role.ADMIN))
-    tag_ids = http_service.TagIds()
+    send = sender(service, tokens.create(database, "concurrent", Role.ADMIN))
+    tag_ids = http_calls.TagIds()
     start = time.time_ns()
     number = 0
-    archive = http_service.read_archive(root)
+    archive = http_calls.read_archive(root)
     for number in rounds(_SHORT_SECONDS):
-        history = Round(play, f"{start} {number}")
+        history = Round(send, f"{start} {number}")
         history.run()
-        before, archive = archive, http_service.read_archive(root)
-        world = World(archive=before.current, former=before.kept)
-        assert explained(world, history.calls, partial(http_service.is_archived, archive)), (
+        before, archive = archive, http_calls.read_archive(root)
+        state = State(archive=before.current, former=before.backups)
+        assert explained(state, history.calls, partial(http_calls.is_archived, archive)), (
             f"no order explains\n{history}\nthe archive had\n{before}\nand has\n{archive}"
         )
         for call in history.calls:
-            tag_ids.see(call.answer)
-        assert play(_CLEAN).status == 200
+            tag_ids.check_answer(call.answer)
+        assert send(_CLEAN).status == 200
     print(f"{number + 1} rounds of {_THREADS} x {_OPERATIONS} operations")

@@ -1,4 +1,4 @@
-"""Random operations, one after the other: every answer and the end are the model's."""
+"""Random operations, one after the other: the model predicts every answer and the archive."""
 
 import itertools
 import json
@@ -22,10 +22,10 @@ from ccapi.db.pool import Database
 from ccapi.model.token import Role
 from ccapi.service import tokens as service_tokens
 from tests import conftest
-from tests.properties import model, service
+from tests.properties import http_calls, service_model
 from tests.properties.duration import long_form, rounds
+from tests.properties.model_state import Call, Operation, State, Unexplained
 from tests.properties.operations import Generator
-from tests.properties.world import Call, Operation, Unexplained, World
 
 CLUSTERS = [
     {
@@ -44,14 +44,14 @@ _COMMON: dict[str, Any] = {
     "database": None,
     "deadline": None,
     "suppress_health_check": list(HealthCheck),
-    # A failure shows the whole history; changed histories are others altogether.
+    # A failure prints the whole history; a shrunk one would be another history.
     "phases": (Phase.generate,),
 }
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What every sequence is played on."""
+class Service:
+    """The service on which every sequence runs."""
 
     app: Flask
     database: Database
@@ -60,56 +60,56 @@ class Stage:
 
 
 @pytest.fixture
-def stage(config: Config, database: Database, tmp_path: Path) -> Stage:
+def service(config: Config, database: Database, tmp_path: Path) -> Service:
     environment = {
         "CCAPI_DATABASE_URL": config.database.url,
         "CCAPI_ARCHIVE_ROOT": str(config.archive.root),
         "CCAPI_CLUSTERS": json.dumps(CLUSTERS),
         "CCAPI_LOG_LEVEL": "ERROR",
-        # One life's answer must not be shared with the next one.
+        # A sequence must not get a cached answer of the one before.
         "CCAPI_JOBS_LIST_CACHE_SECONDS": "0",
     }
     app = conftest.serve(load(environ=environment), database)
-    return Stage(app, database, make_tokens(database), tmp_path / "archives")
+    return Service(app, database, make_tokens(database), tmp_path / "archives")
 
 
 def make_tokens(database: Database) -> dict[str, str]:
-    """Make a token for every credential that is one."""
-    made = {role.value: service_tokens.create(database, role.value, role) for role in Role}
-    made["expired"] = service_tokens.create(database, "expired", Role.ADMIN)
-    made["revoked"] = service_tokens.create(database, "revoked", Role.ADMIN)
+    """Return a token for every credential."""
+    result = {role.value: service_tokens.create(database, role.value, role) for role in Role}
+    result["expired"] = service_tokens.create(database, "expired", Role.ADMIN)
+    result["revoked"] = service_tokens.create(database, "revoked", Role.ADMIN)
     service_tokens.revoke(database, "revoked")
     with database.transaction() as conn:
         conn.execute("UPDATE tokens SET expires_at = now() WHERE name = 'expired'")
-    return {**made, "unknown": f"ccapi_{43 * 'x'}", "malformed": "'; DROP TABLE jobs; --"}
+    return {**result, "unknown": f"ccapi_{43 * 'x'}", "malformed": "'; DROP TABLE jobs; --"}
 
 
-class Life(RuleBasedStateMachine):
-    """A service from its first job on, beside the model."""
+class Sequence(RuleBasedStateMachine):
+    """A sequence of operations on an empty service, beside the model."""
 
-    STAGE: ClassVar[Stage]
+    SERVICE: ClassVar[Service]
     numbers: ClassVar = itertools.count()
     failing: ClassVar[int | None] = None
 
     def __init__(self) -> None:
         super().__init__()
-        # Hypothesis repeats itself; the number makes lives differ all the same. One that
-        # fails is played again, to be sure.
+        # Hypothesis repeats itself; the number makes sequences differ nevertheless. One that
+        # fails is repeated with its number.
         self._number = next(self.numbers) if self.failing is None else self.failing
-        self._stage = stage = self.STAGE
-        self._http = stage.app.test_client()
-        self._world = World()
-        self._tag_ids = service.TagIds()
+        self._service = service = self.SERVICE
+        self._http = service.app.test_client()
+        self._state = State()
+        self._tag_ids = http_calls.TagIds()
         self._ids: list[int] = []
         self._history: list[Call] = []
         self._failed = False
-        shutil.rmtree(stage.directory, ignore_errors=True)
-        self._archive = stage.directory / "job-archive"
+        shutil.rmtree(service.directory, ignore_errors=True)
+        self._archive = service.directory / "job-archive"
         writer.create_if_missing(self._archive)
-        stage.app.extensions["ccapi"] = replace(
-            stage.app.extensions["ccapi"], archive_root=self._archive
+        service.app.extensions["ccapi"] = replace(
+            service.app.extensions["ccapi"], archive_root=self._archive
         )
-        with stage.database.connection() as conn:
+        with service.database.connection() as conn:
             conn.execute("DELETE FROM jobs")
             conn.execute("DELETE FROM archive_queue")
             conn.execute("DELETE FROM tags")
@@ -117,45 +117,46 @@ class Life(RuleBasedStateMachine):
     @rule(seed=st.integers(0, 2**20))
     def step(self, seed: int) -> None:
         random = Random(f"{self._number} {seed} {len(self._history)}")
-        answer = self._play(Generator(random).operation(self._ids))
+        answer = self._send(Generator(random).operation(self._ids))
         if "id" in answer and "jobId" not in answer:
             assert answer["id"] not in self._ids
             self._ids.append(answer["id"])
 
     def teardown(self) -> None:
-        """Compare all that is left with all that must be left."""
+        """Compare the list of all jobs and the archive with the model."""
         failed, type(self).failing = self._failed, self._number
         if not failed:
-            self._play(Operation("list", query=_EVERYTHING))
-            service.check_archive(self._world, service.read_archive(self._archive))
+            self._send(Operation("list", query=_EVERYTHING))
+            http_calls.check_archive(self._state, http_calls.read_archive(self._archive))
             type(self).failing = None
 
-    def _play(self, operation: Operation) -> Any:
+    def _send(self, operation: Operation) -> Any:
         self._failed = True
         began = time.time()
         response = self._http.open(
-            service.path(operation),
-            method=service.method(operation),
+            http_calls.path(operation),
+            method=http_calls.method(operation),
             data=operation.body,
-            headers=service.headers(operation, self._stage.tokens),
+            headers=http_calls.headers(operation, self._service.tokens),
         )
         call = Call(operation, response.status_code, json.loads(response.data), began, time.time())
         self._history.append(call)
         assert response.headers["Content-Type"] == "application/json"
         assert response.headers["X-Request-Id"]
         try:
-            self._world = model.follow(self._world, call)
-            self._tag_ids.see(call.answer)
+            self._state = service_model.follow(self._state, call)
+            self._tag_ids.check_answer(call.answer)
         except Unexplained as reason:
             history = "\n".join(str(past)[:2000] for past in self._history)
-            raise AssertionError(f"{history}\nHere the model says: {reason}") from None
+            raise AssertionError(f"{history}\nThe model expects: {reason}") from None
         self._failed = False
         return call.answer
 
 
-def test_every_answer_of_a_random_life_is_the_models(stage: Stage) -> None:
-    chosen = settings(_LONG if long_form() else _SHORT, **_COMMON)
-    life = type("Life", (Life,), {"STAGE": stage})
+@pytest.mark.slow
+def test_the_model_predicts_every_answer(service: Service) -> None:
+    profile = settings(_LONG if long_form() else _SHORT, **_COMMON)
+    machine = type("Sequence", (Sequence,), {"SERVICE": service})
     for _ in rounds(0):
-        run_state_machine_as_test(life, settings=chosen)
-    print(f"{next(Life.numbers)} sequences")
+        run_state_machine_as_test(machine, settings=profile)
+    print(f"{next(Sequence.numbers)} sequences")

@@ -1,4 +1,4 @@
-"""A service under attack: what every response must be, and what must be left afterwards."""
+"""A client that attacks a service, and checks every answer and what the attack leaves behind."""
 
 import http.client
 import io
@@ -14,11 +14,11 @@ from typing import Any
 
 from tests.client import START, job
 from tests.processes import Service
-from tests.properties.hostile import request
+from tests.properties.hostile_requests import request
 
-_SECONDS = 20
-_SERVERS_OWN = {400, 403, 405, 413, 414, 417, 431, 501}
-_TELLTALES = (
+_TIMEOUT_SECONDS = 20
+_STATUSES_OF_GUNICORN = {400, 403, 405, 413, 414, 417, 431, 501}
+_INTERNALS = (
     b"Traceback",
     b'File "/',
     b"psycopg",
@@ -31,15 +31,15 @@ _TELLTALES = (
 
 @dataclass(frozen=True)
 class Answer:
-    """A response; `server` tells that it is the web server's, not ours."""
+    """An answer of the service, or of gunicorn itself."""
 
     status: int
     headers: http.client.HTTPMessage
     body: bytes
 
     @property
-    def server(self) -> bool:
-        """Tell whether the web server refused the request before it reached us."""
+    def is_from_gunicorn(self) -> bool:
+        """Return whether gunicorn rejected the request before it reached the service."""
         return "X-Request-Id" not in self.headers
 
     @property
@@ -54,15 +54,18 @@ class _Received(io.BytesIO):
 
 
 @dataclass
-class Siege:
-    """Sends bytes to a service and watches it; `secrets` must not be seen anywhere."""
+class HostileClient:
+    """Sends bytes to a service; `secrets` must not appear anywhere.
+
+    `changes_bytes` says that the requests are damaged at random.
+    """
 
     service: Service
     token: str
     archive: Path
     log: Path
     secrets: list[str] = field(default_factory=list)
-    damages: bool = False
+    changes_bytes: bool = False
     answers: int = 0
 
     def __post_init__(self) -> None:
@@ -71,11 +74,11 @@ class Siege:
 
     @property
     def header(self) -> bytes:
-        """Return the header of the token that may do everything."""
+        """Return the header with the token of role admin."""
         return f"X-Auth-Token: {self.token}".encode()
 
     def send(self, parts: bytes | Iterable[bytes], pause: float = 0) -> Answer | None:
-        """Send bytes, say that no more follow, and check the answer, if there is one."""
+        """Send bytes, close the sending side, and check the answer, if there is one."""
         parts = [parts] if isinstance(parts, bytes) else list(parts)
         received = self._exchange(parts, pause)
         if not received:
@@ -101,8 +104,10 @@ class Siege:
 
     def _exchange(self, parts: list[bytes], pause: float) -> bytes:
         received = b""
-        with socket.create_connection(("127.0.0.1", self.service.port), _SECONDS) as connection:
-            # It may answer before it has read everything.
+        with socket.create_connection(
+            ("127.0.0.1", self.service.port), _TIMEOUT_SECONDS
+        ) as connection:
+            # The service may answer before it has read everything.
             with suppress(OSError):
                 for part in parts:
                     connection.sendall(part)
@@ -114,11 +119,11 @@ class Siege:
         return received
 
     def _check(self, answer: Answer, sent: bytes) -> None:
-        for telltale in _TELLTALES if answer.status >= 400 else ():
-            assert telltale not in answer.body or telltale in sent, telltale
+        for internal in _INTERNALS if answer.status >= 400 else ():
+            assert internal not in answer.body or internal in sent, internal
         assert "X-Injected" not in answer.headers
-        if answer.server:
-            assert answer.status in _SERVERS_OWN, answer.status
+        if answer.is_from_gunicorn:
+            assert answer.status in _STATUSES_OF_GUNICORN, answer.status
             return
         assert self.token.encode() not in answer.body
         assert answer.status < 500, answer.status
@@ -129,7 +134,7 @@ class Siege:
             assert answer.json["error"]
 
     def _snapshot(self) -> dict[str, bytes]:
-        """Read all files beside the archive."""
+        """Read all files outside the archive."""
         parent = self.archive.parent
         return {
             str(path.relative_to(parent)): path.read_bytes() if path.is_file() else b""
@@ -138,19 +143,21 @@ class Siege:
         }
 
     def assert_unharmed(self) -> None:
-        """Check what is left: files, log, workers, and a service that works."""
+        """Check files, log and workers, and that the service works."""
         assert sorted(self.service.workers()) == self._workers, self.log.read_text()[-3000:]
         assert self._snapshot() == self._outside
         log = self.log.read_text("utf-8", "replace")
-        # Damage may put a token into the request line, which the web server logs.
-        logged = "".join(line for line in log.splitlines() if " ccapi." in line or not self.damages)
+        # A changed byte may move a token into the request line, which gunicorn logs.
+        logged = "".join(
+            line for line in log.splitlines() if " ccapi." in line or not self.changes_bytes
+        )
         for secret in (self.token, *self.secrets):
             assert secret not in logged, f"a token is in the log: {secret}"
         assert "Traceback" not in log, log[-5000:]
         assert "CRITICAL" not in log, log[-5000:]
-        self._live()
+        self._run_a_job()
 
-    def _live(self) -> None:
+    def _run_a_job(self) -> None:
         self.call("DELETE", f"/delete_job_before/{2**62}")
         started = self.call("POST", "/start_job/", job())
         assert started.status == 201, started.body
@@ -159,7 +166,7 @@ class Siege:
         stop = {"jobId": 123000, "stopTime": START + 1, "jobState": "completed"}
         stopped = self.call("POST", "/stop_job/", stop)
         assert (stopped.status, stopped.json["monitoringStatus"]) == (200, 3)
-        assert [shown["id"] for shown in self.call("GET", "/").json["jobs"]] == [id_]
+        assert [job["id"] for job in self.call("GET", "/").json["jobs"]] == [id_]
         assert self.call("DELETE", f"/delete_job/{id_}").status == 200
         assert self.call("GET", "/").json["jobs"] == []
 
@@ -169,7 +176,7 @@ def _phrase(status: int) -> str:
 
 
 def _parse(received: bytes, *, head: bool) -> Answer:
-    """Read exactly one response; a second one would be the answer to a smuggled request."""
+    """Parse exactly one response; a second one would answer a smuggled request."""
     stream = _Received(received)
     response = http.client.HTTPResponse(stream, method="HEAD" if head else "GET")  # type: ignore[arg-type]
     response.begin()

@@ -46,16 +46,16 @@ _VALUES = st.recursive(
 
 @st.composite
 def jobs(draw: st.DrawFn) -> bytes:
-    """Draw a start_job body that is valid but for one to three changes, or still valid."""
+    """Draw a start_job body with one to three changes; it may still be valid."""
     value: Any = copy.deepcopy(_VALID)
     for _ in range(draw(st.integers(1, 3))):
         _change(draw, value)
     body = json.dumps(value, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
-    return _damage(draw, body) if draw(st.integers(0, 4)) == 0 else body
+    return _change_bytes(draw, body) if draw(st.integers(0, 4)) == 0 else body
 
 
 def _change(draw: st.DrawFn, value: Any) -> None:
-    """Replace, add or take away something at a random place."""
+    """Replace, add or remove a value at a random place."""
     while True:
         places = sorted(value) if isinstance(value, dict) else range(len(value))
         if not places:
@@ -75,12 +75,12 @@ def _change(draw: st.DrawFn, value: Any) -> None:
         value[f"{place}{draw(st.sampled_from(['', 's', ' ', '.x']))}"] = value[place]
 
 
-def _damage(draw: st.DrawFn, body: bytes) -> bytes:
+def _change_bytes(draw: st.DrawFn, body: bytes) -> bytes:
     place = draw(st.integers(0, len(body)))
     return body[:place] + draw(st.binary(max_size=4)) + body[place + draw(st.integers(0, 4)) :]
 
 
-def damaged(request: bytes, random: Random) -> bytes:
+def with_changed_bytes(request: bytes, random: Random) -> bytes:
     """Change a few bytes of a request."""
     for _ in range(random.randint(1, 4)):
         place = random.randrange(len(request) + 1)

@@ -1,6 +1,7 @@
-"""What a request's body must be, after behaviour.md and nothing else.
+"""The rules of a request's body, after behaviour.md and nothing else.
 
-A check takes a value and returns it as it counts: nulls dropped, "not given" as None.
+A check returns the value as the service understands it: without nulls, and None for a value that
+means "not given".
 """
 
 import json
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 
 Check = Callable[[Any], Any]
 
-LARGEST = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 FINAL_STATES = (
     "completed", "failed", "cancelled", "stopped", "timeout", "preempted", "out_of_memory",
 )  # fmt: skip
@@ -19,26 +20,26 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
-class Wrong(Exception):
-    """The request is to be refused with 400, with a message that names one of the fields."""
+class Invalid(Exception):
+    """The service must answer 400, with a message that names one of the fields."""
 
     def __init__(self, *fields: str) -> None:
         super().__init__(*fields)
         self.fields = fields
 
 
-def _require(met: object) -> None:
-    if not met:
-        raise Wrong
+def _require(condition: object) -> None:
+    if not condition:
+        raise Invalid
 
 
 def parse(body: bytes) -> Any:
-    """Read a JSON document as strictly as behaviour.md asks for; raises Wrong."""
+    """Read a JSON document as strictly as behaviour.md says; raises Invalid."""
     try:
         value = json.loads(body.decode(), parse_constant=_no_constant)
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise Wrong from None
+        raise Invalid from None
     return value
 
 
@@ -46,9 +47,9 @@ def _no_constant(_: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
 
 
-def integer(least: int = 0, most: int = LARGEST) -> Check:
+def integer(minimum: int = 0, maximum: int = MAX_INTEGER) -> Check:
     def check(value: Any) -> Any:
-        _require(type(value) is int and least <= value <= most)
+        _require(type(value) is int and minimum <= value <= maximum)
         return value
 
     return check
@@ -56,13 +57,13 @@ def integer(least: int = 0, most: int = LARGEST) -> Check:
 
 def number(value: Any) -> Any:
     _require(type(value) in {int, float} and value >= 0)
-    _require(type(value) is float or value <= LARGEST)
+    _require(type(value) is float or value <= MAX_INTEGER)
     return value
 
 
-def text(least: int = 0) -> Check:
+def text(min_length: int = 0) -> Check:
     def check(value: Any) -> Any:
-        _require(type(value) is str and len(value) >= least and "\0" not in value)
+        _require(type(value) is str and len(value) >= min_length and "\0" not in value)
         return value
 
     return check
@@ -85,17 +86,17 @@ def one_of(*values: str) -> Check:
 
 
 def optional(check: Check, nothing: int | str) -> Check:
-    """Take one value, 0 or the empty string, as "not given"."""
+    """Read one value, 0 or the empty string, as "not given"."""
 
-    def check_given(value: Any) -> Any:
+    def check_value(value: Any) -> Any:
         return None if type(value) is type(nothing) and value == nothing else check(value)
 
-    return check_given
+    return check_value
 
 
-def array(check: Check, least: int = 0) -> Check:
+def array(check: Check, min_length: int = 0) -> Check:
     def check_all(value: Any) -> Any:
-        _require(type(value) is list and len(value) >= least)
+        _require(type(value) is list and len(value) >= min_length)
         return [check(item) for item in value]
 
     return check_all
@@ -110,15 +111,15 @@ def table(check: Check) -> Check:
 
 
 def record(fields: dict[str, Check], *required: str) -> Check:
-    """Check an object: nulls are "not given", unknown fields are wrong."""
+    """Check an object: nulls are "not given", unknown fields are invalid."""
 
     def check(value: Any) -> Any:
         _require(type(value) is dict)
-        given = {name: item for name, item in value.items() if item is not None}
-        wrong = {*(set(given) - set(fields)), *(set(required) - set(given))}
-        if wrong:
-            raise Wrong(*wrong)
-        return {name: _named(name, fields[name], item) for name, item in given.items()}
+        values = {name: item for name, item in value.items() if item is not None}
+        invalid = {*(set(values) - set(fields)), *(set(required) - set(values))}
+        if invalid:
+            raise Invalid(*invalid)
+        return {name: _named(name, fields[name], item) for name, item in values.items()}
 
     return check
 
@@ -126,8 +127,8 @@ def record(fields: dict[str, Check], *required: str) -> Check:
 def _named(name: str, check: Check, value: Any) -> Any:
     try:
         return check(value)
-    except Wrong:
-        raise Wrong(name) from None
+    except Invalid:
+        raise Invalid(name) from None
 
 
 TAG = {"type": text(1), "name": text(1)}
@@ -180,13 +181,13 @@ _STOP = {
 
 
 def job(value: Any) -> dict[str, Any]:
-    """Check what start_job takes."""
+    """Check the body of start_job."""
     checked: dict[str, Any] = _JOB(value)
     hosts = [resource["hostname"] for resource in checked["resources"]]
     if len(set(hosts)) < len(hosts):
-        raise Wrong("resources")
+        raise Invalid("resources")
     if checked.get("numNodes", len(hosts)) != len(hosts):
-        raise Wrong("numNodes")
+        raise Invalid("numNodes")
     return checked
 
 
@@ -201,8 +202,8 @@ edit_meta = record(
 
 
 def correct(value: Any) -> dict[str, Any]:
-    """Check what correct_job takes."""
+    """Check the body of correct_job."""
     checked: dict[str, Any] = _END(value)
     if not checked:
-        raise Wrong("jobState")
+        raise Invalid("jobState")
     return checked

@@ -1,4 +1,4 @@
-"""What is registered and archived, and how a job must look in an answer and in a file."""
+"""The registered and archived runs of the model, and how each appears in an answer or a file."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ _BASES = ("B", "F", "B/s", "F/s", "CPI", "IPC", "Hz", "W", "°C", "")
 
 
 class Operation(NamedTuple):
-    """A request: `credential` is a role or a way not to have one, `target` goes into the path."""
+    """A request: `credential` is a role or a kind of invalid token, `target` is in the path."""
 
     name: str
     credential: str = "admin"
@@ -30,33 +30,33 @@ class Call(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run of a job; `facts` and `meta_data` are JSON, of what does not change."""
+    """A run of a job; `fields` and `meta_data` are JSON, and `fields` never change."""
 
     id: int
     job_id: int
     cluster: str
     start_time: int
-    facts: str
+    fields: str
     meta_data: str
     tags: frozenset[tuple[str, str]]
     status: int
-    state: str = "running"
+    job_state: str = "running"
     stop_time: int | None = None
 
     @property
     def is_running(self) -> bool:
-        """Tell whether the run has not been stopped."""
-        return self.state == "running"
+        """Return whether the run has not been stopped."""
+        return self.job_state == "running"
 
     @property
     def path(self) -> str:
-        """Return where the archive has the run, from its root."""
+        """Return the path of the run's file below the archive's root."""
         group, rest = divmod(self.job_id, 1000)
         return f"{self.cluster}/{group}/{rest:03}/{self.start_time}/meta.json"
 
 
-class World(NamedTuple):
-    """What is registered, and what is archived and was so before: path and JSON."""
+class State(NamedTuple):
+    """All registered runs, and all archived files now and before: (path, JSON)."""
 
     runs: frozenset[Run] = frozenset()
     archive: frozenset[tuple[str, str]] = frozenset()
@@ -66,15 +66,15 @@ class World(NamedTuple):
         """Find a run by its database id."""
         return next((run for run in self.runs if run.id == id_), None)
 
-    def with_run(self, run: Run) -> "World":
+    def with_run(self, run: Run) -> "State":
         """Add a run, or replace the one with its database id."""
         return self._replace(runs=frozenset({*self.without(run.id).runs, run}))
 
-    def without(self, id_: int) -> "World":
-        """Forget a run."""
+    def without(self, id_: int) -> "State":
+        """Remove a run."""
         return self._replace(runs=frozenset(run for run in self.runs if run.id != id_))
 
-    def with_archived(self, run: Run) -> "World":
+    def with_archived(self, run: Run) -> "State":
         """Write a run's file."""
         others = {(path, file) for path, file in self.archive if path != run.path}
         return self._replace(
@@ -84,7 +84,7 @@ class World(NamedTuple):
 
 
 class Unexplained(Exception):
-    """The answer is not one that the model gives here."""
+    """The model would not give this answer in this state."""
 
 
 def expect(call: Call, status: int) -> None:
@@ -92,18 +92,18 @@ def expect(call: Call, status: int) -> None:
     check(call.status == status, f"{status}, not {call.status}")
 
 
-def check(met: object, rule: str) -> None:
-    """Check anything; raises Unexplained."""
-    if not met:
+def check(condition: object, rule: str) -> None:
+    """Raise Unexplained unless a condition holds."""
+    if not condition:
         raise Unexplained(rule)
 
 
-def check_job(shown: dict[str, Any], run: Run, call: Call, leave_out: Iterable[str] = ()) -> None:
-    """Check a job in an answer, all of it; ids of tags are checked elsewhere."""
+def check_job(answer: dict[str, Any], run: Run, call: Call, leave_out: Iterable[str] = ()) -> None:
+    """Compare a job of an answer with a run in all fields but the ids of tags."""
     expected = {
-        **json.loads(run.facts),
+        **json.loads(run.fields),
         "id": run.id,
-        "jobState": run.state,
+        "jobState": run.job_state,
         "monitoringStatus": run.status,
         "tags": sorted(run.tags),
     }
@@ -111,28 +111,28 @@ def check_job(shown: dict[str, Any], run: Run, call: Call, leave_out: Iterable[s
         expected["metaData"] = json.loads(run.meta_data)
     for name in leave_out:
         expected.pop(name, None)
-    duration = shown.get("duration", 0)
+    duration = answer.get("duration", 0)
     ends = (call.began, call.ended) if run.stop_time is None else (run.stop_time, run.stop_time)
-    least, most = (max(1, int(end) - run.start_time) for end in ends)
-    check(least <= duration <= most, f"{least} <= duration <= {most}, not {duration}")
-    given = {name: value for name, value in shown.items() if name != "duration"}
-    given["tags"] = sorted((tag["type"], tag["name"]) for tag in shown["tags"])
-    check(given == expected, f"the job is\n  {expected}, not\n  {given}")
+    shortest, longest = (max(1, int(end) - run.start_time) for end in ends)
+    check(shortest <= duration <= longest, f"{shortest} <= duration <= {longest}, not {duration}")
+    job = {name: value for name, value in answer.items() if name != "duration"}
+    job["tags"] = sorted((tag["type"], tag["name"]) for tag in answer["tags"])
+    check(job == expected, f"the job is\n  {expected}, not\n  {job}")
 
 
 def archived(run: Run) -> str:
-    """Return a stopped run's meta.json, tags in order."""
-    facts = json.loads(run.facts)
+    """Return a stopped run's meta.json with sorted tags."""
+    fields = json.loads(run.fields)
     assert run.stop_time is not None
     document = {
-        **facts,
-        "jobState": run.state,
+        **fields,
+        "jobState": run.job_state,
         "monitoringStatus": 3,
         "duration": max(1, run.stop_time - run.start_time),
         "tags": [{"type": type_, "name": name} for type_, name in sorted(run.tags)],
         "statistics": {
             metric: {**values, "unit": _unit(values["unit"])}
-            for metric, values in facts.get("statistics", {}).items()
+            for metric, values in fields.get("statistics", {}).items()
         },
     }
     if run.meta_data != "{}":

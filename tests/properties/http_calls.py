@@ -1,4 +1,4 @@
-"""Operations as HTTP requests, and what every answer and every archive must be."""
+"""Operations as HTTP requests, and rules for all tags and all files of the archive."""
 
 import json
 import re
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.properties.world import Operation, World, check
+from tests.properties.model_state import Operation, State, check
 
-_KEPT = re.compile(r"\.meta\.json\.replaced-[0-9a-f]{16}")
+_BACKUP = re.compile(r"\.meta\.json\.replaced-[0-9a-f]{16}")
 _METHODS = {
     "list": ("GET",),
     "start": ("POST", "PUT"),
@@ -38,7 +38,7 @@ _PATHS = {
 
 
 def method(operation: Operation) -> str:
-    """Return the method; which one of several the variant says."""
+    """Return the method; the variant decides where there are several."""
     methods = _METHODS[operation.name]
     return methods[operation.variant % len(methods)]
 
@@ -50,23 +50,23 @@ def path(operation: Operation) -> str:
 
 
 def headers(operation: Operation, tokens: Mapping[str, str]) -> dict[str, str]:
-    """Return the token's header, in either form, and a content type as curl's."""
-    found = {"Content-Type": "application/x-www-form-urlencoded"}
+    """Return the header of the token, in one of its forms, and the content type of curl."""
+    result = {"Content-Type": "application/x-www-form-urlencoded"}
     if operation.credential in tokens:
         token = tokens[operation.credential]
         bearer = operation.variant > 1
-        found |= {"Authorization": f"Bearer {token}"} if bearer else {"X-Auth-Token": token}
-    return found
+        result |= {"Authorization": f"Bearer {token}"} if bearer else {"X-Auth-Token": token}
+    return result
 
 
 class TagIds:
-    """A tag has one id, and an id one tag, in all answers."""
+    """The ids of tags in all answers: a tag has one id, and an id one tag."""
 
     def __init__(self) -> None:
         self._ids: dict[tuple[str, str], int] = {}
 
-    def see(self, answer: Any) -> None:
-        """Compare the tags of an answer with all that were seen before."""
+    def check_answer(self, answer: Any) -> None:
+        """Compare the tags of an answer with those of the answers before."""
         jobs = answer.get("jobs", [answer])
         for tag in (tag for job in jobs for tag in job.get("tags", ())):
             check(set(tag) == {"id", "type", "name"}, "a tag has id, type and name")
@@ -76,27 +76,27 @@ class TagIds:
 
 
 class Files(NamedTuple):
-    """The files of an archive, as paths and sorted JSON; `kept` are former contents."""
+    """The files of an archive: (path, sorted JSON); `backups` are former contents."""
 
     current: frozenset[tuple[str, str]]
-    kept: frozenset[tuple[str, str]]
+    backups: frozenset[tuple[str, str]]
 
 
 def read_archive(root: Path) -> Files:
-    """Read all files; refuses foreign ones, empty directories and another version."""
+    """Read all files; refuse foreign ones, empty directories and another version."""
     check((root / "version.txt").read_text("ascii").strip() == "1", "the version is 1")
-    current, kept = set(), set()
+    current, backups = set(), set()
     for file in sorted(root.rglob("*")):
         name = str(file.relative_to(root))
         if file.is_dir():
             check(any(file.iterdir()), f"{name} is empty")
-        elif _KEPT.fullmatch(file.name):
-            # What a later run of the same job, cluster and start has replaced.
-            kept.add((str(file.relative_to(root).with_name("meta.json")), _sorted(file)))
+        elif _BACKUP.fullmatch(file.name):
+            # A later run of the same job, cluster and start replaced it.
+            backups.add((str(file.relative_to(root).with_name("meta.json")), _sorted(file)))
         elif name != "version.txt":
-            check(file.name == "meta.json", f"{name} is foreign to an archive")
+            check(file.name == "meta.json", f"{name} does not belong to an archive")
             current.add((name, _sorted(file)))
-    return Files(frozenset(current), frozenset(kept))
+    return Files(frozenset(current), frozenset(backups))
 
 
 def _sorted(file: Path) -> str:
@@ -111,16 +111,16 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def is_archived(files: Files, world: World) -> bool:
-    """Tell whether an archive is the world's."""
-    return files.current == world.archive and files.kept <= world.former | world.archive
+def is_archived(files: Files, state: State) -> bool:
+    """Return whether an archive is as the state says."""
+    return files.current == state.archive and files.backups <= state.former | state.archive
 
 
-def check_archive(world: World, files: Files) -> None:
-    """Compare an archive with the world's."""
-    missing, much = world.archive - files.current, files.current - world.archive
-    unknown = files.kept - world.former - world.archive
+def check_archive(state: State, files: Files) -> None:
+    """Compare an archive with the state's; raises Unexplained."""
+    missing, extra = state.archive - files.current, files.current - state.archive
+    unknown = files.backups - state.former - state.archive
     check(
-        is_archived(files, world),
-        f"missing in the archive: {missing}, too much: {much}, kept by mistake: {unknown}",
+        is_archived(files, state),
+        f"missing in the archive: {missing}, extra: {extra}, backups without a reason: {unknown}",
     )

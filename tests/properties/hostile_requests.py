@@ -1,4 +1,4 @@
-"""Hostile requests, as bytes: what may be sent to a port by someone who means no good."""
+"""Hostile requests, as bytes."""
 
 import gzip
 import json
@@ -10,14 +10,14 @@ from tests.client import job
 from tests.properties.hostile_texts import TOKENS
 
 _LINE = b"\r\n"
-_LISTING = b"GET /api/jobs/ HTTP/1.1"
+_LIST = b"GET /api/jobs/ HTTP/1.1"
 _START = b"POST /api/jobs/start_job/ HTTP/1.1"
 _HOST = b"Host: localhost"
 _CHUNKED = b"Transfer-Encoding: chunked"
 
 
 def request(first: bytes, *headers: bytes, body: bytes | None = None) -> bytes:
-    """Put a request together; the length of a body is told truly."""
+    """Build a request with the true length of its body."""
     lines = [first, _HOST, *headers]
     if body is not None:
         lines.append(b"Content-Length: %d" % len(body))
@@ -25,7 +25,7 @@ def request(first: bytes, *headers: bytes, body: bytes | None = None) -> bytes:
 
 
 def start(token: bytes, body: bytes, *headers: bytes) -> bytes:
-    """Put a start of a job together."""
+    """Build a request of start_job."""
     return request(_START, token, *headers, body=body)
 
 
@@ -35,7 +35,7 @@ def valid(**overrides: Any) -> bytes:
 
 
 def malformed() -> Iterator[bytes]:
-    """What is no HTTP, or nearly none."""
+    """Yield requests that are not HTTP, or hardly."""
     yield from (
         b"",
         b"\r\n",
@@ -66,11 +66,11 @@ def malformed() -> Iterator[bytes]:
         b"Expect: nothing",
         b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings", b"Connection: X-Auth-Token",
     ):  # fmt: skip
-        yield request(_LISTING, header)
+        yield request(_LIST, header)
 
 
 def methods(token: bytes) -> Iterator[bytes]:
-    """All methods, known or not, everywhere."""
+    """Yield requests of all methods, known or not, to many paths."""
     paths = ("/", "/api", "/api/jobs/", "/api/jobs/start_job/", "/api/jobs/stop_job/1",
         "/api/jobs/tag_job/1", "/api/jobs/delete_job/", "/api/jobs/nothing", "/api/docs",
         "*")  # fmt: skip
@@ -91,7 +91,7 @@ def methods(token: bytes) -> Iterator[bytes]:
 
 
 def paths(token: bytes) -> Iterator[bytes]:
-    """Paths that try to lead elsewhere, or into a number."""
+    """Yield requests with paths that try to lead elsewhere, or with wrong numbers."""
     targets = [
         "//", "///api/jobs/", "/api//jobs/", "/api/jobs//", "/api/./jobs/", "/api/../api/jobs/",
         "/api/jobs/../../etc/passwd", "/api/jobs%2f", "/api%2fjobs/", "/%2e%2e/%2e%2e/etc/passwd",
@@ -120,7 +120,7 @@ def paths(token: bytes) -> Iterator[bytes]:
 
 
 def queries(token: bytes) -> Iterator[bytes]:
-    """Query strings, wrong in every parameter."""
+    """Yield query strings that are invalid in each parameter."""
     values = ("", "%", "%00", "%ff", "%ed%a0%80", "a&a", "1" * 4000, "-0", "+1", "1e9", "0-",
         "1-2-3",
         "%27;DROP", "..%2f", "{0}", "[]", "null", "\u0661", "1-" + "9" * 40,
@@ -144,20 +144,20 @@ def queries(token: bytes) -> Iterator[bytes]:
 
 
 def tokens(token: bytes) -> Iterator[bytes]:
-    """Tokens of every shape, in both headers, and both at once."""
+    """Yield tokens of every shape, in both headers, and in both at once."""
     for shape in TOKENS:
-        yield request(_LISTING, b"X-Auth-Token: " + shape)
-        yield request(_LISTING, b"Authorization: Bearer " + shape)
-        yield request(_LISTING, b"Authorization: " + shape)
-        yield request(_LISTING, b"X-Auth-Token: " + shape, token)
-        yield request(_LISTING, token, b"Authorization: Bearer " + shape)
-        yield request(_LISTING, b"X_Auth_Token: " + shape, b"X-Auth-Token : " + shape)
-    yield request(_LISTING, token, token)
-    yield request(_LISTING, b"Authorization: Basic Og==", b"Cookie: token=1")
+        yield request(_LIST, b"X-Auth-Token: " + shape)
+        yield request(_LIST, b"Authorization: Bearer " + shape)
+        yield request(_LIST, b"Authorization: " + shape)
+        yield request(_LIST, b"X-Auth-Token: " + shape, token)
+        yield request(_LIST, token, b"Authorization: Bearer " + shape)
+        yield request(_LIST, b"X_Auth_Token: " + shape, b"X-Auth-Token : " + shape)
+    yield request(_LIST, token, token)
+    yield request(_LIST, b"Authorization: Basic Og==", b"Cookie: token=1")
 
 
 def smuggling(token: bytes) -> Iterator[bytes]:
-    """Headers that say two things about where a body ends."""
+    """Yield requests whose headers contradict each other about the body's end."""
     second = request(b"GET /api/jobs/smuggled HTTP/1.1", token)
     body = b"0\r\n\r\n" + second
     chunked, length = _CHUNKED, b"Content-Length: %d"
@@ -178,7 +178,7 @@ def smuggling(token: bytes) -> Iterator[bytes]:
 
 
 def chunks(token: bytes) -> Iterator[bytes]:
-    """Bodies in chunks that are wrong."""
+    """Yield bodies in invalid chunks."""
     for body in (
         b"5\r\nab\r\n0\r\n\r\n", b"-1\r\n\r\n", b"ffffffffffffffffffff\r\nx",
         b"0x2\r\n{}\r\n0\r\n\r\n",
@@ -192,7 +192,7 @@ def chunks(token: bytes) -> Iterator[bytes]:
 
 
 def claims(token: bytes) -> Iterator[bytes]:
-    """Headers that claim another client, host, path or content."""
+    """Yield headers that claim another client, host, path or content."""
     for header in (
         b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-Host: evil.example", b"X-Forwarded-Proto: https",
         b"X-Forwarded-Prefix: /x", b"X-Original-URL: /api/jobs/delete_job_before/9",
@@ -206,19 +206,19 @@ def claims(token: bytes) -> Iterator[bytes]:
         b"Content-Type: text/html; charset=utf-16", b"Accept-Encoding: x",
         b"Proxy: http://evil.example",
     ):  # fmt: skip
-        yield request(_LISTING, token, header)
+        yield request(_LIST, token, header)
         yield start(token, b"{}", header)
 
 
 def prefixes(token: bytes) -> Iterator[bytes]:
-    """Headers that a server in front may set to say where the application begins."""
+    """Yield headers with which a proxy may say where the application begins."""
     for header in (b"SCRIPT_NAME: ", b"Script-Name: ", b"PATH_INFO: ", b"Path-Info: "):
         for value in (b"/api", b"/x", b"/api/jobs", b"..", b"\xff", b"/", b""):
-            yield request(_LISTING, token, header + value)
+            yield request(_LIST, token, header + value)
 
 
 def bodies(token: bytes) -> Iterator[bytes]:
-    """Bodies that are no job: by their encoding, their size, their depth."""
+    """Yield bodies that are not jobs, by encoding, size or depth."""
     plain = valid()
     text = plain.decode()
     yield from (
@@ -226,7 +226,7 @@ def bodies(token: bytes) -> Iterator[bytes]:
     )
     yield start(token, gzip.compress(plain), b"Content-Encoding: gzip")
     yield from (start(token, plain[:end]) for end in range(0, len(plain), 7))
-    for wrong in (
+    for body in (
         b"[" * 200_000, b'{"a":' * 200_000, b"[" * 900 + b"]" * 900, b"9" * 100_000,
         b'"' + b"a" * 500_000,
         b"-" * 1000, b"1e" + b"9" * 1000, b"NaN", b"-Infinity", b'"\xed\xa0\x80"', b'"\xc0\x80"',
@@ -238,7 +238,7 @@ def bodies(token: bytes) -> Iterator[bytes]:
         b"{" + b",".join(b'"k%d":0' % n for n in range(50_000)) + b"}", b"a=1&b=2",
         b"\x80\x04K\x01.",
     ):  # fmt: skip
-        yield start(token, wrong)
+        yield start(token, body)
     for large in (2**63, -(2**63) - 1, 2**64, 10**400):
         for name in ("jobId", "startTime", "numNodes", "walltime", "monitoringStatus"):
             yield start(token, valid(**{name: large}))
@@ -250,7 +250,7 @@ def bodies(token: bytes) -> Iterator[bytes]:
 
 
 def everything(token: bytes) -> Iterator[bytes]:
-    """All of the above, and what is about tokens with and without one."""
+    """Yield all of the above; paths and bodies also without a valid token."""
     yield from malformed()
     for kind in (methods, paths, queries, tokens, smuggling, chunks, claims, bodies):
         yield from kind(token)
