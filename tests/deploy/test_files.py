@@ -6,14 +6,19 @@ import runpy
 import stat
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from ccapi.config import Database, Server
+from ccapi.db import pool
 from tests.cli.conftest import Command, ccapi, environment
+from tests.client import Client
 
 __all__ = ["ccapi", "environment"]
 
 NAME = "ccapi.example.org"
+ROOT = Path(__file__).resolve().parents[2]
+ROLE = (ROOT / "deploy" / "grafana" / "readonly-role.sql").read_text("utf-8")
 
 
 def number(pattern: str, path: Path) -> float:
@@ -122,3 +127,28 @@ def test_a_directory_that_cannot_be_written_is_one_line(ccapi: Command, tmp_path
 def test_an_ipv6_address_is_a_name(ccapi: Command, tmp_path: Path) -> None:
     files = write(ccapi, tmp_path, "--database-host", "2001:db8::1")
     assert "@[2001:db8::1]/" in (files / "database-url").read_text("utf-8")
+
+
+def test_the_readonly_role_reads_the_views_and_nothing_else(
+    database: pool.Database, writer: Client
+) -> None:
+    writer.start(metaData={"jobName": "rotor"})
+    with database.session() as conn, conn.transaction(force_rollback=True):
+        conn.execute(ROLE.encode())
+        conn.execute("SET LOCAL ROLE grafana")
+        assert conn.execute("SELECT name FROM jobs_view").fetchall() == [("rotor",)]
+        assert conn.execute("SELECT host FROM job_hosts_view").fetchall() == [("f0101",)]
+        for query in (
+            "SELECT meta_data FROM jobs",
+            "SELECT * FROM tokens",
+            "SELECT * FROM job_details",
+            "DELETE FROM jobs",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), conn.transaction():
+                conn.execute(query.encode())
+
+
+def test_the_readonly_role_is_the_one_of_the_guide() -> None:
+    guide = (ROOT / "docs" / "operating.rst").read_text("utf-8")
+    statements = [line for line in ROLE.splitlines() if line and not line.startswith("--")]
+    assert "".join(f"    {line}\n" for line in statements) in guide
