@@ -1,1 +1,1 @@
-"""What breaks a registry, done on purpose to the real one; `python -m tests.faults --faults N`."""
+"""Break the service, and what it stands on, on purpose: `python -m tests.faults --faults N`."""

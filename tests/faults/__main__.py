@@ -1,4 +1,4 @@
-"""`python -m tests.faults --faults N`: break things N times; status 1 when that shows."""
+"""`python -m tests.faults --faults N`: break things N times; status 1 when a row is bad."""
 
 import argparse
 import re
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from tests.faults import suite
 
-_SHORTEST_SECONDS = 390
+_MIN_SECONDS = 390
 _SECONDS_PER_FAULT = 3
-# What a row takes besides its injections: services, clients and audit.
+# Starting services and clients, and the audit, beside the injections of a row.
 _ROW_SECONDS = 5
 
 
@@ -23,10 +23,10 @@ def _arguments() -> argparse.Namespace:
 
 
 def _outcomes(arguments: argparse.Namespace) -> Iterator[suite.Outcome]:
-    """Run every fault; on a slow machine, fewer times than asked for."""
+    """Run every fault; on a slow machine, fewer times than the command line says."""
     faults = [fault for fault in suite.ALL if re.search(arguments.only, fault.name)]
     rows = list(zip(faults, suite.shares(faults, arguments.faults), strict=True))
-    end = time.monotonic() + max(_SHORTEST_SECONDS, _SECONDS_PER_FAULT * arguments.faults)
+    end = time.monotonic() + max(_MIN_SECONDS, _SECONDS_PER_FAULT * arguments.faults)
     with suite.server() as (postgres, directory):
         for done, (fault, times) in enumerate(rows):
             injections_left = sum(count for _, count in rows[done:])
@@ -36,7 +36,7 @@ def _outcomes(arguments: argparse.Namespace) -> Iterator[suite.Outcome]:
 
 
 def main() -> int:
-    """Run every fault, print the table."""
+    """Run every fault and print the table."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     outcomes: list[suite.Outcome] = []
@@ -48,7 +48,7 @@ def main() -> int:
     bad = [outcome for outcome in outcomes if not outcome.is_good]
     times = sum(outcome.times for outcome in outcomes)
     seconds = time.monotonic() - began
-    print(f"{times} faults in {seconds:.0f} s; rows that are not as they should be: {len(bad)}")
+    print(f"{times} faults in {seconds:.0f} s; bad rows: {len(bad)}")
     return 1 if bad else 0
 
 

@@ -1,4 +1,4 @@
-"""After a series: whether database and archive hold what the service's answers promised."""
+"""After a series: compare database and archive with the service's answers."""
 
 import re
 from collections import Counter, defaultdict
@@ -13,8 +13,8 @@ from psycopg.rows import class_row
 from ccapi.archive import layout, reader
 from ccapi.errors import ArchiveError
 from ccapi.model.job import JobKey
-from tests.faults.bench import Bench
 from tests.faults.ledger import NO_ANSWER, Attempt, Key, Promise, promises
+from tests.faults.testbed import Testbed
 
 _WINDOW = 60
 _STILL_FAILING_SECONDS = 5
@@ -22,7 +22,7 @@ _FINDING = re.compile(r"^(missing|broken|orphaned) +(/\S+): (.*)$", re.MULTILINE
 
 
 class Row(NamedTuple):
-    """A job as the database has it."""
+    """A job in the database."""
 
     job_id: int
     cluster: str
@@ -35,17 +35,16 @@ class Row(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """Return what names the run."""
+        """Return the run's key."""
         return (self.cluster, self.job_id, self.start_time)
 
 
 @dataclass
 class Verdict:
-    """What is not as promised, in words.
+    """Descriptions of all deviations from what the service promised.
 
-    `debris` are temporary files of killed writers, directories of jobs that were deleted
-    before their meta.json could be written after all, and what a fault put where no job was
-    archived.
+    `debris` are temporary files of killed writers, directories of jobs that were deleted before
+    their meta.json was written, and obstacles of a fault.
     """
 
     lost: list[str] = field(default_factory=list)
@@ -61,75 +60,80 @@ class Tolerance(NamedTuple):
     slowest: float | None = None
 
 
-def audit(bench: Bench, tolerance: Tolerance) -> Verdict:
-    """Compare, archive what is left over, and compare again."""
+def audit(testbed: Testbed, tolerance: Tolerance) -> Verdict:
+    """Compare, run `ccapi archive retry`, and compare again."""
     verdict = Verdict()
-    promised = promises(bench.ledger.attempts)
-    before = _rows(bench)
-    _compare_unarchived(bench.archive, promised, before, verdict)
-    retried = bench.command("archive", "retry")
+    promised = promises(testbed.ledger.attempts)
+    before = _rows(testbed)
+    _compare_unarchived(testbed.archive, promised, before, verdict)
+    retried = testbed.command("archive", "retry")
     if retried.returncode != 0:
         verdict.wrong.append(f"archive retry: {retried.stdout} {retried.stderr}")
-    rows = _rows(bench)
+    rows = _rows(testbed)
     _compare_rows(promised, rows, verdict)
-    _compare_archive(bench.archive, promised, rows, verdict)
-    _look_for_duplicates(rows, verdict)
-    _check(bench, promised, verdict)
-    verdict.wrong += _bad_answers(bench, tolerance)
-    verdict.debris += (str(path) for path in bench.archive.rglob(".meta.json.[0-9]*.*"))
+    _compare_archive(testbed.archive, promised, rows, verdict)
+    _find_duplicates(rows, verdict)
+    _check(testbed, promised, verdict)
+    verdict.wrong += _unexcused_answers(testbed, tolerance)
+    verdict.debris += (str(path) for path in testbed.archive.rglob(".meta.json.[0-9]*.*"))
     return verdict
 
 
-def _rows(bench: Bench) -> dict[Key, Row]:
+def _rows(testbed: Testbed) -> dict[Key, Row]:
     query = """
         SELECT job_id, cluster, start_time, id, job_state, stop_time, monitoring_status,
                ARRAY(SELECT t.name FROM job_tags AS jt JOIN tags AS t ON t.id = jt.tag
                      WHERE jt.job = d.id ORDER BY t.name) AS tags
         FROM job_details AS d
     """
-    with bench.administrator(bench.database) as conn, conn.cursor(row_factory=class_row(Row)) as c:
+    with (
+        testbed.administrator(testbed.database) as conn,
+        conn.cursor(row_factory=class_row(Row)) as c,
+    ):
         return {row.key: row for row in c.execute(query)}
 
 
 def _compare_unarchived(
     root: Path, promised: dict[Key, Promise], rows: dict[Key, Row], verdict: Verdict
 ) -> None:
-    """Before the retry, a stop that was answered is archived or marked."""
+    """Before the retry, each confirmed stop is archived or in the queue."""
     for key, promise in promised.items():
         row = rows.get(key)
         if promise.stop is None or row is None:
             continue
-        wanted = (1, 2, 3) if promise.is_wanted else (0,)
-        if row.monitoring_status not in wanted:
+        expected = (1, 2, 3) if promise.is_monitored else (0,)
+        if row.monitoring_status not in expected:
             verdict.wrong.append(f"{key}: stopped, monitoring status {row.monitoring_status}")
         if promise.archived == 3 and row.monitoring_status != 3:
-            verdict.lost.append(f"{key}: said to be archived, status {row.monitoring_status}")
+            verdict.lost.append(f"{key}: answered as archived, status {row.monitoring_status}")
         if row.monitoring_status == 3 and not layout.meta_path(root, JobKey(*key)).is_file():
-            verdict.lost.append(f"{key}: marked archived without a meta.json")
+            verdict.lost.append(f"{key}: status is archived without a meta.json")
 
 
 def _compare_rows(promised: dict[Key, Promise], rows: dict[Key, Row], verdict: Verdict) -> None:
     for key, promise in promised.items():
         row = rows.get(key)
         if promise.is_unfinished or not promise.is_started:
-            verdict.wrong.append(f"{key}: the client gave up")
+            verdict.wrong.append(f"{key}: the client reached its deadline")
         elif promise.is_deleted:
             if row is not None:
-                verdict.wrong.append(f"{key}: deleted, and there again")
+                verdict.wrong.append(f"{key}: deleted, and in the database")
         elif row is None:
-            verdict.lost.append(f"{key}: acknowledged and not in the database")
+            verdict.lost.append(f"{key}: started, and not in the database")
         else:
             _compare_row(promise, row, verdict)
-    verdict.wrong += (f"{key}: nobody started it" for key in rows.keys() - promised.keys())
+    verdict.wrong += (
+        f"{key}: in the database, and not started" for key in rows.keys() - promised.keys()
+    )
 
 
 def _compare_row(promise: Promise, row: Row, verdict: Verdict) -> None:
     if promise.id != row.id:
-        verdict.wrong.append(f"{row.key}: id {row.id}, answered was {promise.id}")
+        verdict.wrong.append(f"{row.key}: id {row.id}, but {promise.id} in the answer")
     if missing := promise.tags - set(row.tags):
         verdict.lost.append(f"{row.key}: tags {missing}")
     if added := set(row.tags) - promise.tags:
-        verdict.wrong.append(f"{row.key}: tags nobody gave {added}")
+        verdict.wrong.append(f"{row.key}: unknown tags {added}")
     state, stop_time = "running", None
     if promise.stop is not None:
         state, stop_time = promise.stop["jobState"], promise.stop["stopTime"]
@@ -141,7 +145,7 @@ def _compare_row(promise: Promise, row: Row, verdict: Verdict) -> None:
 def _compare_archive(
     root: Path, promised: dict[Key, Promise], rows: dict[Key, Row], verdict: Verdict
 ) -> None:
-    """After the retry every stopped job is archived, and its file says what was promised."""
+    """After the retry, every stopped job is archived, and its file is right."""
     for key, row in rows.items():
         promise = promised.get(key)
         if promise is None or promise.stop is None or not promise.is_archivable:
@@ -154,15 +158,15 @@ def _compare_archive(
         except ArchiveError as error:
             verdict.lost.append(f"{key}: {error}")
             continue
-        shown = (archived.job_state, archived.stop_time)
+        end = (archived.job_state, archived.stop_time)
         stop = (promise.stop["jobState"], max(key[2] + 1, promise.stop["stopTime"]))
-        if shown != stop:
-            verdict.wrong.append(f"{key}: meta.json says {shown}, not {stop}")
-        if lacking := [tag for tag in promise.tags if f'"{tag}"' not in archived.tags]:
-            verdict.lost.append(f"{key}: meta.json lacks tags {lacking}")
+        if end != stop:
+            verdict.wrong.append(f"{key}: meta.json has {end}, not {stop}")
+        if missing := [tag for tag in promise.tags if f'"{tag}"' not in archived.tags]:
+            verdict.lost.append(f"{key}: meta.json misses tags {missing}")
 
 
-def _look_for_duplicates(rows: dict[Key, Row], verdict: Verdict) -> None:
+def _find_duplicates(rows: dict[Key, Row], verdict: Verdict) -> None:
     starts: dict[tuple[str, int], list[int]] = defaultdict(list)
     for cluster, job_id, start_time in sorted(rows):
         starts[cluster, job_id].append(start_time)
@@ -172,53 +176,53 @@ def _look_for_duplicates(rows: dict[Key, Row], verdict: Verdict) -> None:
                 verdict.duplicated.append(f"{number}: starts {earlier} and {later}")
 
 
-def _check(bench: Bench, promised: dict[Key, Promise], verdict: Verdict) -> None:
-    """Take down what `ccapi archive check` finds and neither delete nor fault explains."""
-    checked = bench.command("archive", "check")
-    found = _FINDING.findall(checked.stdout)
-    if checked.returncode != (1 if found else 0):
+def _check(testbed: Testbed, promised: dict[Key, Promise], verdict: Verdict) -> None:
+    """Record the findings of `ccapi archive check` that no deletion and no fault explains."""
+    checked = testbed.command("archive", "check")
+    findings = _FINDING.findall(checked.stdout)
+    if checked.returncode != (1 if findings else 0):
         verdict.wrong.append(f"archive check: {checked.returncode}: {checked.stdout}")
-    for kind, path, reason in found:
+    for kind, path, reason in findings:
         directory = Path(path).parent if path.endswith(layout.META_FILE) else Path(path)
-        key = layout.parse(directory.relative_to(bench.archive).parts)
+        key = layout.parse(directory.relative_to(testbed.archive).parts)
         promise = promised.get((*key,)) if key else None
         is_deleted = promise is not None and promise.is_deleted
         if (is_deleted and reason.endswith("has no meta.json")) or (
-            directory in bench.planted and promise is not None and not promise.is_archivable
+            directory in testbed.planted and promise is not None and not promise.is_archivable
         ):
             verdict.debris.append(path)
         elif not (is_deleted and kind == "orphaned"):
             verdict.wrong.append(f"archive check: {kind} {path}: {reason}")
 
 
-def _bad_answers(bench: Bench, tolerance: Tolerance) -> Iterator[str]:
-    """Name answers that the fault does not excuse."""
+def _unexcused_answers(testbed: Testbed, tolerance: Tolerance) -> Iterator[str]:
+    """Yield the answers that the fault does not excuse."""
     tried: Counter[tuple[Key, str]] = Counter()
-    for attempt in sorted(bench.ledger.attempts, key=lambda attempt: attempt.sent):
+    for attempt in sorted(testbed.ledger.attempts, key=lambda attempt: attempt.sent):
         event = (attempt.key, f"{attempt.operation} {attempt.event}")
         failed = attempt.status == NO_ANSWER or attempt.status >= 500
         if failed:
             tried[event] += 1
-            yield from _bad_failure(bench, tolerance, attempt)
-        elif attempt.is_refusal and not tried[event] and bench.setup.twins == 1:
-            yield f"{attempt.key}: {attempt.operation} refused at the first try: {attempt.text}"
-        elif not attempt.is_success and not attempt.is_refusal:
+            yield from _unexcused_failure(testbed, tolerance, attempt)
+        elif attempt.is_repeated and not tried[event] and testbed.setup.twins == 1:
+            yield f"{attempt.key}: {attempt.operation} rejected at the first try: {attempt.text}"
+        elif not attempt.is_success and not attempt.is_repeated:
             yield f"{attempt.key}: {attempt.operation}: {attempt.status} {attempt.text}"
 
 
-def _bad_failure(bench: Bench, tolerance: Tolerance, attempt: Attempt) -> Iterator[str]:
+def _unexcused_failure(testbed: Testbed, tolerance: Tolerance, attempt: Attempt) -> Iterator[str]:
     took = attempt.answered - attempt.sent
     what = f"{attempt.key}: {attempt.operation}: {attempt.status} after {took:.1f} s {attempt.text}"
     excuses = {str(attempt.status), f"{attempt.operation} {attempt.status}"}
-    is_bare = attempt.status == 503 and attempt.text
-    if is_bare or not excuses & tolerance.failures:
+    is_malformed = attempt.status == 503 and attempt.text
+    if is_malformed or not excuses & tolerance.failures:
         yield what
     elif attempt.status == 503 and tolerance.slowest and took > tolerance.slowest:
         yield f"{what}: later than {tolerance.slowest:.1f} s"
-    elif _is_long_after(bench, attempt):
-        yield f"{what}: long after the fault was healed"
+    elif _is_long_after(testbed, attempt):
+        yield f"{what}: long after the end of the fault"
 
 
-def _is_long_after(bench: Bench, attempt: Attempt) -> bool:
-    healed = [s.healed for s in bench.strikes if s.begin <= attempt.answered]
+def _is_long_after(testbed: Testbed, attempt: Attempt) -> bool:
+    healed = [s.healed for s in testbed.strikes if s.begin <= attempt.answered]
     return attempt.sent - max(healed, default=attempt.sent) > _STILL_FAILING_SECONDS

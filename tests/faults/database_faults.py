@@ -14,39 +14,41 @@ import psycopg
 from psycopg import sql
 
 from tests.faults.audit import Tolerance
-from tests.faults.bench import GRACE_SECONDS, LIMITS, Bench, Setup
 from tests.faults.fault import Fault
+from tests.faults.testbed import GRACE_SECONDS, LIMITS, Setup, Testbed
 
-# As many clients as workers: then no request waits for another, and its time is its own.
+# As many clients as workers: no request waits for another one.
 _SETUP = Setup(threads=4)
 _SLACK_SECONDS = 1
 _BOUND = LIMITS.statement_timeout + GRACE_SECONDS + LIMITS.pool_timeout
 _TOLERANCE = Tolerance(frozenset({"503"}), _BOUND + _SLACK_SECONDS)
-# A statement's limit that is met before the one of a lock.
+# The statement_timeout ends before the lock_timeout.
 _STATEMENT_FIRST = replace(_SETUP, limits=replace(LIMITS, statement_timeout=0.8, lock_timeout=10))
 
 
-def _down(number: signal.Signals, shortest: float, longest: float) -> Callable[[Bench], None]:
+def _down(
+    number: signal.Signals, min_seconds: float, max_seconds: float
+) -> Callable[[Testbed], None]:
     """End the server with a signal, and start it again after a while."""
 
-    def inject(bench: Bench) -> None:
+    def inject(testbed: Testbed) -> None:
         def hold() -> None:
-            assert bench.postgres.pid is not None
-            os.kill(bench.postgres.pid, number)
-            time.sleep(random.uniform(shortest, longest))
+            assert testbed.postgres.pid is not None
+            os.kill(testbed.postgres.pid, number)
+            time.sleep(random.uniform(min_seconds, max_seconds))
 
         def heal() -> None:
-            bench.postgres.stop()
-            bench.postgres.start()
+            testbed.postgres.stop()
+            testbed.postgres.start()
 
-        bench.strike(hold, heal)
+        testbed.strike(hold, heal)
 
     return inject
 
 
-def _freeze(bench: Bench) -> None:
-    assert bench.postgres.pid is not None
-    master = bench.postgres.pid
+def _freeze(testbed: Testbed) -> None:
+    assert testbed.postgres.pid is not None
+    master = testbed.postgres.pid
     children = Path(f"/proc/{master}/task/{master}/children")
     frozen = [master]
 
@@ -58,32 +60,32 @@ def _freeze(bench: Bench) -> None:
 
     def signal_all(number: signal.Signals) -> None:
         for pid in frozen:
-            # A server process may have ended by itself as it was named.
+            # A server process may have ended meanwhile.
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    bench.strike(hold, lambda: signal_all(signal.SIGCONT))
+    testbed.strike(hold, lambda: signal_all(signal.SIGCONT))
 
 
-def _take_all_connections(bench: Bench) -> None:
-    """Take every connection there is, then the service's own, one by one."""
-    with ExitStack() as hogs:
+def _take_all_connections(testbed: Testbed) -> None:
+    """Open all connections that the server allows, then those of the service, one by one."""
+    with ExitStack() as others:
 
         def hold() -> None:
-            administrator = hogs.enter_context(bench.administrator())
+            administrator = others.enter_context(testbed.administrator())
             deadline = time.monotonic() + 10
-            while _connect_until_refused(bench, hogs) or _disconnect_service(administrator):
+            while _connect_until_refused(testbed, others) or _disconnect_service(administrator):
                 assert time.monotonic() < deadline, "the service keeps its connections"
             time.sleep(2)
 
-        bench.strike(hold, hogs.close)
+        testbed.strike(hold, others.close)
 
 
-def _connect_until_refused(bench: Bench, hogs: ExitStack) -> int:
+def _connect_until_refused(testbed: Testbed, others: ExitStack) -> int:
     taken = 0
     while True:
         try:
-            hogs.enter_context(bench.administrator())
+            others.enter_context(testbed.administrator())
         except psycopg.OperationalError:
             return taken
         taken += 1
@@ -96,26 +98,26 @@ def _disconnect_service(administrator: psycopg.Connection[Any]) -> int:
     return administrator.execute(query).rowcount
 
 
-def _refuse_writes_in_new_sessions(bench: Bench) -> None:
-    """Make the database read-only as an administrator does; sessions that are open must end."""
-    database = sql.Identifier(bench.database)
+def _refuse_writes_in_new_sessions(testbed: Testbed) -> None:
+    """Make the database read-only as an administrator does, and end open sessions."""
+    database = sql.Identifier(testbed.database)
 
     def change(what: sql.SQL) -> None:
-        with bench.administrator() as conn:
+        with testbed.administrator() as conn:
             conn.execute(sql.SQL("ALTER DATABASE {} {}").format(database, what))
 
     def hold() -> None:
         change(sql.SQL("SET default_transaction_read_only = on"))
-        with bench.administrator() as conn:
+        with testbed.administrator() as conn:
             _disconnect_service(conn)
         time.sleep(1.5)
 
-    bench.strike(hold, lambda: change(sql.SQL("RESET default_transaction_read_only")))
+    testbed.strike(hold, lambda: change(sql.SQL("RESET default_transaction_read_only")))
 
 
-def _refuse_writes_in_all_sessions(bench: Bench) -> None:
+def _refuse_writes_in_all_sessions(testbed: Testbed) -> None:
     def change(what: sql.SQL) -> None:
-        with bench.administrator() as conn:
+        with testbed.administrator() as conn:
             conn.execute(sql.SQL("ALTER SYSTEM {}").format(what))
             conn.execute("SELECT pg_reload_conf()")
 
@@ -123,23 +125,23 @@ def _refuse_writes_in_all_sessions(bench: Bench) -> None:
         change(sql.SQL("SET default_transaction_read_only = on"))
         time.sleep(1.5)
 
-    bench.strike(hold, lambda: change(sql.SQL("RESET default_transaction_read_only")))
+    testbed.strike(hold, lambda: change(sql.SQL("RESET default_transaction_read_only")))
 
 
 @contextmanager
-def _held(bench: Bench, statement: str) -> Iterator[None]:
-    with bench.administrator(bench.database) as conn, conn.transaction():
+def _held(testbed: Testbed, statement: str) -> Iterator[None]:
+    with testbed.administrator(testbed.database) as conn, conn.transaction():
         conn.execute(statement)
         yield
 
 
-def _locked(statement: str, seconds: float) -> Callable[[Bench], None]:
-    def inject(bench: Bench) -> None:
+def _locked(statement: str, seconds: float) -> Callable[[Testbed], None]:
+    def inject(testbed: Testbed) -> None:
         def hold() -> None:
-            with _held(bench, statement):
+            with _held(testbed, statement):
                 time.sleep(seconds)
 
-        bench.strike(hold)
+        testbed.strike(hold)
 
     return inject
 

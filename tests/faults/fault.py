@@ -1,4 +1,4 @@
-"""A row of the suite: what is broken, how often, and what it may cause."""
+"""A row of the suite: an injection, its weight, and the failures that it may cause."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,34 +6,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.audit import Tolerance
-from tests.faults.bench import Bench, Setup
+from tests.faults.testbed import Setup, Testbed
 
 RECOVERY_SECONDS = 5
 
 
-def _nothing() -> str:
+def _no_obstacle() -> str:
     return ""
 
 
 @contextmanager
-def _as_it_is(directory: Path) -> Iterator[None]:
+def _no_surroundings(directory: Path) -> Iterator[None]:
     del directory
     yield
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`inject` breaks and heals once; `obstacle` says why it cannot be done here, if so.
+    """`inject` breaks and heals once; `obstacle` returns why this machine does not allow it.
 
-    `weight` is its share of all injections. `surroundings` are what the series' directory
-    needs around it.
+    `weight` is the share of all injections. `surroundings` is a context for the directory of the
+    series.
     """
 
     name: str
     weight: int
-    inject: Callable[[Bench], None]
+    inject: Callable[[Testbed], None]
     setup: Setup = field(default_factory=Setup)
     tolerance: Tolerance = field(default_factory=Tolerance)
-    obstacle: Callable[[], str] = _nothing
-    surroundings: Callable[[Path], AbstractContextManager[None]] = _as_it_is
+    obstacle: Callable[[], str] = _no_obstacle
+    surroundings: Callable[[Path], AbstractContextManager[None]] = _no_surroundings
     recovery_seconds: float = RECOVERY_SECONDS

@@ -1,11 +1,11 @@
-"""Import an archive of another writer, killed again and again: is it fast, small and complete?
+"""Import an archive of another writer, and kill the import again and again.
 
     python -m tests.faults.import_jobs --jobs 100000
 
 Prints jobs per second and peak memory for a tenth of the jobs and for all, then kills an import
-of all at random moments, lets the last one finish, and compares: every job is registered once,
-`ccapi archive check` finds nothing, and the archive is byte for byte that of the import that
-nobody killed. Exit status 1 when it is not so.
+of all at random moments, and lets the last one finish. Then every job must be registered once,
+`ccapi archive check` must find nothing, and the archive must be byte for byte that of the import
+that nobody killed. Otherwise the exit status is 1.
 """
 
 import argparse
@@ -35,8 +35,8 @@ _SHARED = {1: "none", 2: "single_user", 0: "multi_user"}
 _COMMAND = (sys.executable, "-c", "from ccapi.cli import main; main()", "archive")
 
 
-class Run(NamedTuple):
-    """A run of the command to its end."""
+class CommandRun(NamedTuple):
+    """A completed run of the command."""
 
     status: int
     seconds: float
@@ -45,7 +45,7 @@ class Run(NamedTuple):
 
 
 class Site:
-    """A database and an archive of their own."""
+    """A database and an archive."""
 
     def __init__(self, postgres: PrivatePostgres, directory: Path, name: str) -> None:
         with psycopg.connect(postgres.url, autocommit=True) as conn:
@@ -62,15 +62,15 @@ class Site:
         pipe = subprocess.PIPE
         return subprocess.Popen([*_COMMAND, *arguments], env=environment, stdout=pipe, text=True)
 
-    def run(self, *arguments: str) -> Run:
-        """Run `ccapi archive` to its end and watch its memory."""
+    def run(self, *arguments: str) -> CommandRun:
+        """Run `ccapi archive` to its end and measure its memory."""
         began, peak = time.monotonic(), 0
         with self.start(*arguments) as process:
             while process.poll() is None:
                 peak = peak_kib(process.pid) or peak
                 time.sleep(0.02)
             output = process.stdout.read() if process.stdout else ""
-        return Run(process.returncode, time.monotonic() - began, peak, output)
+        return CommandRun(process.returncode, time.monotonic() - began, peak, output)
 
     def count(self) -> int:
         """Count the registered jobs."""
@@ -81,7 +81,7 @@ class Site:
 
 
 def peak_kib(pid: int) -> int:
-    """Return the largest memory that a process has had; 0 when it is gone."""
+    """Return the peak memory of a process; 0 if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text("ascii")
     except OSError:
@@ -90,7 +90,7 @@ def peak_kib(pid: int) -> int:
 
 
 def make_tree(root: Path, count: int) -> None:
-    """Write an archive as a newer ClusterCockpit does, zeros, units and scopes included."""
+    """Write an archive as a newer ClusterCockpit does, with zeros, units and scopes."""
     root.mkdir(parents=True)
     (root / "version.txt").write_text("1\n", "ascii")
     for document in documents(count):
@@ -101,7 +101,7 @@ def make_tree(root: Path, count: int) -> None:
 
 
 def documents(count: int) -> Iterator[dict[str, Any]]:
-    """Make up finished jobs."""
+    """Yield documents of finished sample jobs."""
     finished = (job for job in sample.jobs(count + 500, now=_NOW) if job.stop_time is not None)
     for _, job in zip(range(count), finished, strict=False):
         yield _document(job)
@@ -140,7 +140,7 @@ def _document(job: NewJob) -> dict[str, Any]:
 
 
 def kill_again_and_again(site: Site, tree: Path, jobs: int, kills: int, seconds: float) -> None:
-    """Kill imports, each at a random moment while it works; ask for progress in between."""
+    """Kill imports, each at a random moment while it works; print the progress."""
     while kills:
         process = site.start("import", str(tree))
         time.sleep(0.5 + random.uniform(0, 2 * seconds / (kills + 1)))
@@ -159,28 +159,28 @@ def files(root: Path) -> Iterator[tuple[Path, bytes]]:
         yield path.relative_to(root), path.read_bytes()
 
 
-def tell(name: str, run: Run, jobs: int) -> None:
-    """Print what a run took."""
+def report(name: str, run: CommandRun, jobs: int) -> None:
+    """Print the speed and the peak memory of a run."""
     rate = jobs / run.seconds
     print(f"{name}: {rate:,.0f} jobs/s, peak {run.peak_kib / 1024:.1f} MiB; {run.output.strip()}")
 
 
-def try_out(postgres: PrivatePostgres, directory: Path, jobs: int, kills: int) -> bool:
-    """Do all of it; False when something is not as it should be."""
+def run_all(postgres: PrivatePostgres, directory: Path, jobs: int, kills: int) -> bool:
+    """Run all imports; return whether every result is right."""
     small, large = directory / "small-tree", directory / "large-tree"
     make_tree(small, jobs // 10)
     make_tree(large, jobs)
     tenth, whole = Site(postgres, directory, "tenth"), Site(postgres, directory, "whole")
-    tell("a tenth", tenth.run("import", str(small)), jobs // 10)
-    done = whole.run("import", str(large))
-    tell("all", done, jobs)
-    tell("all, already there", whole.run("import", str(large)), jobs)
+    report("a tenth", tenth.run("import", str(small)), jobs // 10)
+    first = whole.run("import", str(large))
+    report("all", first, jobs)
+    report("all, already there", whole.run("import", str(large)), jobs)
     orphans = Site(postgres, directory, "orphans")
     orphans.root = large
-    tell("orphans of the own archive", orphans.run("repair", "--import-orphans"), jobs)
+    report("orphans of the own archive", orphans.run("repair", "--import-orphans"), jobs)
     killed = Site(postgres, directory, "killed")
-    kill_again_and_again(killed, large, jobs, kills, done.seconds)
-    tell("resumed", killed.run("import", str(large)), jobs)
+    kill_again_and_again(killed, large, jobs, kills, first.seconds)
+    report("resumed", killed.run("import", str(large)), jobs)
     good = True
     for site in (whole, orphans, killed):
         check = site.run("check")
@@ -192,7 +192,7 @@ def try_out(postgres: PrivatePostgres, directory: Path, jobs: int, kills: int) -
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run all imports as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=6)
@@ -203,7 +203,7 @@ def main() -> None:
     try:
         newest = max(find_installations(), key=lambda installation: installation.major)
         with PrivatePostgres(directory / "postgresql", newest) as postgres:
-            good = try_out(postgres, directory, arguments.jobs, arguments.kills)
+            good = run_all(postgres, directory, arguments.jobs, arguments.kills)
     finally:
         shutil.rmtree(directory)
     sys.exit(0 if good else 1)

@@ -1,8 +1,7 @@
-"""A gunicorn configuration whose workers die, or whose disk fails, when a file says so.
+"""A gunicorn configuration whose workers die, or whose disk fails, when a flag file exists.
 
-Everything that runs is the real code; a step of it is only preceded or followed by the
-fault. `kill-<step>` is claimed by the one worker that reaches the step first; `fail-...` and
-`slow-...` hold as long as the file is there.
+The code is the real one, with a fault before or after a step. The first worker that reaches a step
+takes the flag `kill-<step>` and dies; `fail-...` and `slow-...` last as long as the file exists.
 """
 
 import errno
@@ -18,34 +17,34 @@ _FLAGS = Path(os.environ["FAULT_FLAGS"])
 
 
 class _Current:
-    """The operation that this worker, which does one at a time, is in."""
+    """The operation that this worker performs; it performs one at a time."""
 
     operation = "start-up"
 
 
 def post_worker_init(worker: Any) -> None:
-    """Surround the steps of the use cases, in a worker that has just loaded the application."""
+    """Wrap the steps of the use cases, in a worker that has just loaded the application."""
     del worker
     from ccapi.archive import writer  # noqa: PLC0415 - loaded by the application before
     from ccapi.repository import jobs  # noqa: PLC0415
     from ccapi.service import archive, deletion, edits, lifecycle  # noqa: PLC0415
 
     vars(writer)["os"] = _FaultyDisk()
-    _surround(jobs, "insert", after="kill-start-uncommitted")
-    _surround(lifecycle, "start", after="kill-start-committed")
-    _surround(lifecycle, "_stop", after="kill-stop-uncommitted")
-    _surround(archive, "archive", before="kill-stop-committed", after="kill-stop-archived")
-    _surround(archive, "_archive", operation="stop")
-    _surround(edits, "tag", operation="tag", after="kill-tag-committed")
-    _surround(deletion, "delete_by_id", after="kill-delete-committed")
+    _wrap(jobs, "insert", after="kill-start-uncommitted")
+    _wrap(lifecycle, "start", after="kill-start-committed")
+    _wrap(lifecycle, "_stop", after="kill-stop-uncommitted")
+    _wrap(archive, "archive", before="kill-stop-committed", after="kill-stop-archived")
+    _wrap(archive, "_archive", operation="stop")
+    _wrap(edits, "tag", operation="tag", after="kill-tag-committed")
+    _wrap(deletion, "delete_by_id", after="kill-delete-committed")
 
 
-def _surround(
+def _wrap(
     module: Any, name: str, *, before: str = "", after: str = "", operation: str = ""
 ) -> None:
     real: Callable[..., Any] = getattr(module, name)
 
-    def surrounded(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
         outer = _Current.operation
         _Current.operation = operation or outer
         _die_at(before)
@@ -56,7 +55,7 @@ def _surround(
         _die_at(after)
         return result
 
-    setattr(module, name, surrounded)
+    setattr(module, name, wrapped)
 
 
 def _die_at(step: str) -> None:
@@ -65,7 +64,7 @@ def _die_at(step: str) -> None:
 
 
 def _is_claimed(flag: str) -> bool:
-    """Take a flag away; of several workers, one succeeds."""
+    """Remove a flag; of several workers, one succeeds."""
     try:
         (_FLAGS / flag).unlink()
     except OSError:
@@ -74,13 +73,13 @@ def _is_claimed(flag: str) -> bool:
 
 
 class _FaultyDisk:
-    """What the writer of the archive sees as `os`."""
+    """A replacement for `os` in the writer of the archive."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
 
     def fdopen(self, descriptor: int, mode: str) -> Any:
-        """Open a file that may be left half written."""
+        """Open a file; the worker may die when it is half written."""
         file = os.fdopen(descriptor, mode)
         real = file.write
 
@@ -91,10 +90,10 @@ class _FaultyDisk:
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(data)
 
-        return _Written(file, write)
+        return _File(file, write)
 
     def fsync(self, descriptor: int) -> None:
-        """Make durable, late or never."""
+        """Sync, late or not at all."""
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         if _Current.operation != "start-up":
             _sleep_if_slow("slow-fsync")
@@ -105,20 +104,20 @@ class _FaultyDisk:
             _die_at(f"kill-{_Current.operation}-written")
 
     def rename(self, *args: Any, **kwargs: Any) -> None:
-        """Rename, or not."""
+        """Rename, or fail."""
         if (_FLAGS / "fail-rename").exists():
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        os.rename(*args, **kwargs)  # noqa: PTH104 - in place of this very function
+        os.rename(*args, **kwargs)  # noqa: PTH104 - this replaces os.rename
         _die_at(f"kill-{_Current.operation}-renamed")
 
 
-class _Written:
-    """A file of which only `write` differs."""
+class _File:
+    """A file with another `write`."""
 
     def __init__(self, file: Any, write: Callable[[bytes], int]) -> None:
         self._file, self.write = file, write
 
-    def __enter__(self) -> "_Written":
+    def __enter__(self) -> "_File":
         return self
 
     def __exit__(self, *_: object) -> None:

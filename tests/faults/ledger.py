@@ -1,4 +1,4 @@
-"""What the clients sent and were answered, one line per attempt, and what must be true then."""
+"""The clients' requests and answers, a line per attempt, and what they promise."""
 
 import json
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ NO_ANSWER = 0
 
 
 class Attempt(NamedTuple):
-    """One request: what, for which run, when (monotonic seconds), and the answer.
+    """One request: operation, key of the run, times (monotonic seconds), and the answer.
 
-    `ends` tells that the client took the answer as final. `event` is what the request was to
-    bring about; `archived` is the monitoringStatus that a stop's answer gave.
+    `ends` means that the client does not try again. `event` is the body of the request;
+    `archived` is the monitoringStatus in the answer of a stop.
     """
 
     operation: str
@@ -30,27 +30,27 @@ class Attempt(NamedTuple):
 
     @property
     def is_success(self) -> bool:
-        """Tell whether the service did what was asked."""
+        """Return whether the service performed the operation."""
         return self.status in (200, 201)
 
     @property
-    def is_refusal(self) -> bool:
-        """Tell whether it ended as "was done before"."""
+    def is_repeated(self) -> bool:
+        """Return whether an earlier attempt had performed the operation."""
         return self.ends and self.status == 422
 
     def line(self) -> str:
-        """Write the attempt down."""
+        """Return the attempt as a line of a ledger."""
         return json.dumps(self) + "\n"
 
     @classmethod
     def of(cls, line: str) -> "Attempt":
-        """Read an attempt."""
+        """Parse a line of a ledger."""
         operation, key, *rest = json.loads(line)
         return cls(operation, (key[0], key[1], key[2]), *rest)
 
 
 class Ledger:
-    """The files that the clients append to, read as they grow."""
+    """The files to which the clients append, read as they grow."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -58,7 +58,7 @@ class Ledger:
         self.attempts: list[Attempt] = []
 
     def read(self) -> list[Attempt]:
-        """Read what was added; return everything so far."""
+        """Read new lines; return all attempts so far."""
         for path in sorted(self._directory.glob("*.ledger")):
             with path.open("rb") as file:
                 file.seek(self._offsets.get(path, 0))
@@ -71,11 +71,11 @@ class Ledger:
 
 @dataclass
 class Promise:
-    """What the service's answers promise of one run."""
+    """What the service's answers promise about one run."""
 
     id: int | None = None
     is_started: bool = False
-    is_wanted: bool = True
+    is_monitored: bool = True
     stop: dict[str, Any] | None = None
     archived: int | None = None
     is_deleted: bool = False
@@ -85,25 +85,25 @@ class Promise:
 
     @property
     def is_archivable(self) -> bool:
-        """Tell whether the job has stopped and wants to be archived."""
-        return self.stop is not None and self.is_wanted
+        """Return whether the job has stopped and must be archived."""
+        return self.stop is not None and self.is_monitored
 
 
 def promises(attempts: Iterable[Attempt]) -> dict[Key, Promise]:
-    """Sum up the attempts of each run."""
-    found: dict[Key, Promise] = {}
+    """Return the promise of each run."""
+    result: dict[Key, Promise] = {}
     for attempt in attempts:
-        promise = found.setdefault(attempt.key, Promise())
+        promise = result.setdefault(attempt.key, Promise())
         if attempt.operation == "start":
-            promise.is_wanted = attempt.event["monitoringStatus"] != 0
-        if attempt.is_success or attempt.is_refusal:
-            _keep(promise, attempt)
+            promise.is_monitored = attempt.event["monitoringStatus"] != 0
+        if attempt.is_success or attempt.is_repeated:
+            _add(promise, attempt)
         elif attempt.ends:
             promise.is_unfinished = True
-    return found
+    return result
 
 
-def _keep(promise: Promise, attempt: Attempt) -> None:
+def _add(promise: Promise, attempt: Attempt) -> None:
     if attempt.operation == "start":
         promise.is_started, promise.id = True, attempt.id or promise.id
         promise.tags |= {tag["name"] for tag in attempt.event["tags"]}

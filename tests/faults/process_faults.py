@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 
 from tests.faults.audit import Tolerance
-from tests.faults.bench import Bench, Setup
 from tests.faults.fault import Fault
+from tests.faults.testbed import Setup, Testbed
 
-# A worker that is killed takes its connection along; nothing else may fail.
+# A killed worker closes its connection; no other request may fail.
 _NO_ANSWER = Tolerance(frozenset({"0"}))
-_SETTLED = 40
-# What counts is that every request is answered; the table shows how long the longest waited.
-_PATIENT = Setup(client_timeout=30)
+_ATTEMPTS_AFTERWARDS = 40
+# Every request must be answered; the table has the maximum time.
+_LONG_TIMEOUT = Setup(client_timeout=30)
 _STEPS = (
     ("start_job: before the commit", "kill-start-uncommitted", 2),
     ("start_job: after the commit", "kill-start-committed", 3),
@@ -28,23 +28,23 @@ _STEPS = (
 )
 
 
-def _kill_worker(bench: Bench) -> None:
-    bench.strike(random.choice(bench.services).kill_worker)
+def _kill_worker(testbed: Testbed) -> None:
+    testbed.strike(random.choice(testbed.services).kill_worker)
 
 
-def _kill_at(flag: str) -> Callable[[Bench], None]:
-    def inject(bench: Bench) -> None:
-        (bench.flags / flag).touch()
-        bench.await_flag_taken(flag)
+def _kill_at(flag: str) -> Callable[[Testbed], None]:
+    def inject(testbed: Testbed) -> None:
+        (testbed.flags / flag).touch()
+        testbed.await_flag_taken(flag)
         now = time.monotonic()
-        bench.struck(now, now)
+        testbed.record_strike(now, now)
 
     return inject
 
 
-def _kill_master(bench: Bench) -> None:
-    """Kill the master; the workers, left alone, end by themselves or are killed like it."""
-    service = bench.service
+def _kill_master(testbed: Testbed) -> None:
+    """Kill the master; its workers end by themselves or are killed as well."""
+    service = testbed.service
 
     def heal() -> None:
         if random.random() < 0.5:
@@ -52,29 +52,29 @@ def _kill_master(bench: Bench) -> None:
         service.kill_group()
         service.start()
 
-    bench.strike(service.kill_master, heal)
+    testbed.strike(service.kill_master, heal)
 
 
-def _reload(bench: Bench) -> None:
+def _reload(testbed: Testbed) -> None:
     """Replace the workers; gunicorn ends the old ones at once, and requests wait for the new."""
-    bench.strike(bench.service.reload)
-    bench.await_attempts(_SETTLED)
+    testbed.strike(testbed.service.reload)
+    testbed.await_attempts(_ATTEMPTS_AFTERWARDS)
 
 
-def _take_over(bench: Bench) -> None:
-    bench.strike(bench.service.take_over)
-    bench.await_attempts(_SETTLED)
+def _take_over(testbed: Testbed) -> None:
+    testbed.strike(testbed.service.take_over)
+    testbed.await_attempts(_ATTEMPTS_AFTERWARDS)
 
 
-def _await_recycling(bench: Bench) -> None:
-    before = bench.service.recycled()
+def _await_recycling(testbed: Testbed) -> None:
+    before = testbed.service.recycled()
     deadline = time.monotonic() + 20
-    while bench.service.recycled() == before:
+    while testbed.service.recycled() == before:
         if time.monotonic() > deadline:
-            raise TimeoutError("no worker reached its number of requests")
+            raise TimeoutError("no worker reached --max-requests")
         time.sleep(0.01)
     now = time.monotonic()
-    bench.struck(now, now)
+    testbed.record_strike(now, now)
 
 
 FAULTS = (
@@ -91,8 +91,8 @@ FAULTS = (
         Setup(services=2, workers=2, twins=2),
         _NO_ANSWER,
     ),
-    Fault("rolling restart: SIGHUP", 3, _reload, _PATIENT),
-    Fault("rolling restart: SIGUSR2 to a second gunicorn", 2, _take_over, _PATIENT),
+    Fault("rolling restart: SIGHUP", 3, _reload, _LONG_TIMEOUT),
+    Fault("rolling restart: SIGUSR2 to a second gunicorn", 2, _take_over, _LONG_TIMEOUT),
     Fault(
         "workers end at --max-requests 50",
         5,

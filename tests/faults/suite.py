@@ -1,4 +1,4 @@
-"""Running the faults, and the table of what came of them."""
+"""Run the faults and write a table of the results."""
 
 import math
 import shutil
@@ -12,34 +12,34 @@ from pathlib import Path
 from ccapi.embedded import PrivatePostgres, find_installations
 from tests.faults import archive_faults, database_faults, process_faults
 from tests.faults.audit import Verdict, audit
-from tests.faults.bench import Bench, running
 from tests.faults.fault import Fault
 from tests.faults.ledger import NO_ANSWER
+from tests.faults.testbed import Testbed, running
 
 ALL = (*process_faults.FAULTS, *database_faults.FAULTS, *archive_faults.FAULTS)
 _SETTINGS = {"max_connections": "40", "superuser_reserved_connections": "0"}
-_SHOWN = 5
+_MAX_DETAILS = 5
 _COLUMNS = "{:<48}{:>6}{:>10}{:>8}{:>11}{:>6}{:>7}{:>7}{:>10}{:>8}{:>11}"
 
 
 @dataclass
 class Outcome:
-    """A row of the table; of times, `slowest` is a 503's and `longest` any answer's."""
+    """A row of the table; `slowest_503` and `slowest` are times of answers."""
 
     fault: Fault
     times: int = 0
     in_flight: int = 0
     requests: int = 0
     recovery: float = 0
+    slowest_503: float = 0
     slowest: float = 0
-    longest: float = 0
     failed: int = 0
     skipped: str = ""
     verdict: Verdict = field(default_factory=Verdict)
 
     @property
     def is_good(self) -> bool:
-        """Tell whether nothing is lost, twice or wrong, and the service came back in time."""
+        """Return whether nothing is lost, duplicated or wrong, and the recovery was in time."""
         verdict = self.verdict
         return (
             not (verdict.lost or verdict.duplicated or verdict.wrong)
@@ -47,20 +47,20 @@ class Outcome:
         )
 
     def line(self) -> str:
-        """Write the row."""
+        """Return the row as text."""
         if self.skipped:
             return f"{self.fault.name:<48}  skipped: {self.skipped}"
         verdict = self.verdict
         return _COLUMNS.format(
             self.fault.name, self.times, self.requests, self.failed, self.in_flight,
             len(verdict.lost), len(verdict.duplicated), len(verdict.wrong),
-            f"{self.recovery:.2f} s", f"{self.slowest:.1f} s" if self.slowest else "-",
-            f"{self.longest:.1f} s",
+            f"{self.recovery:.2f} s", f"{self.slowest_503:.1f} s" if self.slowest_503 else "-",
+            f"{self.slowest:.1f} s",
         )  # fmt: skip
 
 
 def header() -> str:
-    """Name the columns."""
+    """Return the headings of the columns."""
     return _COLUMNS.format(
         "fault", "times", "requests", "failed", "in flight", "lost", "twice", "wrong",
         "recovery", "503 in", "answer in",
@@ -68,14 +68,14 @@ def header() -> str:
 
 
 def shares(faults: Sequence[Fault], count: int) -> list[int]:
-    """Divide a number of injections among the faults by weight; it is reached, not missed."""
+    """Divide a number of injections among the faults by weight, rounded up."""
     whole = sum(fault.weight for fault in faults)
     return [math.ceil(count * fault.weight / whole) for fault in faults]
 
 
 @contextmanager
 def server() -> Iterator[tuple[PrivatePostgres, Path]]:
-    """Run a PostgreSQL that survives kill -9, on a real disk; leave nothing of it behind."""
+    """Run a PostgreSQL that survives kill -9, on a real disk; remove its files afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="ccapi-faults-", dir="/var/tmp"))
     directory.chmod(0o755)
     newest = max(find_installations(), key=lambda installation: installation.major)
@@ -91,54 +91,54 @@ def server() -> Iterator[tuple[PrivatePostgres, Path]]:
 def run(
     postgres: PrivatePostgres, directory: Path, fault: Fault, times: int, seconds: float = 600
 ) -> Outcome:
-    """Inject a fault a number of times under load, fewer when time is up, and audit."""
+    """Inject a fault under load `times` times, or for `seconds`, and audit."""
     if reason := fault.obstacle():
         return Outcome(fault, skipped=reason)
     name = f"faults_{time.monotonic_ns()}"
-    place = directory / name
-    place.mkdir()
+    series = directory / name
+    series.mkdir()
     outcome = Outcome(fault)
     deadline = time.monotonic() + seconds
-    with fault.surroundings(place), running(postgres, place, name, fault.setup) as bench:
+    with fault.surroundings(series), running(postgres, series, name, fault.setup) as testbed:
         try:
             while outcome.times < times and not (outcome.times and time.monotonic() > deadline):
-                fault.inject(bench)
+                fault.inject(testbed)
                 outcome.times += 1
         except (TimeoutError, AssertionError) as error:
-            bench.complaints.append(f"injection {outcome.times + 1}: {error}")
-        if not bench.finish():
-            bench.complaints.append("the clients did not end")
-        outcome.verdict = audit(bench, fault.tolerance)
-        _measure(outcome, bench)
-    shutil.rmtree(place, ignore_errors=True)
+            testbed.complaints.append(f"injection {outcome.times + 1}: {error}")
+        if not testbed.finish():
+            testbed.complaints.append("the clients did not end")
+        outcome.verdict = audit(testbed, fault.tolerance)
+        _measure(outcome, testbed)
+    shutil.rmtree(series, ignore_errors=True)
     return outcome
 
 
-def _measure(outcome: Outcome, bench: Bench) -> None:
-    attempts = bench.ledger.attempts
+def _measure(outcome: Outcome, testbed: Testbed) -> None:
+    attempts = testbed.ledger.attempts
     outcome.requests = len(attempts)
-    outcome.verdict.wrong += bench.complaints
-    for strike in bench.strikes:
+    outcome.verdict.wrong += testbed.complaints
+    for strike in testbed.strikes:
         outcome.in_flight += sum(
             1 for one in attempts if one.sent < strike.healed and one.answered > strike.begin
         )
         if strike.recovery is None:
             outcome.verdict.wrong.append("the service did not recover")
         outcome.recovery = max(outcome.recovery, strike.recovery or 0)
-    took = [(one.status, one.answered - one.sent) for one in attempts]
-    outcome.slowest = max((seconds for status, seconds in took if status == 503), default=0)
-    outcome.longest = max((seconds for status, seconds in took if status), default=0)
+    times = [(one.status, one.answered - one.sent) for one in attempts]
+    outcome.slowest_503 = max((seconds for status, seconds in times if status == 503), default=0)
+    outcome.slowest = max((seconds for status, seconds in times if status), default=0)
     outcome.failed = sum(1 for one in attempts if one.status == NO_ANSWER or one.status >= 500)
 
 
 def details(outcome: Outcome) -> Iterator[str]:
-    """Name the first of what is not as promised."""
+    """Yield the first deviations of each kind."""
     verdict = outcome.verdict
     if verdict.debris:
-        yield f"    left, and harmless: {len(verdict.debris)}, as {verdict.debris[0]}"
+        yield f"    harmless remains: {len(verdict.debris)}, such as {verdict.debris[0]}"
     for kind in ("lost", "duplicated", "wrong"):
-        found: list[str] = getattr(verdict, kind)
-        for text in found[:_SHOWN]:
+        deviations: list[str] = getattr(verdict, kind)
+        for text in deviations[:_MAX_DETAILS]:
             yield f"    {kind}: {text}"
-        if len(found) > _SHOWN:
-            yield f"    {kind}: and {len(found) - _SHOWN} more"
+        if len(deviations) > _MAX_DETAILS:
+            yield f"    {kind}: and {len(deviations) - _MAX_DETAILS} more"

@@ -1,6 +1,6 @@
-"""The clients: jobs start, get tags, stop and are deleted, each event sent until it is done.
+"""The clients: start, tag, stop and delete jobs, and send each event until it is done.
 
-Run as `python -m tests.faults.load`; ends when the file `finish` appears, or at the deadline.
+Run as `python -m tests.faults.clients`; it ends when the file `finish` appears, or at the deadline.
 """
 
 import argparse
@@ -22,9 +22,9 @@ from tests.faults.ledger import NO_ANSWER, Attempt, Key
 
 STATES = ("completed", "failed", "cancelled", "timeout", "preempted", "out_of_memory")
 _ID = re.compile(r"database id is (\d+)")
-_LONGEST_PAUSE = 0.3
+_MAX_PAUSE = 0.3
 _DONE_BEFORE = {
-    "start": "is registered already",
+    "start": "is already registered",
     "stop": "already stopped",
     "delete": "no job has the database id",
 }
@@ -32,7 +32,7 @@ _DONE_BEFORE = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; status 0 is no answer at all."""
+    """An answer; status 0 means that there was none."""
 
     status: int
     body: dict[str, Any]
@@ -41,7 +41,7 @@ class Answer:
 
 
 class Sender:
-    """One hook: sends an event, writes each answer down, and tries again until it is done."""
+    """A hook: sends an event until it is done, and records each answer."""
 
     def __init__(self, arguments: argparse.Namespace, number: int) -> None:
         self._port: int = arguments.ports[number % len(arguments.ports)]
@@ -53,7 +53,7 @@ class Sender:
         self._file = (arguments.directory / name).open("a", encoding="utf-8")
 
     def send(self, operation: str, key: Key, path: str, event: dict[str, Any]) -> Attempt:
-        """Return the attempt that ended the event."""
+        """Send an event until it is done; return the last attempt."""
         method = "DELETE" if operation == "delete" else "POST"
         body = event["tags"] if operation == "tag" else event
         for number in itertools.count():
@@ -65,7 +65,7 @@ class Sender:
             if attempt.ends:
                 time.sleep(self._pause)
                 return attempt
-            time.sleep(min(_LONGEST_PAUSE, 0.02 * 2**number))
+            time.sleep(min(_MAX_PAUSE, 0.02 * 2**number))
         raise AssertionError
 
     def _request(self, method: str, path: str, body: Any) -> Answer:
@@ -88,26 +88,26 @@ class Sender:
         self, operation: str, key: Key, event: dict[str, Any], sent: float, answer: Answer
     ) -> Attempt:
         now = time.monotonic()
-        found = _ID.search(answer.text)
-        says_id = int(found[1]) if found else None
+        match = _ID.search(answer.text)
+        known_id = int(match[1]) if match else None
         is_final = answer.status not in (NO_ANSWER, 500, 502, 503, 504)
-        known = answer.status == 422 and _DONE_BEFORE.get(operation, "?") in answer.text
-        is_strange = is_final and answer.status not in (200, 201) and not known
-        needs_note = is_strange or answer.status in (NO_ANSWER, 500, 422)
-        note = answer.text[:300] if needs_note else ""
+        is_repeated = answer.status == 422 and _DONE_BEFORE.get(operation, "?") in answer.text
+        is_unexpected = is_final and answer.status not in (200, 201) and not is_repeated
+        needs_text = is_unexpected or answer.status in (NO_ANSWER, 500, 422)
+        text = answer.text[:300] if needs_text else ""
         if answer.status == 503 and not answer.retry_after:
-            note = "503 without Retry-After"
+            text = "503 without Retry-After"
         return Attempt(
             operation, key, event, sent, now, answer.status,
             ends=is_final or now > self._deadline,
-            id=answer.body.get("id", says_id) if operation == "start" else None,
+            id=answer.body.get("id", known_id) if operation == "start" else None,
             archived=answer.body.get("monitoringStatus") if operation == "stop" else None,
-            text=note,
+            text=text,
         )  # fmt: skip
 
 
-def live(sender: Sender, key: Key, luck: random.Random, *, deletes: bool) -> None:
-    """Let one job start, run and end."""
+def run_job(sender: Sender, key: Key, luck: random.Random, *, deletes: bool) -> None:
+    """Start, tag, stop and delete one job."""
     tag = {"type": "fault", "name": f"t{luck.randrange(40)}"}
     started = sender.send("start", key, "/start_job/", _start(key, luck))
     if started.id is None:
@@ -119,8 +119,8 @@ def live(sender: Sender, key: Key, luck: random.Random, *, deletes: bool) -> Non
             "jobState": luck.choice(STATES),
             "stopTime": key[2] + luck.choice((0, 1, 59, 3600, 86_400)),
         }
-        which = {"jobId": key[1], "cluster": key[0], "startTime": key[2]}
-        path, body = ("", which) if luck.random() < 0.5 else (str(started.id), {})
+        key_fields = {"jobId": key[1], "cluster": key[0], "startTime": key[2]}
+        path, body = ("", key_fields) if luck.random() < 0.5 else (str(started.id), {})
         sender.send("stop", key, f"/stop_job/{path}", {**event, **body})
     if luck.random() < 0.2:
         more = {"type": "fault", "name": f"late{luck.randrange(40)}"}
@@ -144,7 +144,7 @@ def _start(key: Key, luck: random.Random) -> dict[str, Any]:
 
 
 def keys(luck: random.Random, number: int) -> Iterator[Key]:
-    """Name runs that no other thread names; every tenth number is run again later."""
+    """Yield keys that no other thread uses; every tenth job runs again later."""
     for serial in itertools.count():
         job_id = 1 + luck.randrange(50_000_000) * 64 + number
         yield (f"c{serial % 3}", job_id, START + serial)
@@ -153,8 +153,8 @@ def keys(luck: random.Random, number: int) -> Iterator[Key]:
 
 
 def run(arguments: argparse.Namespace, number: int) -> None:
-    """Let jobs live, one after the other, until the load is to finish."""
-    # Twins name the same runs: what one has done, the other is told.
+    """Run jobs one after the other, until the load shall finish."""
+    # Twins report the same runs.
     series = number // arguments.twins
     luck = random.Random(f"{arguments.seed} {series}")
     sender = Sender(arguments, number)
@@ -163,7 +163,7 @@ def run(arguments: argparse.Namespace, number: int) -> None:
     for key in keys(luck, series):
         if finish.exists() or time.monotonic() > until:
             return
-        live(sender, key, luck, deletes=arguments.twins == 1)
+        run_job(sender, key, luck, deletes=arguments.twins == 1)
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""gunicorn with faults built in: started, killed, taken over and started again."""
+"""A gunicorn with injected faults, which tests kill, reload and replace."""
 
 import os
 import random
@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ccapi.embedded import launch
-from tests.processes import Service, free_port, wait_for
+from tests.processes import Service, clean_environment, free_port, wait_for
 
 _CONFIG = Path(__file__).with_name("injection.py")
 _END_SECONDS = 10
@@ -38,26 +38,25 @@ class Gunicorn:
 
     @property
     def service(self) -> Service:
-        """Return the master that is in charge."""
+        """Return the current master."""
         return Service(int(self._pid_file.read_text("ascii")), self.port)
 
     def start(self) -> None:
-        """Start, and return when it answers; it ends with this process, whatever ends that."""
-        who = (str(os.getpid()), str(os.geteuid()), str(os.getegid()))
-        command = [sys.executable, "-I", "-S", launch.__file__, *who]
-        # Not `python -m gunicorn`: SIGUSR2 would run that again as a script, in whose own
-        # directory the module `http` is another one.
+        """Start, and wait for the first answer; it ends with this process."""
+        process = (str(os.getpid()), str(os.geteuid()), str(os.getegid()))
+        command = [sys.executable, "-I", "-S", launch.__file__, *process]
+        # Not `python -m gunicorn`: after SIGUSR2 it would run as a script, and import
+        # gunicorn's own module `http`.
         command += [str(Path(sys.executable).with_name("gunicorn")), "--config", str(_CONFIG)]
         command += ["--bind", f"127.0.0.1:{self.port}"]
         command += ["--pid", str(self._pid_file), "--no-control-socket", "--graceful-timeout", "8"]
         command += [*self._options, "ccapi.app:application()"]
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("CCAPI_")}
         self._pid_file.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._directory,
-                env={**kept, **self._settings},
+                env={**clean_environment(), **self._settings},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -65,18 +64,18 @@ class Gunicorn:
         wait_for(f"http://127.0.0.1:{self.port}/api/openapi.json")
 
     def kill_worker(self) -> None:
-        """Kill -9 any worker; the master starts another."""
+        """Kill -9 a random worker; the master starts another."""
         with suppress(ProcessLookupError, IndexError):
             os.kill(random.choice(self.service.workers()), signal.SIGKILL)
 
     def kill_master(self) -> None:
-        """Kill -9 the master alone."""
+        """Kill -9 the master, but not its workers."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait(_END_SECONDS)
 
     def kill_group(self) -> None:
-        """Kill -9 whatever is left of the group, as systemd does before a restart."""
+        """Kill -9 the rest of the group, as systemd does before a restart."""
         if self._process is None:
             return
         group = self._process.pid
@@ -87,7 +86,7 @@ class Gunicorn:
         _await(lambda: not is_group_alive(group), "gunicorn's processes do not end")
 
     def await_orphans(self, seconds: float) -> bool:
-        """Tell whether the workers of a dead master end by themselves in time."""
+        """Return whether the workers of a dead master end by themselves in time."""
         assert self._process is not None
         deadline = time.monotonic() + seconds
         while is_group_alive(self._process.pid):
@@ -97,7 +96,7 @@ class Gunicorn:
         return True
 
     def reload(self) -> None:
-        """Replace the workers one and all (SIGHUP); return when only new ones are left."""
+        """Replace all workers (SIGHUP), and wait until the old ones have ended."""
         master = self.service
         old = set(master.workers())
         os.kill(master.pid, signal.SIGHUP)
@@ -108,7 +107,7 @@ class Gunicorn:
         old, second = self.service, self._pid_file.with_name(f"{self._pid_file.name}.2")
         workers = len(old.workers())
         os.kill(old.pid, signal.SIGUSR2)
-        _await(second.exists, "SIGUSR2 starts no second gunicorn")
+        _await(second.exists, "SIGUSR2 does not start a second gunicorn")
         new = Service(int(second.read_text("ascii")), self.port)
         _await(lambda: len(new.workers()) >= workers, "the second gunicorn has no workers")
         os.kill(old.pid, signal.SIGTERM)
@@ -116,11 +115,11 @@ class Gunicorn:
         _await(lambda: self.service.pid == new.pid, "the second gunicorn does not take charge")
 
     def recycled(self) -> int:
-        """Count the workers that ended because they had served their number of requests."""
+        """Count the workers that ended because of --max-requests."""
         return self.log.read_bytes().count(b"Autorestarting worker")
 
     def stop(self) -> None:
-        """End it gracefully, then whatever is left, so that nothing stays behind."""
+        """End gracefully, then kill the rest."""
         with suppress(OSError, ValueError):
             os.kill(self.service.pid, signal.SIGTERM)
         if self._process is not None:
@@ -129,7 +128,7 @@ class Gunicorn:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; one that waits to be collected does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     except OSError:
@@ -138,7 +137,7 @@ def is_alive(pid: int) -> bool:
 
 
 def is_group_alive(group: int) -> bool:
-    """Tell whether any process of a group runs."""
+    """Return whether any process of a group runs."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
@@ -149,13 +148,13 @@ def is_group_alive(group: int) -> bool:
 
 def _await(condition: Callable[[], object], problem: str, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
-    while not _holds(condition):
+    while not _is_true(condition):
         if time.monotonic() > deadline:
             raise TimeoutError(problem)
         time.sleep(0.02)
 
 
-def _holds(condition: Callable[[], object]) -> bool:
+def _is_true(condition: Callable[[], object]) -> bool:
     try:
         return bool(condition())
     except (OSError, ValueError):

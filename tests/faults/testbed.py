@@ -1,4 +1,4 @@
-"""What a series runs on: a database, an archive, one or two services, and their clients."""
+"""The testbed of a series: a database, an archive, one or two services, and clients."""
 
 import os
 import random
@@ -19,14 +19,15 @@ from ccapi.db.pool import Database, Limits
 from ccapi.embedded import PrivatePostgres, launch
 from ccapi.model.token import Role
 from ccapi.service import tokens
+from tests.faults.gunicorn_process import Gunicorn
 from tests.faults.ledger import Attempt, Ledger
-from tests.faults.processes import Gunicorn
+from tests.processes import clean_environment
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 LIMITS = Limits(
     pool_size=2, connect_timeout=1, pool_timeout=1, statement_timeout=1.5, lock_timeout=0.8
 )
-# What the service adds to its limits: a server that does not answer is given up a second later.
+# The service waits a second beyond its timeouts for a server that does not answer.
 GRACE_SECONDS = 1
 _FINISH_SECONDS = 90
 _RECOVERY_SECONDS = 20
@@ -35,7 +36,7 @@ LOAD_SECONDS = 1_800
 
 @dataclass(frozen=True)
 class Setup:
-    """How a series' services and clients are."""
+    """The services and clients of a series."""
 
     limits: Limits = LIMITS
     workers: int = 4
@@ -48,7 +49,7 @@ class Setup:
 
 
 class Strike(NamedTuple):
-    """One injection: from when to when it held."""
+    """One injection: its begin, its end, and how long the recovery took."""
 
     begin: float
     healed: float
@@ -56,8 +57,8 @@ class Strike(NamedTuple):
 
 
 @dataclass
-class Bench:
-    """A running series; `planted` are runs' directories in which a fault left something."""
+class Testbed:
+    """A running series; `planted` are paths of runs in which a fault left an obstacle."""
 
     postgres: PrivatePostgres
     directory: Path
@@ -79,12 +80,12 @@ class Bench:
 
     @property
     def service(self) -> Gunicorn:
-        """Return the only service, or the first."""
+        """Return the first service."""
         return self.services[0]
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the settings of service and command."""
+        """Return the settings of the services and of `ccapi`."""
         limits = vars(self.setup.limits)
         return {
             **{f"CCAPI_DATABASE_{name.upper()}": str(value) for name, value in limits.items()},
@@ -94,7 +95,7 @@ class Bench:
         }
 
     def prepare(self) -> None:
-        """Make the database and a token."""
+        """Create the directories, the database and a token."""
         for directory in (self.directory, self.archive, self.flags, self.ledgers):
             directory.mkdir(exist_ok=True)
         with self.administrator() as conn:
@@ -120,9 +121,9 @@ class Bench:
         self.await_attempts(self.setup.threads * 2)
 
     def _client(self, first: int, threads: int) -> subprocess.Popen[bytes]:
-        who = (str(os.getpid()), str(os.geteuid()), str(os.getegid()))
+        process = (str(os.getpid()), str(os.geteuid()), str(os.getegid()))
         ports = (str(service.port) for service in self.services)
-        given: dict[str, object] = {
+        options: dict[str, object] = {
             "--directory": self.ledgers,
             "--token": self.token,
             "--seed": secrets.token_hex(4),
@@ -132,15 +133,15 @@ class Bench:
             "--timeout": self.setup.client_timeout,
             "--seconds": LOAD_SECONDS,
         }
-        command = [sys.executable, "-I", "-S", launch.__file__, *who, sys.executable]
-        command += ["-m", "tests.faults.load", "--ports", *ports]
-        command += [str(part) for pair in given.items() for part in pair]
+        command = [sys.executable, "-I", "-S", launch.__file__, *process, sys.executable]
+        command += ["-m", "tests.faults.clients", "--ports", *ports]
+        command += [str(part) for pair in options.items() for part in pair]
         log = self.directory / f"clients-{first}.log"
         with log.open("wb") as output:
             return subprocess.Popen(command, cwd=_ROOT, stdout=output, stderr=output)
 
     def administrator(self, database: str = "postgres") -> psycopg.Connection[Any]:
-        """Connect beside the service."""
+        """Connect as an administrator, past the service's pool."""
         return psycopg.connect(
             self.postgres.database_url(database),
             autocommit=True,
@@ -153,22 +154,22 @@ class Bench:
         heal: Callable[[], None] = lambda: None,
         is_recovery: Callable[[Attempt], bool] = lambda attempt: attempt.is_success,
     ) -> None:
-        """Inject once at a random moment, heal, and wait until the service is well again."""
+        """Inject once at a random moment, heal, and wait for the recovery."""
         time.sleep(random.uniform(0.02, 0.2))
         begin = time.monotonic()
         try:
             hold()
         finally:
             heal()
-        self.struck(begin, time.monotonic(), is_recovery)
+        self.record_strike(begin, time.monotonic(), is_recovery)
 
-    def struck(
+    def record_strike(
         self,
         begin: float,
         healed: float,
         is_recovery: Callable[[Attempt], bool] = lambda attempt: attempt.is_success,
     ) -> None:
-        """Note an injection, and how long after its end something succeeded."""
+        """Record an injection, and how long after its end a request succeeds."""
         deadline = time.monotonic() + _RECOVERY_SECONDS
         seen = len(self.ledger.attempts)
         recovery = None
@@ -183,7 +184,7 @@ class Bench:
         self.strikes.append(Strike(begin, healed, recovery))
 
     def await_flag_taken(self, flag: str, seconds: float = 15) -> None:
-        """Return when a worker has claimed a flag, which its death follows."""
+        """Wait until a worker has taken a flag; it then dies."""
         deadline = time.monotonic() + seconds
         while (self.flags / flag).exists():
             if time.monotonic() > deadline:
@@ -191,39 +192,38 @@ class Bench:
             time.sleep(0.005)
 
     def await_attempts(self, count: int, seconds: float = 30) -> None:
-        """Return when the clients have had so many more answers."""
-        wanted = len(self.ledger.read()) + count
+        """Wait until the clients have made a number of further attempts."""
+        target = len(self.ledger.read()) + count
         deadline = time.monotonic() + seconds
-        while len(self.ledger.read()) < wanted:
+        while len(self.ledger.read()) < target:
             if time.monotonic() > deadline:
                 raise TimeoutError("the clients get no answers")
             time.sleep(0.02)
 
     def finish(self) -> bool:
-        """Let the clients end their jobs; tell whether all did in time."""
+        """Let the clients finish their jobs; return whether all did in time."""
         (self.ledgers / "finish").touch()
         deadline = time.monotonic() + _FINISH_SECONDS
-        done = True
+        all_done = True
         for client in self.clients:
             try:
                 client.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 client.kill()
                 client.wait()
-                done = False
-            done = done and client.returncode == 0
+                all_done = False
+            all_done = all_done and client.returncode == 0
         self.ledger.read()
-        return done
+        return all_done
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the real `ccapi`."""
+        """Run `ccapi` with the settings of the series."""
         program = Path(sys.executable).with_name("ccapi")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("CCAPI_")}
         settings = {k: v for k, v in self.environment.items() if k != "FAULT_FLAGS"}
         return subprocess.run(
             [str(program), *arguments],
             cwd=self.directory,
-            env={**kept, **settings},
+            env={**clean_environment(), **settings},
             capture_output=True,
             text=True,
             timeout=300,
@@ -231,7 +231,7 @@ class Bench:
         )
 
     def end(self) -> None:
-        """Leave no process and no database behind."""
+        """End all processes and drop the database."""
         for client in self.clients:
             if client.poll() is None:
                 client.kill()
@@ -243,12 +243,14 @@ class Bench:
 
 
 @contextmanager
-def running(postgres: PrivatePostgres, directory: Path, name: str, setup: Setup) -> Iterator[Bench]:
-    """Run a bench; the clients are at it already when the block begins."""
-    bench = Bench(postgres, directory, name, setup)
+def running(
+    postgres: PrivatePostgres, directory: Path, name: str, setup: Setup
+) -> Iterator[Testbed]:
+    """Run a testbed; the clients send requests when the block begins."""
+    testbed = Testbed(postgres, directory, name, setup)
     try:
-        bench.prepare()
-        bench.start()
-        yield bench
+        testbed.prepare()
+        testbed.start()
+        yield testbed
     finally:
-        bench.end()
+        testbed.end()
