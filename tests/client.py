@@ -28,6 +28,27 @@ def job(**overrides: Any) -> dict[str, Any]:
     }
 
 
+def full_job(**overrides: Any) -> dict[str, Any]:
+    """Make a start_job body with every field that a client may report."""
+    optional: dict[str, Any] = {
+        "project": "abcd200",
+        "subCluster": "main",
+        "partition": "main",
+        "arrayJobId": 123000,
+        "numHwthreads": 20,
+        "numAcc": 2,
+        "smt": 4,
+        "walltime": 86400,
+        "resources": [
+            {"hostname": "f1", "hwthreads": [0], "accelerators": ["0"], "configuration": "c"}
+        ],
+        "metaData": {"jobName": "größe"},
+        "statistics": {"flops_any": {"unit": "GF/s", "avg": 2.5, "min": 0, "max": 3}},
+        "tags": [{"type": "a", "name": "b"}],
+    }
+    return job(**{**optional, **overrides})
+
+
 def without(body: dict[str, Any], field: str) -> dict[str, Any]:
     """Leave a field out of a body."""
     return {key: value for key, value in body.items() if key != field}

@@ -12,7 +12,7 @@ from jsonschema_rs import Draft4Validator
 from werkzeug.test import TestResponse
 
 from ccapi.repository import jobs
-from tests.client import START, Client, job, stop
+from tests.client import START, Client, full_job, job, stop
 
 _FACTS = Path(__file__).parents[1] / "contract"
 _CONTRACT_FILE = _FACTS / "clustercockpit-rest-api-0.2.0.yaml"
@@ -29,22 +29,7 @@ RECONCILE = {
     ],
 }
 
-EVERYTHING = job(
-    project="abcd200",
-    subCluster="main",
-    partition="main",
-    arrayJobId=123000,
-    numHwthreads=20,
-    numAcc=2,
-    smt=4,
-    walltime=86400,
-    resources=[
-        {"hostname": "f1", "hwthreads": [0], "accelerators": ["0"], "configuration": "c"},
-    ],
-    metaData={"jobName": "größe"},
-    statistics={"flops_any": {"unit": "GF/s", "avg": 2.5, "min": 0, "max": 3}},
-    tags=_TAGS,
-)
+EVERYTHING = full_job()
 
 
 def _extended(contract: Any, additions: Any) -> Any:

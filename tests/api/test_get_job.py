@@ -8,20 +8,19 @@ from flask import Flask
 from ccapi.config import Config
 from ccapi.db.pool import Database
 from ccapi.model.token import Role
-from tests.api.test_document import EVERYTHING
-from tests.client import START, Client, assert_error
+from tests.client import START, Client, assert_error, full_job
 from tests.conftest import client, serve
 
 
 def test_a_job_is_shown_as_the_list_shows_it_with_its_metadata(
     admin: Client, reader: Client
 ) -> None:
-    id_ = admin.start(**EVERYTHING)
+    id_ = admin.start(**full_job())
     admin.stop(stopTime=START + 60)
     admin.start(jobId=7)
     shown = reader.send("GET", f"/{id_}").get_json()
     assert shown == reader.read(id_)
-    assert shown["metaData"] == EVERYTHING["metaData"]
+    assert shown["metaData"] == full_job()["metaData"]
     assert (shown["jobState"], shown["duration"]) == ("completed", 60)
 
 

@@ -11,8 +11,7 @@ from werkzeug.test import TestResponse
 
 from ccapi.api.serializers import JOB_FIELDS
 from ccapi.repository import jobs
-from tests.api.test_document import EVERYTHING
-from tests.client import START, Client, assert_error
+from tests.client import START, Client, assert_error, full_job
 
 _BATCHES = pytest.mark.parametrize("batch", [1, 2, 250])
 _NUMBER = 5
@@ -40,7 +39,7 @@ def _value(name: str, text: str) -> Any:
 def test_a_table_says_what_the_json_says(
     admin: Client, monkeypatch: pytest.MonkeyPatch, query: str, batch: int
 ) -> None:
-    admin.start(**EVERYTHING)
+    admin.start(**full_job())
     admin.stop()
     admin.start(jobId=7)
     monkeypatch.setattr("ccapi.api.job_list.now", lambda: START + 60)

@@ -8,8 +8,7 @@ from ccapi.api.schemas import JobMeta
 from ccapi.api.serializers import JOB_FIELDS
 from ccapi.model.job import Job
 from ccapi.repository import jobs
-from tests.api.test_document import EVERYTHING
-from tests.client import START, Client, assert_error
+from tests.client import START, Client, assert_error, full_job
 
 _BATCHES = pytest.mark.parametrize("batch", [1, 250])
 
@@ -18,8 +17,8 @@ _BATCHES = pytest.mark.parametrize("batch", [1, 250])
 def _jobs(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Register two running jobs at a time that stands still."""
     monkeypatch.setattr("ccapi.api.job_list.now", lambda: START + 60)
-    admin.start(**EVERYTHING)
-    admin.start(jobId=7, startTime=EVERYTHING["startTime"] - 1)
+    admin.start(**full_job())
+    admin.start(jobId=7, startTime=START - 1)
 
 
 def test_the_known_fields_are_those_of_the_document() -> None:

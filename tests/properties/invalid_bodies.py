@@ -7,28 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.client import START, job
+from tests.client import START, full_job
 
-_VALID = job(
-    numNodes=1,
-    project="a",
-    subCluster="main",
-    partition="main",
-    arrayJobId=1,
-    numHwthreads=2,
-    numAcc=1,
-    exclusive=1,
-    monitoringStatus=1,
-    smt=1,
-    walltime=60,
-    jobState="running",
-    resources=[
-        {"hostname": "f1", "hwthreads": [0, 1], "accelerators": ["a"], "configuration": "b"}
-    ],
-    metaData={"jobScript": "true"},
-    tags=[{"type": "Debug", "name": "Testjob"}],
-    statistics={"flops_any": {"unit": "GF/s", "avg": 1, "min": 0, "max": 2.5}},
-)
+_VALID = full_job(numNodes=1, exclusive=1, monitoringStatus=1, jobState="running")
 _VALUES = st.recursive(
     st.none()
     | st.booleans()
