@@ -2,7 +2,7 @@
 # make test    the whole test suite, on the newest PostgreSQL found
 # make lint    ruff, mypy --strict, the import contracts
 # make faults  break it and what it stands on FAULTS=100 times under load (1000: long)
-# make bench   how fast it is, beside a bare route and pgbench; JOBS=10000000: the long form
+# make bench   how fast it is, compared with an empty Flask route and pgbench; JOBS=10000000: long
 # make help    this list, and the rest
 
 PYTHON ?= python3

@@ -1,68 +1,65 @@
-"""What a request costs the workers, in bare routes: rounds in turn, on one machine.
+"""CPU time per request in the workers, in multiples of an empty Flask route.
 
-Beside them a bare route that sleeps for a millisecond: what a worker's caches lose while it waits
-for the database, whatever it does then.
+Rounds of all targets alternate on one machine. The route that sleeps for 1 ms shows what a wait
+for the database costs a worker's CPU caches, whatever the worker does afterwards.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from statistics import median
 
-from bench import driver, site
-from bench.service import Service, get
-from bench.site import Context, Site
-from bench.table import Row, spread
+from bench import load_generator
+from bench.http_requests import JOB_NUMBERS, get, start_job
+from bench.load_generator import LoadSpec
+from bench.report import Row, spread
+from bench.server import Server
+from bench.testbed import Instance, Testbed
 
 _CLIENTS = 4
 _ROUNDS = 7
-_REQUESTS = {"bare": 3000, "waiting": 1000}
+_REQUESTS = {"empty": 3000, "sleep": 1000}
 _DEFAULT_REQUESTS = 500
-LIST = "/api/jobs/?state=completed"
+_LIST = "/api/jobs/?state=completed"
+_ROWS: tuple[tuple[str, str, float | None], ...] = (
+    ("sleep", "CPU of an empty route that sleeps for 1 ms", None),
+    ("start", "CPU of a start_job (2 KB, 4 nodes)", 5.0),
+    ("list", "CPU of a list of 25 jobs with tags and statistics", 6.0),
+    ("cached", "CPU of a cached list", 2.5),
+)
 
 
-@dataclass
-class Numbers:
-    """Gives each round of starts numbers that no other has."""
-
-    following: int = 10_000_000
-
-    def take(self, count: int) -> int:
-        """Return the first of so many new numbers."""
-        first, self.following = self.following, self.following + count
-        return first
-
-
-NUMBERS = Numbers()
-
-
-def rows(running: Site) -> Iterator[Row]:
-    """Compare a start, a list, a list from the short cache and a wait with the bare route."""
-    small = running.small
-    _tag(small)
+def compare_with_empty_route(testbed: Testbed) -> Iterator[Row]:
+    """Compare a start, a list, a cached list and a sleeping route with an empty Flask route."""
+    small = testbed.small
+    _tag_first_page(small)
     targets = {
-        "bare": (running.bare, get("/", small.admin)),
-        "waiting": (running.bare, get("/after-a-wait", small.admin)),
-        "start": (small.service, site.start_job(small.admin)),
-        "list": (small.service, get(LIST, small.admin)),
-        "cached": (small.service, get(LIST, small.reader)),
+        "empty": (testbed.empty, get("/", small.admin_token)),
+        "sleep": (testbed.empty, get("/sleep", small.admin_token)),
+        "start": (small.server, start_job(small.admin_token)),
+        # Only the lists of readers are cached.
+        "list": (small.server, get(_LIST, small.admin_token)),
+        "cached": (small.server, get(_LIST, small.reader_token)),
     }
-    costs = _measure(targets)
-    bare = median(costs["bare"])
-    compared: tuple[tuple[str, str, float | None], ...] = (
-        ("waiting", "CPU of a bare route that waits for 1 ms / bare route", None),
-        ("start", "CPU of a start_job (2 KB, 4 nodes) / bare route", 5.0),
-        ("list", "CPU of a list of 25 jobs with tags and statistics / bare", 6.0),
-        ("cached", "CPU of a list from the short cache / bare route", 2.5),
-    )
-    for name, what, bar in compared:
-        details = f"us a request, least / median / most: {spread(costs[name], 1e6)}"
-        details += f"; bare route {spread(costs['bare'], 1e6)}"
-        yield Row(what=what, measured=median(costs[name]) / bare, bar=bar, details=details)
+    costs: dict[str, list[float]] = {name: [] for name in targets}
+    for number in range(1 + _ROUNDS):
+        for name, (server, request) in targets.items():
+            cost = _cpu_per_request(server, request, _REQUESTS.get(name, _DEFAULT_REQUESTS))
+            # The first round warms up.
+            if number:
+                costs[name].append(cost)
+    for name, what, bar in _ROWS:
+        yield Row(
+            what=what,
+            measured=median(costs[name]) / median(costs["empty"]),
+            bar=bar,
+            unit="x empty route",
+            details=f"us per request, min / median / max: {spread(costs[name], 1e6)}; "
+            f"empty Flask route {spread(costs['empty'], 1e6)}",
+        )
 
 
-def _tag(context: Context) -> None:
-    """Give the jobs on the first page two tags each."""
-    context.execute(
+def _tag_first_page(instance: Instance) -> None:
+    """Give each job of the first page two tags."""
+    instance.execute(
         "INSERT INTO job_tags (job, tag) "
         "SELECT j.id, t.id "
         "FROM (SELECT id FROM jobs WHERE job_state = 'completed' "
@@ -72,24 +69,15 @@ def _tag(context: Context) -> None:
     )
 
 
-def _measure(targets: Mapping[str, tuple[Service, str]]) -> dict[str, list[float]]:
-    """Return the seconds per request of each round; a first round warms up."""
-    costs: dict[str, list[float]] = {name: [] for name in targets}
-    for number in range(1 + _ROUNDS):
-        for name, (service, request) in targets.items():
-            cost = _cost(service, request, _REQUESTS.get(name, _DEFAULT_REQUESTS))
-            if number:
-                costs[name].append(cost)
-    return costs
-
-
-def _cost(service: Service, request: str, count: int) -> float:
-    first = NUMBERS.take(count)
-    before = service.cpu()
-    result = driver.run(
-        driver.Order(
-            socket=str(service.socket), request=request, first=first, count=count, clients=_CLIENTS
-        )
+def _cpu_per_request(server: Server, request: str, count: int) -> float:
+    """Return the workers' CPU seconds per request."""
+    before = server.cpu_seconds()
+    spec = LoadSpec(
+        socket=str(server.socket),
+        request=request,
+        first_number=JOB_NUMBERS.reserve(count),
+        count=count,
+        clients=_CLIENTS,
     )
-    result.require(200, 201)
-    return (service.cpu() - before) / count
+    load_generator.run(spec).require_status(200, 201)
+    return (server.cpu_seconds() - before) / count

@@ -1,4 +1,4 @@
-"""Lists: the first page by each filter, pages far down, and all that runs in one answer."""
+"""Lists: first pages, deep pages, all running jobs, polled lists; statistics and views."""
 
 import http.client
 import json
@@ -11,14 +11,21 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from bench import driver
-from bench.service import get
-from bench.site import Context, Site, served
-from bench.table import Row, spread
+from bench import load_generator
+from bench.http_requests import get
+from bench.load_generator import LoadResult, LoadSpec
+from bench.report import Row, spread
+from bench.testbed import Instance, Testbed, run_ccapi
 
 _ROUNDS = 5
 _REQUESTS = 40
-_RUNNING = "/api/jobs/?state=running&items-per-page=9999999&page=1&with-metadata=false"
+_PAGES = 10_000
+_POLLERS = 100
+_POLL_INTERVAL_SECONDS = 5
+_POLL_DURATION_SECONDS = 30
+_CACHE_TTL_SECONDS = 1
+_WEEK_SECONDS = 604_800
+_RUNNING_JOBS = "/api/jobs/?state=running&items-per-page=9999999&page=1&with-metadata=false"
 _FILTERS = (
     "",
     "state=running",
@@ -53,16 +60,14 @@ _FILTERS = (
     "stop-time={week}",
     "start-time={week}&fields=jobId,user,numNodes&format=csv",
 )
-_BY_NAME = """
+_JOBS_BY_NAME = """
 SELECT name, user_name, started_at, node_hours
 FROM jobs_view
 WHERE name LIKE %s
 ORDER BY started_at DESC
 LIMIT 25
 """
-_WEEK_SECONDS = 604_800
-_PAGES = 10_000
-_LAST = """
+_LATEST_JOB = """
 SELECT start_time, user_name AS user, project, partition, sub_cluster, job_id,
        split_part((job_hosts(resources, start_time))[1], ' ', 1) AS host,
        (SELECT type || ':' || name FROM tags ORDER BY id LIMIT 1) AS tag
@@ -73,15 +78,15 @@ LIMIT 1
 """
 
 
-def first_pages(running: Site) -> Iterator[Row]:
-    """Compare each filter's first page in the large database and in the small one."""
+def first_pages(testbed: Testbed) -> Iterator[Row]:
+    """Compare the first page by each filter in the large database and in the small one."""
     for pattern in _FILTERS:
-        waits: dict[str, list[float]] = {}
+        latencies: dict[str, list[float]] = {}
         for _ in range(_ROUNDS):
-            for context in (running.small, running.large):
-                query = pattern.format(**_facts(context))
-                waits.setdefault(context.name, []).append(_wait(context, f"?{query}"))
-        small, large = waits.values()
+            for instance in (testbed.small, testbed.large):
+                query = "?" + pattern.format(**_filter_values(instance))
+                latencies.setdefault(instance.name, []).append(_send(instance, query).p50)
+        small, large = latencies.values()
         yield Row(
             what=f"first page large / small: {pattern or 'no filter'}",
             measured=median(large) / median(small),
@@ -90,129 +95,154 @@ def first_pages(running: Site) -> Iterator[Row]:
         )
 
 
-def _facts(context: Context) -> dict[str, str]:
-    """Return what the filters ask for: of the last job of the past, and its week."""
-    with context.database.session() as conn, conn.cursor(row_factory=dict_row) as cursor:
-        job = cursor.execute(_LAST).fetchone()
+def _filter_values(instance: Instance) -> dict[str, str]:
+    """Return values for the filters: those of the latest finished job, and the week before it."""
+    with instance.database.session() as conn, conn.cursor(row_factory=dict_row) as cursor:
+        job = cursor.execute(_LATEST_JOB).fetchone()
     assert job is not None
     week = f"{job['start_time'] - _WEEK_SECONDS}-{job['start_time']}"
-    found = {"week": week, **{name: str(value) for name, value in job.items()}}
-    return {name: urllib.parse.quote(value) for name, value in found.items()}
+    return {name: urllib.parse.quote(str(value)) for name, value in {**job, "week": week}.items()}
 
 
-def _wait(context: Context, query: str) -> float:
-    order = driver.Order(
-        socket=context.socket,
-        request=get(f"/api/jobs/{query}", context.admin),
-        count=_REQUESTS,
-    )
-    result = driver.run(order)
-    result.require(200)
-    return result.p50
+def _send(instance: Instance, query: str, count: int = _REQUESTS) -> LoadResult:
+    """Send the same GET below /api/jobs/ several times, one after the other."""
+    request = get(f"/api/jobs/{query}", instance.admin_token)
+    result = load_generator.run(LoadSpec(socket=instance.socket, request=request, count=count))
+    result.require_status(200)
+    return result
 
 
-def deep_pages(running: Site) -> Iterator[Row]:
-    """Compare the cursor's 10,000th page with its first."""
-    context = running.large
-    pages = min(_PAGES, context.number("SELECT count(*) FROM jobs") // 25 - 2)
-    deep = _cursor(context, pages)
-    waits: dict[str, list[float]] = {"first": [], "deep": []}
+def deep_pages(testbed: Testbed) -> Iterator[Row]:
+    """Compare the 10,000th page of a cursor with its first."""
+    instance = testbed.large
+    pages = min(_PAGES, instance.query_number("SELECT count(*) FROM jobs") // 25 - 2)
+    cursors = {"first": _find_cursor(instance, 1), "deep": _find_cursor(instance, pages)}
+    latencies: dict[str, list[float]] = {"first": [], "deep": []}
     for _ in range(_ROUNDS):
-        waits["first"].append(_wait(context, f"?cursor={_cursor(context, 1)}"))
-        waits["deep"].append(_wait(context, f"?cursor={deep}"))
+        for page, cursor in cursors.items():
+            latencies[page].append(_send(instance, f"?cursor={cursor}").p50)
+    first, deep = latencies.values()
     yield Row(
         what=f"cursor page {pages:,} / cursor page 1, large database: p50",
-        measured=median(waits["deep"]) / median(waits["first"]),
+        measured=median(deep) / median(first),
         bar=1.3,
-        details=f"ms: deep {spread(waits['deep'], 1e3, 2)}, first {spread(waits['first'], 1e3, 2)}",
+        details=f"ms: deep {spread(deep, 1e3, 2)}, first {spread(first, 1e3, 2)}",
     )
 
 
-def _cursor(context: Context, pages: int) -> str:
-    """Return the cursor that follows so many pages of 25, reached in larger steps."""
-    items, cursor = pages * 25, ""
-    while items > 0:
-        step = min(items, 10_000)
+def _find_cursor(instance: Instance, pages: int) -> str:
+    """Return the cursor after a number of pages of 25 jobs; larger pages lead there sooner."""
+    remaining, cursor = pages * 25, ""
+    while remaining > 0:
+        step = min(remaining, 10_000)
         query = f"?items-per-page={step}" + (f"&cursor={cursor}" if cursor else "")
-        cursor = ask(context, query)["nextCursor"]
-        items -= step
+        cursor = _get_json(instance, query)["nextCursor"]
+        remaining -= step
     return cursor
 
 
-def ask(context: Context, query: str) -> Any:
-    """Return a list as the service answers it."""
+def _get_json(instance: Instance, query: str) -> Any:
     connection = http.client.HTTPConnection("localhost")
     connection.sock = sockets.socket(sockets.AF_UNIX)
-    connection.sock.connect(context.socket)
-    connection.request("GET", f"/api/jobs/{query}", headers={"X-Auth-Token": context.admin})
-    answer = connection.getresponse()
-    content = json.loads(answer.read())
+    connection.sock.connect(instance.socket)
+    headers = {"X-Auth-Token": instance.admin_token}
+    connection.request("GET", f"/api/jobs/{query}", headers=headers)
+    response = connection.getresponse()
+    content = json.loads(response.read())
     connection.close()
-    if answer.status != 200:
-        raise RuntimeError(f"GET {query} is answered with {answer.status}: {content}")
+    if response.status != 200:
+        raise RuntimeError(f"GET {query} failed with status {response.status}: {content}")
     return content
 
 
-def statistics(running: Site) -> Iterator[Row]:
-    """Count the jobs of a day and of a month, 10 million a year, with a time line."""
-    context = running.large
-    last = context.number("SELECT max(start_time) FROM jobs WHERE cluster = 'fritz'")
-    for days, bar in ((1, 200), (30, 1000)):
-        query = f"stats/?range={last - days * 86_400}-{last}&group-by=user&timeline"
-        order = driver.Order(
-            socket=context.socket,
-            request=get(f"/api/jobs/{query}", context.admin),
-            count=_ROUNDS,
+def statistics(testbed: Testbed) -> Iterator[Row]:
+    """Measure statistics of a day and of a month, with 10 million jobs per year."""
+    instance = testbed.large
+    end = instance.query_number("SELECT max(start_time) FROM jobs WHERE cluster = 'fritz'")
+    for period, days, bar in (("a day", 1, 200), ("a month", 30, 1000)):
+        query = f"stats/?range={end - days * 86_400}-{end}&group-by=user&timeline"
+        yield Row(
+            what=f"statistics of {period} by user, with timeline: p50",
+            measured=1000 * _send(instance, query, _ROUNDS).p50,
+            bar=bar,
+            unit="ms",
         )
-        result = driver.run(order)
-        result.require(200)
-        what = f"statistics of {days} days by user, with a time line: p50"
-        yield Row(what=what, measured=1000 * result.p50, bar=bar, unit="ms")
 
 
-def views(running: Site) -> Iterator[Row]:
-    """Find jobs by the beginning of their names in jobs_view: rare, frequent and unknown names."""
-    with running.large.database.session() as conn:
-        for name in ("rotor%", "relax%", "%", "nothing%"):
-            waits: list[float] = []
+def views(testbed: Testbed) -> Iterator[Row]:
+    """Find jobs in jobs_view by prefixes of their names: rare, common, empty and unknown ones."""
+    with testbed.large.database.session() as conn:
+        for pattern in ("rotor%", "relax%", "%", "nothing%"):
+            latencies: list[float] = []
             for _ in range(_REQUESTS):
-                started = time.perf_counter()
-                conn.execute(_BY_NAME, [name]).fetchall()
-                waits.append(time.perf_counter() - started)
-            what = f"jobs_view, latest 25 with name LIKE '{name}': p50"
-            yield Row(what=what, measured=1000 * median(waits), bar=50, unit="ms")
+                start = time.perf_counter()
+                conn.execute(_JOBS_BY_NAME, [pattern]).fetchall()
+                latencies.append(time.perf_counter() - start)
+            what = f"jobs_view, latest 25 with name LIKE '{pattern}': p50"
+            yield Row(what=what, measured=1000 * median(latencies), bar=50, unit="ms")
 
 
-def everything_running(running: Site) -> Iterator[Row]:
-    """List 20,000 running jobs with a worker that has answered small lists only."""
-    context = running.small
-    settings = {
-        "CCAPI_CONFIG": "/dev/null",
-        "CCAPI_DATABASE_URL": context.url,
-        "CCAPI_ARCHIVE_ROOT": str(context.archive),
-    }
-    socket = running.directory / "running.sock"
-    with served(socket, settings, 1) as service:
-        small = driver.Order(socket=str(socket), request=get("/api/jobs/", context.admin), count=50)
-        driver.run(small).require(200)
-        before = service.peak_memory()
-        result = driver.run(
-            driver.Order(socket=str(socket), request=get(_RUNNING, context.admin), count=_ROUNDS)
+def running_jobs(testbed: Testbed) -> Iterator[Row]:
+    """List 20,000 running jobs with a worker that has sent only small lists before."""
+    instance = testbed.small
+    socket = testbed.directory / "running.sock"
+    with run_ccapi(socket, instance.settings, workers=1) as server:
+        small, large = (
+            LoadSpec(socket=str(socket), request=get(path, instance.admin_token), count=count)
+            for path, count in (("/api/jobs/", 50), (_RUNNING_JOBS, _ROUNDS))
         )
-        result.require(200)
-        grown = service.peak_memory() - before
-    jobs = context.number("SELECT count(*) FROM jobs WHERE job_state = 'running'")
-    what = f"{jobs:,} running jobs in one answer: "
+        load_generator.run(small).require_status(200)
+        before = server.peak_memory()
+        result = load_generator.run(large)
+        result.require_status(200)
+        growth = server.peak_memory() - before
+    jobs = instance.query_number("SELECT count(*) FROM jobs WHERE job_state = 'running'")
+    what = f"{jobs:,} running jobs in one response: "
     size = f"{result.sizes[0] / 1e6:.1f} MB"
-    yield Row(what=f"{what}memory", measured=grown / 1e6, bar=30, unit="MB", details=size)
-    first = median(result.first_bytes)
-    yield Row(what=f"{what}first byte", measured=1000 * first, bar=200, unit="ms")
-    rates = [jobs / wait for wait in result.waits]
+    yield Row(what=f"{what}memory", measured=growth / 1e6, bar=30, unit="MB", details=size)
+    first_byte = median(result.first_byte_latencies)
+    yield Row(what=f"{what}first byte", measured=1000 * first_byte, bar=200, unit="ms")
+    rates = [jobs / latency for latency in result.latencies]
     yield Row(
-        what=f"{what}jobs a second",
+        what=f"{what}jobs per second",
         measured=median(rates),
         bar=20_000,
         unit="",
         at_least=True,
-        details=f"least / median / most: {spread(rates)}",
+        details=f"min / median / max: {spread(rates)}",
+    )
+
+
+def pollers(testbed: Testbed) -> Iterator[Row]:
+    """Poll one list from 100 dashboards every 5 seconds, and count the queries in PostgreSQL."""
+    instance = testbed.small
+    before, start = _count_index_scans(instance), time.monotonic()
+    spec = LoadSpec(
+        socket=instance.socket,
+        request=get("/api/jobs/?state=running", instance.reader_token),
+        clients=_POLLERS,
+        rate=_POLLERS / _POLL_INTERVAL_SECONDS,
+        seconds=_POLL_DURATION_SECONDS,
+    )
+    result = load_generator.run(spec)
+    result.require_status(200)
+    seconds = time.monotonic() - start
+    queries = _count_index_scans(instance) - before
+    workers = len(instance.server.workers())
+    yield Row(
+        what="100 pollers every 5 s: queries per cache TTL and worker",
+        measured=queries / (seconds / _CACHE_TTL_SECONDS) / workers,
+        bar=1.5,
+        unit="",
+        details=f"{result.count} responses, {queries} queries in {seconds:.0f} s; "
+        f"{workers} workers; p99 {1000 * result.p99:.1f} ms",
+    )
+
+
+def _count_index_scans(instance: Instance) -> int:
+    """Return how often PostgreSQL has scanned the index of running jobs."""
+    # A busy backend reports its statistics with a delay.
+    time.sleep(2)
+    return instance.query_number(
+        "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_running'"
     )

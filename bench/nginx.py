@@ -1,4 +1,4 @@
-"""What nginx in front of gunicorn adds to a request."""
+"""Latency that nginx adds in front of gunicorn."""
 
 import os
 import shutil
@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
-from bench import driver, site
-from bench.cpu import NUMBERS
-from bench.service import get
-from bench.site import Site
-from bench.table import Row, spread
+from bench import load_generator
+from bench.http_requests import JOB_NUMBERS, get, start_job
+from bench.load_generator import LoadSpec
+from bench.report import Row, spread
+from bench.testbed import Testbed
 
 _ROUNDS = 5
 _REQUESTS = 300
-_READY_SECONDS = 10
-# What deploy/nginx.conf.j2 says of a request, without TLS, which the load's driver cannot.
-_CONF = """
+_READY_TIMEOUT_SECONDS = 10
+# Handles a request as deploy/nginx.conf.j2 does, but without TLS.
+_CONFIG = """
 daemon off;
 {user}
 pid {directory}/nginx.pid;
@@ -35,7 +35,7 @@ http {{
     server {{
         listen unix:{socket};
         location / {{
-            proxy_pass http://unix:{service};
+            proxy_pass http://unix:{upstream};
             proxy_buffering off;
         }}
     }}
@@ -43,54 +43,56 @@ http {{
 """
 
 
-def rows(running: Site) -> Iterator[Row]:
-    """Compare starts and lists by way of nginx with those on gunicorn's own socket."""
+def overhead(testbed: Testbed) -> Iterator[Row]:
+    """Compare starts and lists through nginx with those on gunicorn's own socket."""
     command = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/usr/local/sbin")
     if command is None:
-        print("nginx is not installed: nothing is measured behind it")
+        print("nginx is not installed; its overhead is not measured")
         return
-    small = running.small
+    small = testbed.small
     requests = {
-        "start_job": site.start_job(small.admin),
-        "list of 25 jobs": get("/api/jobs/", small.admin),
+        "start_job": start_job(small.admin_token),
+        "list of 25 jobs": get("/api/jobs/", small.admin_token),
     }
-    with _nginx(command, running.directory, small.service.socket) as socket:
+    with _run_nginx(command, testbed.directory, small.server.socket) as socket:
         for name, request in requests.items():
-            direct, behind = [], []
+            direct, proxied = [], []
             for _ in range(_ROUNDS):
-                direct.append(_wait(small.socket, request))
-                behind.append(_wait(str(socket), request))
+                direct.append(_median_latency(small.socket, request))
+                proxied.append(_median_latency(str(socket), request))
             yield Row(
-                what=f"{name} behind nginx / on gunicorn's socket: p50",
-                measured=median(behind) / median(direct),
+                what=f"{name} through nginx / on gunicorn's socket: p50",
+                measured=median(proxied) / median(direct),
                 bar=1.3,
-                details=f"ms: behind {spread(behind, 1e3, 2)}, direct {spread(direct, 1e3, 2)}",
+                details=f"ms: nginx {spread(proxied, 1e3, 2)}, direct {spread(direct, 1e3, 2)}",
             )
 
 
-def _wait(socket: str, request: str) -> float:
-    first = NUMBERS.take(_REQUESTS)
-    order = driver.Order(socket=socket, request=request, first=first, count=_REQUESTS)
-    result = driver.run(order)
-    result.require(200, 201)
+def _median_latency(socket: str, request: str) -> float:
+    first = JOB_NUMBERS.reserve(_REQUESTS)
+    result = load_generator.run(
+        LoadSpec(socket=socket, request=request, first_number=first, count=_REQUESTS)
+    )
+    result.require_status(200, 201)
     return result.p50
 
 
 @contextmanager
-def _nginx(command: str, directory: Path, service: Path) -> Iterator[Path]:
-    """Run nginx in front of a service's socket; yields its own."""
-    socket, conf = directory / "nginx.sock", directory / "nginx.conf"
+def _run_nginx(command: str, directory: Path, upstream: Path) -> Iterator[Path]:
+    """Run nginx in front of a Unix socket until the block ends; yields nginx's socket."""
+    socket, config = directory / "nginx.sock", directory / "nginx.conf"
     socket.unlink(missing_ok=True)
-    # The worker is to reach a socket below a directory of root's.
+    # As root, nginx's workers would otherwise change their user and could not open the socket.
     user = "user root;" if os.geteuid() == 0 else ""
-    facts = {"directory": directory, "socket": socket, "service": service, "user": user}
-    conf.write_text(_CONF.format(**facts), "utf-8")
-    process = subprocess.Popen([command, "-c", str(conf)])  # noqa: S603 - the command is ours
+    config.write_text(
+        _CONFIG.format(directory=directory, socket=socket, upstream=upstream, user=user), "utf-8"
+    )
+    process = subprocess.Popen([command, "-c", str(config)])  # noqa: S603 - a fixed command
     try:
-        deadline = time.monotonic() + _READY_SECONDS
+        deadline = time.monotonic() + _READY_TIMEOUT_SECONDS
         while not socket.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         yield socket
     finally:
         process.terminate()
-        process.wait(_READY_SECONDS)
+        process.wait(_READY_TIMEOUT_SECONDS)

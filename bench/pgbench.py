@@ -1,4 +1,4 @@
-"""What PostgreSQL alone does: pgbench with the very statements of a start."""
+"""Throughput of PostgreSQL alone: pgbench with the SQL of a start."""
 
 import json
 import re
@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from bench.site import BODY, START_TIME, Context
+from bench.http_requests import START_BODY, START_TIME
+from bench.testbed import Instance
 from ccapi.db import queries
 from ccapi.embedded import PrivatePostgres
 from ccapi.model.job import NewJob
@@ -17,76 +18,70 @@ from ccapi.repository import codec
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _RATE = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
-_MANY = 10_000_000
-# Stands in the job's JSON where pgbench puts each start's own number.
+# A placeholder in the job's JSON; pgbench replaces it by a random number for each start.
 _JOB_ID = 7_777_777_777
+_JOB_IDS = "random(10000000, 20000000000)"
 
 
 def starts_per_second(
-    postgres: PrivatePostgres, context: Context, *, clients: int, seconds: int
+    postgres: PrivatePostgres, instance: Instance, *, clients: int, seconds: int
 ) -> float:
-    """Return how many starts a second pgbench carries out, each statement prepared."""
-    script = context.service.socket.with_name("start.pgbench")
-    values = _values()
-    script.write_text(_script(values), "utf-8")
-    command = [_program(postgres), "--no-vacuum", "--protocol", "prepared", "--file", str(script)]
+    """Return how many starts per second pgbench executes with prepared statements."""
+    parameters = _parameters()
+    statements = (queries.load("tokens")["find_token"], queries.load("jobs")["insert_job"])
+    lines = [f"\\set job_id {_JOB_IDS}"]
+    lines += [_to_pgbench(statement, parameters) for statement in statements]
+    script = instance.server.socket.with_name("start.pgbench")
+    script.write_text("\n".join(lines) + "\n", "utf-8")
+    program = Path(postgres.installation.postgres).with_name("pgbench")
+    command = [str(program) if program.exists() else "pgbench", "--no-vacuum"]
+    command += ["--protocol", "prepared", "--file", str(script)]
     command += ["--client", str(clients), "--jobs", "2", "--time", str(seconds)]
-    for name, value in values.items():
+    for name, value in parameters.items():
         command += ["--define", f"{name}={value}"]
-    done = subprocess.run(  # noqa: S603 - the command is ours
-        [*command, context.url], capture_output=True, text=True, check=False
+    process = subprocess.run(  # noqa: S603 - a fixed command
+        [*command, postgres.database_url(instance.name)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    found = _RATE.search(done.stdout)
-    if done.returncode or not found:
-        sys.exit(f"pgbench failed: {done.stderr or done.stdout}")
-    return float(found[1])
+    rate = _RATE.search(process.stdout)
+    if process.returncode or not rate:
+        sys.exit(f"pgbench failed: {process.stderr or process.stdout}")
+    return float(rate[1])
 
 
-def _program(postgres: PrivatePostgres) -> str:
-    beside = Path(postgres.installation.postgres).with_name("pgbench")
-    return str(beside) if beside.exists() else "pgbench"
+def _to_pgbench(statement: str, parameters: dict[str, str]) -> str:
+    """Replace psycopg's parameters by pgbench's variables; fields that a start omits are NULL."""
 
+    def replace(match: re.Match[str]) -> str:
+        name = match[1]
+        return f":{name}" if name in parameters or name == "job_id" else "NULL"
 
-def _script(values: dict[str, str]) -> str:
-    """Write what the service sends for one start, each time with another number."""
-    statements = (
-        queries.load("tokens")["find_token"],
-        queries.load("jobs")["insert_job"],
-    )
-    numbered = [f"\\set job_id random({_MANY}, {2_000 * _MANY})"]
-    return "\n".join([*numbered, *(_translated(text, values) for text in statements)]) + "\n"
-
-
-def _translated(statement: str, values: dict[str, str]) -> str:
-    """Write a statement with pgbench's variables; what a start leaves out is NULL."""
-
-    def put(found: re.Match[str]) -> str:
-        name = found[1]
-        return f":{name}" if name in values or name == "job_id" else "NULL"
-
-    text = _PARAMETER.sub(put, statement).replace("%%", "%").strip()
+    text = _PARAMETER.sub(replace, statement).replace("%%", "%").strip()
     text = text.replace(":job::json", f"replace(:job, '{_JOB_ID}', :job_id::text)::json")
     return text if text.endswith(";") else f"{text};"
 
 
-def _values() -> dict[str, str]:
+def _parameters() -> dict[str, str]:
+    """Return the parameters of a start's statements, as texts."""
     fields: dict[str, Any] = {
         "job_id": _JOB_ID,
-        "user_name": BODY["user"],
-        "project": BODY["project"],
+        "user_name": START_BODY["user"],
+        "project": START_BODY["project"],
         "cluster": "pgbench",
-        "sub_cluster": BODY["subCluster"],
-        "partition": BODY["partition"],
-        "array_job_id": BODY["arrayJobId"],
-        "num_nodes": BODY["numNodes"],
-        "num_hwthreads": BODY["numHwthreads"],
-        "exclusive": BODY["exclusive"],
-        "smt": BODY["smt"],
-        "walltime": BODY["walltime"],
-        "monitoring_status": BODY["monitoringStatus"],
+        "sub_cluster": START_BODY["subCluster"],
+        "partition": START_BODY["partition"],
+        "array_job_id": START_BODY["arrayJobId"],
+        "num_nodes": START_BODY["numNodes"],
+        "num_hwthreads": START_BODY["numHwthreads"],
+        "exclusive": START_BODY["exclusive"],
+        "smt": START_BODY["smt"],
+        "walltime": START_BODY["walltime"],
+        "monitoring_status": START_BODY["monitoringStatus"],
         "start_time": START_TIME,
-        "resources": BODY["resources"],
-        "meta_data": BODY["metaData"],
+        "resources": START_BODY["resources"],
+        "meta_data": START_BODY["metaData"],
     }
     row = codec.to_row(NewJob(**fields))
     return {
@@ -96,5 +91,5 @@ def _values() -> dict[str, str]:
         "start_time": str(START_TIME),
         "duplicate_window": "60",
         "job": orjson.dumps(row).decode(),
-        "hosts": json.dumps([node["hostname"] for node in BODY["resources"]]),
+        "hosts": json.dumps([node["hostname"] for node in START_BODY["resources"]]),
     }

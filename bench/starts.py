@@ -1,124 +1,124 @@
-"""How many starts a second, and how soon each is answered."""
+"""Throughput and latency of starts and stops."""
 
 import math
 from collections.abc import Iterator
 from statistics import median
 
-from bench import driver, pgbench, site
-from bench.cpu import NUMBERS
-from bench.site import Context, Site
-from bench.table import Row, spread
+from bench import load_generator, pgbench
+from bench.http_requests import JOB_NUMBERS, start_job, stop_job
+from bench.load_generator import LoadResult, LoadSpec
+from bench.report import Row, spread
+from bench.testbed import Instance, Testbed
 
 _CLIENTS = 16
 _ROUNDS = 3
 _ROUND_SECONDS = 5
-_MANY = 1_001
+_ARRAY_TASKS = 1_001
+_STOPS = 200
 
 
-def throughput(running: Site) -> Iterator[Row]:
+def throughput(testbed: Testbed) -> Iterator[Row]:
     """Compare 16 clients of the service with 16 clients of PostgreSQL alone."""
-    service, alone, shares = [], [], []
+    instance = testbed.small
+    service, postgres, cpu_shares = [], [], []
     for _ in range(_ROUNDS):
-        result = _started(running.small, clients=_CLIENTS, seconds=_ROUND_SECONDS)
+        result = _start_jobs(instance, clients=_CLIENTS, seconds=_ROUND_SECONDS)
         service.append(result.per_second)
-        shares.append(result.cpu / result.elapsed)
-        alone.append(
+        cpu_shares.append(result.cpu_seconds / result.elapsed)
+        postgres.append(
             pgbench.starts_per_second(
-                running.postgres, running.small, clients=_CLIENTS, seconds=_ROUND_SECONDS
+                testbed.postgres, instance, clients=_CLIENTS, seconds=_ROUND_SECONDS
             )
         )
     yield Row(
-        what="start_job throughput, 16 clients / pgbench, its very SQL",
-        measured=median(service) / median(alone),
+        what="start_job throughput, 16 clients / pgbench, same SQL",
+        measured=median(service) / median(postgres),
         bar=0.20,
         at_least=True,
-        details=f"a second: service {spread(service)}, pgbench {spread(alone)}; "
-        f"the load itself took {100 * median(shares):.0f} % of a processor",
+        details=f"per second: service {spread(service)}, pgbench {spread(postgres)}; "
+        f"the load generator used {100 * median(cpu_shares):.0f} % of a processor",
     )
 
 
-def steady(running: Site, seconds: int) -> Iterator[Row]:
-    """Send starts on schedule; a wait counts from when its start was due."""
+def steady(testbed: Testbed, seconds: int = 180) -> Iterator[Row]:
+    """Send starts on schedule; latencies count from when each start was due."""
     for rate, duration in ((500, 10), (100, seconds)):
-        result = _started(running.small, clients=4_000, rate=rate, seconds=duration)
-        yield _on_schedule(f"{rate} start_job a second for {duration} s: p99", result)
+        result = _start_jobs(testbed.small, clients=4_000, rate=rate, seconds=duration)
+        yield Row(
+            what=f"{rate} start_job per second for {duration} s: p99",
+            measured=1000 * result.p99 if set(result.statuses) == {"201"} else math.inf,
+            bar=500,
+            unit="ms",
+            details=f"{result.count} responses {result.statuses}; "
+            f"p50 {1000 * result.p50:.1f} ms, max {1000 * max(result.latencies):.0f} ms",
+        )
 
 
-def _on_schedule(what: str, result: driver.Result) -> Row:
-    failed = sum(n for status, n in result.statuses.items() if status != "201")
-    return Row(
-        what=what,
-        measured=math.inf if failed else 1000 * result.p99,
-        bar=500,
-        unit="ms",
-        details=f"{result.answered} answers {result.statuses}; "
-        f"p50 {1000 * result.p50:.1f} ms, most {1000 * max(result.waits):.0f} ms",
-    )
-
-
-def burst(running: Site) -> Iterator[Row]:
-    """Send an array's starts at once."""
+def burst(testbed: Testbed) -> Iterator[Row]:
+    """Send the starts of a job array at once."""
     rounds = []
     for _ in range(_ROUNDS):
-        result = _started(running.small, clients=_MANY, count=_MANY)
-        result.require(201)
-        rounds.append(max(result.waits))
+        result = _start_jobs(testbed.small, clients=_ARRAY_TASKS, count=_ARRAY_TASKS)
+        result.require_status(201)
+        rounds.append(max(result.latencies))
     yield Row(
-        what="1,001 start_job at once: the last is answered after",
+        what="1,001 start_job at once: last response",
         measured=median(rounds),
         bar=3,
         unit="s",
-        details=f"all 201; least / median / most: {spread(rounds, 1, 2)} s",
+        details=f"all 201; min / median / max: {spread(rounds, 1, 2)} s",
     )
 
 
-def stops(running: Site) -> Iterator[Row]:
-    """Compare stops with archive and stops without, one after the other."""
-    waits: dict[int, list[float]] = {0: [], 1: []}
+def stops(testbed: Testbed) -> Iterator[Row]:
+    """Compare stops of archived jobs with stops of others, in turn."""
+    latencies: dict[int, list[float]] = {0: [], 1: []}
     for _ in range(_ROUNDS + 2):
-        for status, rounds in waits.items():
-            rounds.append(_stopped(running.small, status, 200).p50)
+        for monitoring_status, rounds in latencies.items():
+            rounds.append(_stop_jobs(testbed.small, monitoring_status).p50)
+    without, archived = latencies.values()
     yield Row(
         what="stop_job with archive / with monitoringStatus 0: p50",
-        measured=median(waits[1]) / median(waits[0]),
+        measured=median(archived) / median(without),
         bar=2.0,
-        details=f"ms: with archive {spread(waits[1], 1e3, 2)}, without {spread(waits[0], 1e3, 2)}",
+        details=f"ms: with archive {spread(archived, 1e3, 2)}, without {spread(without, 1e3, 2)}",
     )
 
 
-def _stopped(context: Context, monitoring_status: int, count: int) -> driver.Result:
-    first = NUMBERS.following
-    _started(context, count=count, clients=4, monitoringStatus=monitoring_status).require(201)
-    result = driver.run(
-        driver.Order(
-            socket=context.socket,
-            request=site.stop_job(context.admin),
-            first=first,
-            count=count,
-        )
+def _stop_jobs(instance: Instance, monitoring_status: int) -> LoadResult:
+    """Start jobs, then stop them one after the other."""
+    first = JOB_NUMBERS.next
+    starts = _start_jobs(instance, count=_STOPS, clients=4, monitoringStatus=monitoring_status)
+    starts.require_status(201)
+    spec = LoadSpec(
+        socket=instance.socket,
+        request=stop_job(instance.admin_token),
+        first_number=first,
+        count=_STOPS,
     )
-    result.require(200)
+    result = load_generator.run(spec)
+    result.require_status(200)
     return result
 
 
-def _started(
-    context: Context,
+def _start_jobs(
+    instance: Instance,
     *,
     clients: int,
     count: int | None = None,
     seconds: float | None = None,
     rate: float | None = None,
-    **changed: int,
-) -> driver.Result:
-    order = driver.Order(
-        socket=context.socket,
-        request=site.start_job(context.admin, **changed),
-        first=NUMBERS.following,
+    **overrides: int,
+) -> LoadResult:
+    spec = LoadSpec(
+        socket=instance.socket,
+        request=start_job(instance.admin_token, **overrides),
+        first_number=JOB_NUMBERS.next,
         clients=clients,
         count=count,
         seconds=seconds,
         rate=rate,
     )
-    result = driver.run(order)
-    NUMBERS.take(result.answered)
+    result = load_generator.run(spec)
+    JOB_NUMBERS.reserve(result.count)
     return result
