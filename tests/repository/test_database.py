@@ -18,20 +18,20 @@ LIMITS = Limits(pool_size=2, pool_timeout=0.3, statement_timeout=0.3, lock_timeo
 
 
 @pytest.fixture
-def limited(postgres: PrivatePostgres, database: Database) -> Iterator[Database]:
-    """The test database through a pool of two connections that waits for nothing."""
+def small_pool(postgres: PrivatePostgres, database: Database) -> Iterator[Database]:
+    """The test database through a pool of two connections with short timeouts."""
     assert database
-    limited = Database(postgres.url, LIMITS)
-    yield limited
-    limited.close()
+    pool = Database(postgres.url, LIMITS)
+    yield pool
+    pool.close()
 
 
-def backend(database: Database) -> int:
+def backend_pid(database: Database) -> int:
     with database.connection() as conn:
         return conn.info.backend_pid
 
 
-def both_backends(database: Database) -> set[int]:
+def both_backend_pids(database: Database) -> set[int]:
     with database.connection() as first, database.connection() as second:
         return {first.info.backend_pid, second.info.backend_pid}
 
@@ -46,102 +46,100 @@ def add_tag(conn: Connection, name: str = "x") -> None:
     conn.execute("INSERT INTO tags (type, name) VALUES ('t', %s)", [name])
 
 
-def test_a_transaction_is_committed_at_its_end(limited: Database) -> None:
-    with limited.transaction() as conn:
+def test_transaction_is_committed_at_its_end(small_pool: Database) -> None:
+    with small_pool.transaction() as conn:
         add_tag(conn)
-        with limited.connection() as other:
+        with small_pool.connection() as other:
             assert count_tags(other) == 0
-    with limited.connection() as conn:
+    with small_pool.connection() as conn:
         assert count_tags(conn) == 1
 
 
-def test_a_transaction_that_raises_changes_nothing(limited: Database) -> None:
+def test_transaction_is_rolled_back_after_an_exception(small_pool: Database) -> None:
     def add_and_fail() -> None:
-        with limited.transaction() as conn:
+        with small_pool.transaction() as conn:
             add_tag(conn)
             raise KeyError
 
     with pytest.raises(KeyError):
         add_and_fail()
-    with limited.connection() as conn:
+    with small_pool.connection() as conn:
         assert count_tags(conn) == 0
 
 
-def test_each_statement_is_a_transaction_of_its_own(limited: Database) -> None:
-    with limited.connection() as conn:
+def test_connection_commits_each_statement(small_pool: Database) -> None:
+    with small_pool.connection() as conn:
         add_tag(conn)
-        with limited.connection() as other:
+        with small_pool.connection() as other:
             assert count_tags(other) == 1
 
 
-def test_a_snapshot_shows_one_moment(limited: Database, database: Database) -> None:
-    with limited.snapshot() as conn:
+def test_snapshot_does_not_see_later_commits(small_pool: Database, database: Database) -> None:
+    with small_pool.snapshot() as conn:
         assert count_tags(conn) == 0
         with database.transaction() as other:
             add_tag(other)
         assert count_tags(conn) == 0
 
 
-def test_a_snapshot_cannot_write_and_its_connection_can_afterwards(limited: Database) -> None:
-    with pytest.raises(DatabaseUnavailable, match="read-only"), limited.snapshot() as conn:
+def test_snapshot_is_read_only_but_its_connection_is_reset(small_pool: Database) -> None:
+    with pytest.raises(DatabaseUnavailable, match="read-only"), small_pool.snapshot() as conn:
         add_tag(conn)
-    with limited.transaction() as first, limited.transaction() as second:
+    with small_pool.transaction() as first, small_pool.transaction() as second:
         for conn in (first, second):
             add_tag(conn, str(conn.info.backend_pid))
             row = conn.execute("SHOW transaction_isolation").fetchone()
             assert row == ("read committed",)
 
 
-def test_connections_are_used_again(limited: Database) -> None:
-    assert both_backends(limited) == both_backends(limited)
+def test_connections_are_reused(small_pool: Database) -> None:
+    assert both_backend_pids(small_pool) == both_backend_pids(small_pool)
 
 
-def test_a_closed_pool_opens_again(limited: Database) -> None:
-    before = backend(limited)
-    limited.close()
-    assert backend(limited) != before
+def test_closed_pool_reopens_on_use(small_pool: Database) -> None:
+    before = backend_pid(small_pool)
+    small_pool.close()
+    assert backend_pid(small_pool) != before
 
 
-def test_a_pool_that_many_threads_open_is_one(limited: Database) -> None:
-    assert len(set(at_once([partial(backend, limited)] * 8))) <= 2
+def test_concurrent_first_uses_open_one_pool(small_pool: Database) -> None:
+    assert len(set(at_once([partial(backend_pid, small_pool)] * 8))) <= 2
 
 
-def test_a_forked_process_has_a_pool_of_its_own(limited: Database) -> None:
-    parents = both_backends(limited)
-    with tempfile.TemporaryFile() as told:
+def test_forked_process_opens_its_own_pool(small_pool: Database) -> None:
+    parent_pids = both_backend_pids(small_pool)
+    with tempfile.TemporaryFile() as output:
         child = os.fork()
         if child == 0:
-            told.write(b"%d %d" % tuple(both_backends(limited)))
-            told.flush()
+            output.write(b"%d %d" % tuple(both_backend_pids(small_pool)))
+            output.flush()
             os._exit(0)
         os.waitpid(child, 0)
-        told.seek(0)
-        childs = set(map(int, told.read().split()))
-    assert len(childs) == 2
-    assert childs.isdisjoint(parents)
-    assert both_backends(limited) == parents
+        output.seek(0)
+        child_pids = set(map(int, output.read().split()))
+    assert len(child_pids) == 2
+    assert child_pids.isdisjoint(parent_pids)
+    assert both_backend_pids(small_pool) == parent_pids
 
 
-def test_a_lost_connection_is_no_error_for_the_next_request(
-    reader: Client, database: Database
-) -> None:
+def test_requests_succeed_after_connections_are_lost(reader: Client, database: Database) -> None:
     def hold() -> int:
         with database.connection() as conn:
             time.sleep(0.05)
             return conn.info.backend_pid
 
-    pooled = list(set(at_once([hold] * 4)))
-    assert len(pooled) > 1
+    pids = list(set(at_once([hold] * 4)))
+    assert len(pids) > 1
     with database.session() as conn:
-        conn.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s) AS pid", [pooled])
-    begun = time.monotonic()
+        conn.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s) AS pid", [pids])
+    start = time.monotonic()
     for _ in range(6):
         assert reader.list() == []
-    assert time.monotonic() - begun < 1
-    assert set(at_once([hold] * 4)).isdisjoint(pooled)
+    assert time.monotonic() - start < 1
+    assert set(at_once([hold] * 4)).isdisjoint(pids)
 
 
-def test_a_database_that_is_down_is_back_as_soon_as_it_is_up(
+def test_database_is_usable_after_a_server_restart(
     postgres: PrivatePostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     directory = tmp_path_factory.mktemp("server")
@@ -149,43 +147,43 @@ def test_a_database_that_is_down_is_back_as_soon_as_it_is_up(
     server = PrivatePostgres(directory, postgres.installation, durable=False)
     database = Database(server.url, LIMITS)
     with server:
-        before = backend(database)
-    begun = time.monotonic()
+        before = backend_pid(database)
+    start = time.monotonic()
     with pytest.raises(DatabaseUnavailable):
-        backend(database)
-    assert time.monotonic() - begun < 2
+        backend_pid(database)
+    assert time.monotonic() - start < 2
     with server:
-        assert backend(database) != before
+        assert backend_pid(database) != before
         database.close()
 
 
-def occupied(database: Database) -> None:
+def exhaust_pool(database: Database) -> None:
     with database.connection(), database.connection(), database.connection():
         pass
 
 
-def slow(database: Database) -> None:
+def exceed_statement_timeout(database: Database) -> None:
     with database.connection() as conn:
         conn.execute("SELECT pg_sleep(5)")
 
 
-def locked(database: Database) -> None:
+def exceed_lock_timeout(database: Database) -> None:
     with database.transaction() as conn, database.transaction() as other:
         conn.execute("LOCK TABLE tags")
         count_tags(other)
 
 
-def cut_off(database: Database) -> None:
+def lose_connection(database: Database) -> None:
     with database.transaction() as conn:
         conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
-def cut_off_before_commit(database: Database) -> None:
+def lose_connection_before_commit(database: Database) -> None:
     with database.transaction() as conn, database.connection() as other:
         other.execute("SELECT pg_terminate_backend(%s, 5000)", [conn.info.backend_pid])
 
 
-def deadlocked(database: Database) -> None:
+def cause_deadlock(database: Database) -> None:
     with database.session() as conn, database.session() as other:
         conn.execute("SET deadlock_timeout = '10ms'")
         for one, key in ((conn, 1), (other, 2)):
@@ -201,39 +199,39 @@ def deadlocked(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fails", "reason"),
+    ("cause_error", "reason"),
     [
-        (occupied, "couldn't get a connection"),
-        (slow, "statement timeout"),
-        (locked, "lock timeout"),
-        (cut_off, "terminating connection"),
-        (cut_off_before_commit, "terminat"),
-        (deadlocked, "deadlock"),
+        (exhaust_pool, "couldn't get a connection"),
+        (exceed_statement_timeout, "statement timeout"),
+        (exceed_lock_timeout, "lock timeout"),
+        (lose_connection, "terminating connection"),
+        (lose_connection_before_commit, "terminat"),
+        (cause_deadlock, "deadlock"),
     ],
 )
-def test_what_is_nobodys_fault_is_an_unavailable_database(
-    limited: Database, fails: Callable[[Database], None], reason: str
+def test_operational_errors_are_database_unavailable(
+    small_pool: Database, cause_error: Callable[[Database], None], reason: str
 ) -> None:
-    begun = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(DatabaseUnavailable, match=reason) as raised:
-        fails(limited)
+        cause_error(small_pool)
     assert "\n" not in str(raised.value)
-    assert time.monotonic() - begun < 3
-    assert backend(limited)
+    assert time.monotonic() - start < 3
+    assert backend_pid(small_pool)
 
 
 @pytest.mark.parametrize("use", ["connection", "transaction", "snapshot", "session"])
 @pytest.mark.parametrize(
     "url", ["postgresql:///ccapi?host=/nowhere", "postgresql://127.0.0.1:1/ccapi"]
 )
-def test_a_server_that_is_not_there_is_an_unavailable_database(url: str, use: str) -> None:
+def test_unreachable_server_is_database_unavailable(url: str, use: str) -> None:
     database = Database(url, LIMITS)
     with pytest.raises(DatabaseUnavailable), getattr(database, use)():
         pass
     database.close()
 
 
-def test_an_unknown_database_is_an_unavailable_one(postgres: PrivatePostgres) -> None:
+def test_unknown_database_is_database_unavailable(postgres: PrivatePostgres) -> None:
     database = Database(postgres.database_url("nowhere"), LIMITS)
     with pytest.raises(DatabaseUnavailable), database.connection():
         pass
@@ -249,10 +247,10 @@ def test_an_unknown_database_is_an_unavailable_one(postgres: PrivatePostgres) ->
     ],
     ids=["syntax", "division", "constraint"],
 )
-def test_a_bug_of_ours_stays_one(
-    limited: Database, statement: str, error: type[psycopg.Error]
+def test_programming_errors_are_not_translated(
+    small_pool: Database, statement: str, error: type[psycopg.Error]
 ) -> None:
-    with pytest.raises(error), limited.transaction() as conn:
+    with pytest.raises(error), small_pool.transaction() as conn:
         conn.execute(statement.encode())
 
 
@@ -266,17 +264,19 @@ def test_a_bug_of_ours_stays_one(
         ("client_encoding", "UTF8"),
     ],
 )
-def test_every_pooled_connection_is_set_up(limited: Database, setting: str, value: str) -> None:
-    with limited.connection() as first, limited.connection() as second:
+def test_pooled_connections_have_session_settings(
+    small_pool: Database, setting: str, value: str
+) -> None:
+    with small_pool.connection() as first, small_pool.connection() as second:
         for conn in (first, second):
             assert conn.execute("SELECT current_setting(%s)", [setting]).fetchone() == (value,)
 
 
-def test_a_command_has_no_time_limit(database: Database) -> None:
+def test_session_has_no_timeouts(database: Database) -> None:
     with database.session() as conn:
         for setting in ("statement_timeout", "lock_timeout"):
             assert conn.execute("SELECT current_setting(%s)", [setting]).fetchone() == ("0",)
 
 
-def test_nothing_is_opened_before_it_is_needed(tmp_path: Path) -> None:
+def test_new_database_opens_no_connection(tmp_path: Path) -> None:
     Database(f"postgresql:///ccapi?host={tmp_path}").close()

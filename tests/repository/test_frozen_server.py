@@ -1,4 +1,4 @@
-"""A server that is stopped in its tracks costs a request a bounded time."""
+"""The database is unavailable within a bounded time when its server freezes."""
 
 import os
 import signal
@@ -17,37 +17,37 @@ STATEMENT_SECONDS = 0.5
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[PrivatePostgres]:
-    """Run a server that only this test disturbs."""
+    """Run a server for this test alone."""
     with private_postgres(tmp_path / "own", durable=False) as server:
         yield server
 
 
-def processes(server: PrivatePostgres) -> list[int]:
-    """Name the server's processes, its connections' included."""
+def server_pids(server: PrivatePostgres) -> list[int]:
+    """Return the process ids of a server, backends included."""
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text("ascii")
     return [server.pid or 0, *map(int, children.split())]
 
 
-def test_a_frozen_server_is_given_up_in_time_and_used_again_when_it_goes_on(
+def test_frozen_server_times_out_and_is_usable_afterwards(
     server: PrivatePostgres,
 ) -> None:
     limits = Limits(statement_timeout=STATEMENT_SECONDS, pool_timeout=1, connect_timeout=1)
     database = Database(server.url, limits)
-    assert ask(database) == 1
-    frozen = processes(server)
-    for pid in frozen:
+    assert select_one(database) == 1
+    pids = server_pids(server)
+    for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-    begun = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(DatabaseUnavailable):
-        ask(database)
-    assert time.monotonic() - begun < 5
-    for pid in frozen:
+        select_one(database)
+    assert time.monotonic() - start < 5
+    for pid in pids:
         os.kill(pid, signal.SIGCONT)
-    assert ask(database) == 1
+    assert select_one(database) == 1
     database.close()
 
 
-def ask(database: Database) -> object:
+def select_one(database: Database) -> object:
     with database.transaction() as conn:
         row = conn.execute("SELECT 1").fetchone()
     return row and row[0]

@@ -23,14 +23,16 @@ SQL = re.compile(
 JOBS = 8_000
 
 
-def texts(path: Path) -> Iterator[str]:
+def string_literals(path: Path) -> Iterator[str]:
     """Yield a module's string literals, without docstrings."""
     tree = ast.parse(path.read_text("utf-8"))
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes_with_docstring = (ast.Module, ast.ClassDef, ast.FunctionDef)
     docstrings = {
         id(node.body[0].value)
         for node in ast.walk(tree)
-        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+        if isinstance(node, nodes_with_docstring)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and id(node) not in docstrings:
@@ -42,38 +44,40 @@ def test_every_query_has_one_caller(file: Path) -> None:
     names = re.findall(r"^-- name: (\w+)", file.read_text("utf-8"), re.MULTILINE)
     modules = {"session": "db/pool", "migrations": "db/migrations"}
     module = PACKAGE / f"{modules.get(file.stem, f'repository/{file.stem}')}.py"
-    used = Counter(text for text in texts(module) if text in names)
-    assert used == Counter(names)
+    uses = Counter(text for text in string_literals(module) if text in names)
+    assert uses == Counter(names)
 
 
-def test_every_query_says_in_the_servers_log_where_it_comes_from() -> None:
+def test_every_query_begins_with_a_comment_that_names_it() -> None:
     for file in FILES:
         for name, sql in queries.load(file.stem).items():
             assert sql.startswith(f"/* ccapi {name} */ ")
 
 
 def test_sql_is_not_written_in_python() -> None:
-    """The private server's own two statements are not the registry's."""
+    """Except in the embedded server, which has two statements of its own."""
     modules = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "embedded"]
-    written = [(path.name, text) for path in modules for text in texts(path) if SQL.search(text)]
+    matches = [
+        (path.name, text) for path in modules for text in string_literals(path) if SQL.search(text)
+    ]
     assert len(modules) > 30
-    assert written == []
+    assert matches == []
 
 
-def test_sql_would_be_noticed_in_python(tmp_path: Path) -> None:
+def test_sql_in_python_is_detected(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text('def f(t, n):\n  """SELECT is fine here."""\n  f"SELECT * FROM {t}"\n')
-    assert [text for text in texts(module) if SQL.search(text)] == ["SELECT * FROM "]
+    assert [text for text in string_literals(module) if SQL.search(text)] == ["SELECT * FROM "]
 
 
 @pytest.fixture(scope="module")
 def loaded(_migrated: Database) -> Iterator[Database]:
-    """Some thousand jobs as a site has them: nearly all finished, a few running."""
+    """A database with 8,000 jobs, nearly all finished, and 3,000 tokens."""
     with _migrated.session() as conn, conn.transaction():
-        bulk_insert.load(conn, [recorded(number) for number in range(1, JOBS + 1)])
-        # Other tests leave indexes behind that are larger than such a small table.
+        bulk_insert.load(conn, [make_job(number) for number in range(1, JOBS + 1)])
+        # Other tests leave indexes that are too large for such a small table.
         conn.execute("REINDEX TABLE jobs")
-        # An outage of the archive.
+        # The archive queue after an outage.
         conn.execute("INSERT INTO archive_queue SELECT id FROM jobs WHERE job_id % 2 = 0")
         conn.execute("ANALYZE archive_queue")
         bulk_insert.analyze(conn)
@@ -87,7 +91,7 @@ def loaded(_migrated: Database) -> Iterator[Database]:
             conn.execute(f"DELETE FROM {table}".encode())
 
 
-def recorded(number: int) -> NewJob:
+def make_job(number: int) -> NewJob:
     start = START + 60 * number
     job = NewJob(
         job_id=number,
@@ -103,14 +107,14 @@ def recorded(number: int) -> NewJob:
     return replace(job, job_state=FINAL_STATES[number % 7], stop_time=start + 3600)
 
 
-EVERYTHING = {
+ALL_PARAMETERS = {
     **job_list.column_params(JobFilter()),
     **dict.fromkeys(("host_keys", "rare_tag", "common_tag")),
     **job_list.list_params(job_list.Page(0, 25), job_list.Columns()),
 }
-A_DAY = {"start_time_from": START + 90_000, "start_time_to": START + 176_400}
+ONE_DAY = {"start_time_from": START + 90_000, "start_time_to": START + 176_400}
 RUNNING = {"states": [JobState.RUNNING]}
-# What a batch system says: many runs, and many that ended.
+# The parameters of a reconciliation: the batch system reports many runs and many ends.
 SNAPSHOT = {
     "cluster": "fritz",
     "as_of": 2 * START,
@@ -130,7 +134,7 @@ def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    ("wanted", "index"),
+    ("params", "index"),
     [
         ({}, "jobs_by_start_time"),
         ({"limit": 250, "after_start_time": START + 240_000, "after_id": 4000}, "jobs_by_start"),
@@ -144,28 +148,28 @@ def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> 
         ({"cluster": "fritz"}, "jobs_by_"),
         ({"cluster": "alex"}, "jobs_by_cluster_start_time"),
         ({"cluster": "alex", "states": ["completed"]}, "jobs_by_"),
-        (A_DAY, "jobs_by_start_time"),
-        ({**A_DAY, "limit": 9_999_999}, "jobs_by_start_time"),
-        ({"cluster": "alex", **A_DAY}, "jobs_by_cluster_start_time"),
-        ({"states": ["completed"], **A_DAY}, "jobs_by_start_time"),
+        (ONE_DAY, "jobs_by_start_time"),
+        ({**ONE_DAY, "limit": 9_999_999}, "jobs_by_start_time"),
+        ({"cluster": "alex", **ONE_DAY}, "jobs_by_cluster_start_time"),
+        ({"states": ["completed"], **ONE_DAY}, "jobs_by_start_time"),
         ({"start_time_from": START + 60 * JOBS}, "jobs_"),
         ({"offset": 200}, "jobs_by_start_time"),
     ],
-    ids=["nothing", "next batch", "running", "all running", "running with metadata",
+    ids=["no filter", "next batch", "running", "all running", "running with metadata",
          "running on a cluster", "completed", "two states", "all states", "large cluster",
-         "small cluster", "cluster and state", "a day", "all of a day", "cluster and day",
+         "small cluster", "cluster and state", "one day", "whole day", "cluster and day",
          "state and day", "the latest", "a later page"],
 )  # fmt: skip
-def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index: str) -> None:
-    chosen = job_list.column_params(JobFilter(states=wanted.get("states")))
-    states = {name: chosen[name] for name in ("state", "states")}
-    parameters = {**EVERYTHING, **wanted, **states}
+def test_list_uses_an_index(loaded: Database, params: dict[str, Any], index: str) -> None:
+    state_params = job_list.column_params(JobFilter(states=params.get("states")))
+    states = {name: state_params[name] for name in ("state", "states")}
+    parameters = {**ALL_PARAMETERS, **params, **states}
     with loaded.connection() as conn:
         text = plan(conn, "job_list", "list_jobs", parameters)
     assert re.search(
         rf"Index (Only )?Scan( Backward)? (using|on) {index}|Bitmap.* {index}", text
     ), text
-    # How a chosen page of thousands is joined with the details is the planner's business.
+    # The planner may join the details of a large page ("jobs j") in any way.
     assert not re.search(r"Seq Scan on jobs(?! j)", text), text
 
 
@@ -176,7 +180,7 @@ def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index
         ("jobs", "find_jobs", {"job_id": 7, "cluster": "alex", "start_time": 5, "limit": 11}),
         ("jobs", "get_run", {"id": 7}),
         ("job_list", "find_tag", {"type": "Debug", "name": "test 1", "many": 1000}),
-        ("job_list", "count_jobs", {**EVERYTHING, "user_name": "abcd007h"}),
+        ("job_list", "count_jobs", {**ALL_PARAMETERS, "user_name": "abcd007h"}),
         ("jobs", "get_job", {"id": 7}),
         ("jobs", "stop_job", {"id": 7, "job_state": "completed", "stop_time": 2 * START}),
         ("jobs", "lock_job", {"id": 7}),
@@ -214,7 +218,7 @@ def test_the_list_reads_an_index(loaded: Database, wanted: dict[str, Any], index
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_single_job_or_token_is_found_by_an_index(
+def test_lookup_of_a_job_or_token_uses_an_index(
     loaded: Database, file: str, name: str, parameters: dict[str, Any]
 ) -> None:
     with loaded.connection() as conn:

@@ -8,7 +8,7 @@ from ccapi.repository import bulk_insert
 from tests.client import START
 
 JOBS = 4_000
-# PostgreSQL compresses no row below 2 KB, so a script of 1 KB stays as it is.
+# PostgreSQL does not compress rows below 2 KB, so a script of 1 KB is stored as it is.
 MAX_BYTES = 2_200
 SCRIPT = """\
 #!/bin/bash -l
@@ -49,8 +49,8 @@ exit $status
 """
 
 
-def typical(number: int, random: Random) -> NewJob:
-    """Make a job on 4 nodes of 72 hardware threads with a script of a kilobyte."""
+def make_job(number: int, random: Random) -> NewJob:
+    """Make a job on 4 nodes with 72 hardware threads each and a script of 1 KB."""
     first = random.randrange(1, 900)
     values = {"hours": random.randrange(1, 24), "seed": random.getrandbits(31)}
     script = SCRIPT.format(
@@ -83,7 +83,7 @@ def test_disk_space_per_job_is_bounded(database: Database) -> None:
         conn.execute("TRUNCATE jobs CASCADE")
         for first in range(1, JOBS + 1, 500):
             with conn.transaction():
-                jobs = [typical(number, random) for number in range(first, first + 500)]
+                jobs = [make_job(number, random) for number in range(first, first + 500)]
                 ids = bulk_insert.load(conn, jobs)
             stop_each(database, ids)
             conn.execute("VACUUM jobs")
@@ -96,13 +96,13 @@ def test_disk_space_per_job_is_bounded(database: Database) -> None:
         conn.execute("TRUNCATE jobs CASCADE")
     assert row is not None
     total, rows, indexes = (size / JOBS for size in row)
-    beside = total - rows - indexes
-    print(f"{total:.0f} bytes a job: {rows:.0f} rows, {indexes:.0f} indexes, {beside:.0f} beside")
+    toast = total - rows - indexes
+    print(f"{total:.0f} bytes per job: {rows:.0f} rows, {indexes:.0f} indexes, {toast:.0f} TOAST")
     assert total <= MAX_BYTES
 
 
 def stop_each(database: Database, ids: list[int]) -> None:
-    """Stop jobs, each in a transaction of its own as the service does."""
+    """Stop each job in its own transaction, as the service does."""
     with database.session() as conn:
         conn.execute(
             b"DO $$ DECLARE job bigint; BEGIN FOREACH job IN ARRAY ARRAY[%s] LOOP "

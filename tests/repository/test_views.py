@@ -1,4 +1,4 @@
-"""The views for people and for Grafana, which are an interface."""
+"""The SQL views, a stable interface for people and Grafana."""
 
 import time
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ def select(database: Database, query: str) -> list[dict[str, Any]]:
         return cursor.execute(query.encode()).fetchall()
 
 
-def finished(admin: Client, job_id: int, name: str, **fields: Any) -> int:
+def start_and_stop(admin: Client, job_id: int, name: str, **fields: Any) -> int:
     """Start a job and stop it after two hours."""
     start = fields.pop("startTime", START)
     id_ = admin.start(jobId=job_id, startTime=start, metaData={"jobName": name}, **fields)
@@ -27,8 +27,8 @@ def finished(admin: Client, job_id: int, name: str, **fields: Any) -> int:
     return id_
 
 
-def test_jobs_view_shows_every_scalar_of_a_job(admin: Client, database: Database) -> None:
-    id_ = finished(
+def test_jobs_view_has_every_scalar_of_a_job(admin: Client, database: Database) -> None:
+    id_ = start_and_stop(
         admin, 7, "rotor", user="abcd100h", project="abcd200", cluster="fritz",
         subCluster="main", partition="multinode", arrayJobId=5, numHwthreads=144, numAcc=4,
         smt=2, walltime=86_400, exclusive=1, numNodes=2,
@@ -62,7 +62,7 @@ def test_jobs_view_shows_every_scalar_of_a_job(admin: Client, database: Database
     }
 
 
-def test_a_running_job_lasts_until_now(admin: Client, database: Database) -> None:
+def test_duration_of_a_running_job_ends_now(admin: Client, database: Database) -> None:
     start = int(time.time()) - 3600
     admin.start(startTime=start, resources=[{"hostname": "f0101"}], numNodes=1)
     [row] = select(database, "SELECT * FROM jobs_view")
@@ -71,9 +71,9 @@ def test_a_running_job_lasts_until_now(admin: Client, database: Database) -> Non
     assert row["node_hours"] == pytest.approx(row["duration"] / 3600)
 
 
-def test_jobs_view_finds_names_by_their_beginning(admin: Client, database: Database) -> None:
+def test_jobs_view_finds_names_by_prefix(admin: Client, database: Database) -> None:
     for job_id, name in ((1, "rotor 1"), (2, "Rotor"), (3, "motor"), (4, "rotor%"), (5, "rotor_")):
-        finished(admin, job_id, name, startTime=START + job_id)
+        start_and_stop(admin, job_id, name, startTime=START + job_id)
     rows = select(
         database,
         "SELECT name, user_name, started_at, node_hours FROM jobs_view "
@@ -82,7 +82,7 @@ def test_jobs_view_finds_names_by_their_beginning(admin: Client, database: Datab
     assert [row["name"] for row in rows] == ["rotor_", "rotor%", "rotor 1"]
 
 
-def test_job_hosts_view_has_a_row_per_host(admin: Client, database: Database) -> None:
+def test_job_hosts_view_has_one_row_per_host(admin: Client, database: Database) -> None:
     threads = [*range(36), *range(72, 108)]
     resources = [
         {"hostname": "f0101", "hwthreads": threads, "accelerators": ["0", "1"]},
@@ -100,8 +100,8 @@ def test_job_hosts_view_has_a_row_per_host(admin: Client, database: Database) ->
     assert {row["started_at"] for row in rows} == {datetime.fromtimestamp(START, UTC)}
 
 
-def test_columns_of_the_views_are_an_interface(database: Database) -> None:
-    """A column may be added at the end of this list, and none may be renamed or removed."""
+def test_columns_of_the_views_are_stable(database: Database) -> None:
+    """Columns may be added, but not renamed or removed."""
     rows = select(
         database,
         "SELECT table_name, column_name, data_type FROM information_schema.columns "
@@ -124,7 +124,7 @@ def test_columns_of_the_views_are_an_interface(database: Database) -> None:
         ("started_at BETWEEN '2023-11-15' AND '2023-11-16'", "jobs_by_started_at"),
     ],
 )
-def test_views_are_read_by_an_index(database: Database, condition: str, index: str) -> None:
+def test_views_use_indexes(database: Database, condition: str, index: str) -> None:
     with database.session() as conn, conn.transaction(force_rollback=True):
         conn.execute(
             "INSERT INTO jobs (job_id, start_time, num_nodes, exclusive, monitoring_status, "
@@ -142,8 +142,8 @@ def test_views_are_read_by_an_index(database: Database, condition: str, index: s
     assert "Seq Scan" not in plan
 
 
-def test_a_role_for_the_views_reads_nothing_else(admin: Client, database: Database) -> None:
-    finished(admin, 7, "rotor")
+def test_role_for_the_views_cannot_read_tables(admin: Client, database: Database) -> None:
+    start_and_stop(admin, 7, "rotor")
     with database.session() as conn, conn.transaction(force_rollback=True):
         conn.execute("CREATE ROLE dashboards")
         conn.execute("GRANT SELECT ON jobs_view, job_hosts_view TO dashboards")
