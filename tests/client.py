@@ -1,4 +1,4 @@
-"""A client of the service, and the jobs that tests report."""
+"""A client of the service, and bodies of requests."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 def job(**overrides: Any) -> dict[str, Any]:
-    """Make a start_job body: the required fields, and what the test is about."""
+    """Make a start_job body of the required fields, changed by `overrides`."""
     return {
         "jobId": 123000,
         "user": "abcd100h",
@@ -50,7 +50,7 @@ def full_job(**overrides: Any) -> dict[str, Any]:
 
 
 def without(body: dict[str, Any], field: str) -> dict[str, Any]:
-    """Leave a field out of a body."""
+    """Return a body without a field."""
     return {key: value for key, value in body.items() if key != field}
 
 
@@ -61,7 +61,7 @@ def stop(**overrides: Any) -> dict[str, Any]:
 
 @dataclass
 class Client:
-    """Sends a token with every request; bodies are sent as curl -d does."""
+    """A client that sends a token with each request, and bodies like `curl -d`."""
 
     http: FlaskClient
     token: str
@@ -101,13 +101,13 @@ class Client:
         return Client(self.http.application.test_client(), self.token)
 
     def read(self, id_: int) -> dict[str, Any]:
-        """Return the job with a database id as the list shows it, metadata included."""
-        found = self.list("with-metadata&items-per-page=1000")
-        return next(job for job in found if job["id"] == id_)
+        """Return the job with a database id from the list, with its metadata."""
+        jobs = self.list("with-metadata&items-per-page=1000")
+        return next(job for job in jobs if job["id"] == id_)
 
 
 def at_once(requests: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Send requests from a thread each, all at the same moment; return the responses in order."""
+    """Call each function in its own thread at the same moment; return the results in order."""
     ready = threading.Barrier(len(requests))
 
     def send(request: Callable[[], Result]) -> Result:
@@ -132,7 +132,7 @@ def assert_nothing_written(database: Database) -> None:
 
 
 def assert_error(response: TestResponse, status: int, *words: str) -> None:
-    """Check that a response is an error as every error is, and that it says the words."""
+    """Check that a response is a well-formed error whose message has the words."""
     assert response.status_code == status, response.text
     assert response.content_type == "application/json"
     assert response.headers["X-Request-Id"]

@@ -1,4 +1,4 @@
-"""What the tests run on: a real PostgreSQL of their own, an app per test, tokens per role."""
+"""Fixtures of all tests: a PostgreSQL server, an app for each test, a client for each role."""
 
 import os
 import shutil
@@ -20,15 +20,15 @@ from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.client import Client
 
-_MEMORY = Path("/dev/shm")
-_ENOUGH_BYTES = 500_000_000
+_SHARED_MEMORY = Path("/dev/shm")
+_MIN_FREE_BYTES = 500_000_000
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PrivatePostgres]:
-    """Run the newest PostgreSQL found, in memory where there is room."""
-    in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES
-    directory = Path(tempfile.mkdtemp(prefix="ccapi-", dir=_MEMORY if in_memory else None))
+    """Run the newest installed PostgreSQL, with its data in memory if there is enough."""
+    in_memory = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > _MIN_FREE_BYTES
+    directory = Path(tempfile.mkdtemp(prefix="ccapi-", dir=_SHARED_MEMORY if in_memory else None))
     directory.chmod(0o755)
     newest = max(find_installations(), key=lambda installation: installation.major)
     with PrivatePostgres(directory, newest, durable=False) as server:
@@ -46,14 +46,14 @@ def _migrated(postgres: PrivatePostgres) -> Iterator[Database]:
 
 @pytest.fixture
 def database(_migrated: Database) -> Iterator[Database]:
-    """Lend an empty, migrated database."""
+    """Return an empty, migrated database."""
     empty(_migrated)
     yield _migrated
     empty(_migrated)
 
 
 def empty(database: Database) -> None:
-    """Forget all jobs, tags and tokens; faster than TRUNCATE."""
+    """Delete all jobs, tags and tokens; faster than TRUNCATE."""
     with database.session() as conn:
         conn.execute("DELETE FROM jobs")
         conn.execute("DELETE FROM archive_queue")
@@ -66,14 +66,14 @@ def empty(database: Database) -> None:
 def config(
     postgres: PrivatePostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> settings.Config:
-    """Give the settings of a service on the test database, with an archive of its own."""
+    """Return settings of a service with the test database and its own archive."""
     for name in [name for name in os.environ if name.startswith("CCAPI_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     environment = {
         "CCAPI_DATABASE_URL": postgres.url,
         "CCAPI_ARCHIVE_ROOT": str(tmp_path / "job-archive"),
-        # Tests change what they then ask for; tests/api/test_sharing.py has readers share.
+        # Tests read what they have just changed; tests/api/test_cache.py uses the cache.
         "CCAPI_JOBS_LIST_CACHE_SECONDS": "0",
     }
     return settings.load(environ=environment)
@@ -87,34 +87,34 @@ def app(config: settings.Config, database: Database) -> Flask:
 
 @pytest.fixture
 def context(app: Flask) -> Context:
-    """Lend what the app's use cases work on."""
-    found: Context = app.extensions["ccapi"]
-    return found
+    """Return the context of the app's use cases."""
+    context: Context = app.extensions["ccapi"]
+    return context
 
 
 @pytest.fixture
 def admin(app: Flask, database: Database) -> Client:
-    """Speak to the service with a token that may do everything."""
+    """Return a client with the role admin."""
     return client(app, database, Role.ADMIN)
 
 
 @pytest.fixture
 def writer(app: Flask, database: Database) -> Client:
-    """Speak to the service as a hook does."""
+    """Return a client with the role writer."""
     return client(app, database, Role.WRITER)
 
 
 @pytest.fixture
 def reader(app: Flask, database: Database) -> Client:
-    """Speak to the service as a dashboard does."""
+    """Return a client with the role reader."""
     return client(app, database, Role.READER)
 
 
 def serve(config: settings.Config, database: Database) -> Flask:
-    """Build the service on the tests' pool: opening one for every test would take most time."""
+    """Build the service with the tests' pool; a pool for each test would take most of the time."""
     return create_app(config, replace(build_context(config), database=database))
 
 
 def client(app: Flask, database: Database, role: Role) -> Client:
-    """Speak to an app with a new token of a role."""
+    """Return a client of an app with a new token of a role."""
     return Client(app.test_client(), tokens.create(database, f"test-{role}", role))

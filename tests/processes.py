@@ -1,4 +1,4 @@
-"""Starting the real thing: gunicorn on a free port."""
+"""Start gunicorn on a free port."""
 
 import os
 import socket
@@ -32,19 +32,19 @@ class Service:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this process's environment without settings of ccapi."""
+    """Return the environment of this process without settings of ccapi."""
     return {name: value for name, value in os.environ.items() if not name.startswith("CCAPI_")}
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on."""
+    """Return a port on which no program listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_for(url: str, seconds: float = 30, *, ready: bool = False) -> None:
-    """Return when something answers at a URL; with `ready`, when it answers without an error."""
+    """Wait for an answer from a URL; with `ready`, for one without an error."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -60,7 +60,7 @@ def wait_for(url: str, seconds: float = 30, *, ready: bool = False) -> None:
 
 @contextmanager
 def gunicorn(settings: Mapping[str, str], directory: Path, workers: int = 4) -> Iterator[Service]:
-    """Serve with gunicorn as a site does, settings given by the environment."""
+    """Serve with gunicorn as a site does, with settings from the environment."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--workers", str(workers)]
     command += ["--config", "python:ccapi.gunicorn_hooks", "--bind", f"127.0.0.1:{port}"]

@@ -1,4 +1,4 @@
-"""How many SQL statements a request costs, besides BEGIN and COMMIT."""
+"""How many SQL statements a request sends, without BEGIN and COMMIT."""
 
 import re
 import tempfile
@@ -17,14 +17,14 @@ from tests.client import Client, job
 TAGS = [{"type": "Debug", "name": f"Testjob {n}"} for n in range(5)]
 STATISTICS = {f"metric_{n}": {"unit": "W", "avg": 2, "min": 1, "max": 3} for n in range(5)}
 
-# What libpq's trace shows of a statement that the client sends: prepared or not, or simple.
+# A statement in libpq's trace: of a prepared one there is only "Execute".
 _SENT = re.compile(r'^.*\tF\t\d+\t(?:(Execute)|Query\t "(.*?)")', re.MULTILINE)
 _NOT_COUNTED = {"BEGIN", "COMMIT", ""}
 
 
 @pytest.fixture
 def single(config: Config, database: Database) -> Iterator[Database]:
-    """Pool one connection only, so that its trace shows everything."""
+    """Pool a single connection, whose trace has all statements."""
     del database
     pool = Database(config.database.url, Limits(pool_size=1))
     yield pool
@@ -33,7 +33,7 @@ def single(config: Config, database: Database) -> Iterator[Database]:
 
 @pytest.fixture
 def admin(config: Config, single: Database, monkeypatch: pytest.MonkeyPatch) -> Client:
-    """Speak with a token that is not looked up again while a test takes its time."""
+    """Return a client whose token is not looked up again during a test."""
     monkeypatch.setattr("ccapi.http.cache.TOKEN_TTL_SECONDS", 30.0)
     return conftest.client(conftest.serve(config, single), single, Role.ADMIN)
 
@@ -44,7 +44,7 @@ def count(database: Database, request: Callable[[], Any]) -> int:
 
 
 def sent(database: Database, request: Callable[[], Any]) -> list[str]:
-    """Return what the connection sends: the text, "prepared" for a prepared statement."""
+    """Return the statements that the connection sends; "prepared" for a prepared one."""
     with tempfile.TemporaryFile() as trace:
         with database.connection() as conn:
             conn.pgconn.trace(trace.fileno())
@@ -52,8 +52,8 @@ def sent(database: Database, request: Callable[[], Any]) -> list[str]:
         with database.connection() as conn:
             conn.pgconn.untrace()
         trace.seek(0)
-        found = _SENT.findall(trace.read().decode())
-    return ["prepared" if executed else simple for executed, simple in found]
+        statements = _SENT.findall(trace.read().decode())
+    return ["prepared" if executed else simple for executed, simple in statements]
 
 
 def test_listing_25_jobs_takes_one_statement(admin: Client, single: Database) -> None:
@@ -68,22 +68,16 @@ def test_starting_a_job_takes_one_statement(admin: Client, single: Database) -> 
     assert len(sent(single, lambda: admin.send("POST", "/start_job/", body))) == 1
 
 
-def test_a_token_that_was_just_found_valid_is_not_looked_up(
-    admin: Client, single: Database
-) -> None:
+def test_a_valid_token_is_not_looked_up_again(admin: Client, single: Database) -> None:
     unknown = "/987654321"
     assert [count(single, lambda: admin.send("GET", unknown)) for _ in range(3)] == [3, 1, 1]
 
 
-def test_a_connection_that_has_just_answered_is_not_asked_whether_it_lives(
-    admin: Client, single: Database
-) -> None:
+def test_a_connection_that_just_answered_is_not_checked(admin: Client, single: Database) -> None:
     assert "" not in sent(single, admin.list)
 
 
-def test_a_connection_that_was_idle_is_asked_whether_it_lives(
-    admin: Client, single: Database
-) -> None:
+def test_an_idle_connection_is_checked(admin: Client, single: Database) -> None:
     def later() -> None:
         time.sleep(1.1)
         admin.list()

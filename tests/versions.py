@@ -8,17 +8,19 @@ from ccapi.embedded import find_installations
 
 
 def main() -> int:
-    """Run pytest once per version that the command line names; fail when one is missing."""
-    found = {installation.major: installation for installation in reversed(find_installations())}
+    """Run pytest once for each version of the command line; fail when one is missing."""
+    installations = {
+        installation.major: installation for installation in reversed(find_installations())
+    }
     for major in map(int, sys.argv[1:]):
-        if major not in found:
-            print(f"PostgreSQL {major} was not found; there are {sorted(found)}")
+        if major not in installations:
+            print(f"PostgreSQL {major} is not installed; there are {sorted(installations)}")
             return 1
-        print(f"== PostgreSQL {major}: {found[major].bin_dir}", flush=True)
+        print(f"== PostgreSQL {major}: {installations[major].bin_dir}", flush=True)
         command = [sys.executable, "-m", "pytest", "--quiet", "--numprocesses=2"]
-        places = ["tests/api", "tests/repository", "tests/service", "tests/cli"]
-        environment = {**os.environ, "CCAPI_PG_BIN": str(found[major].bin_dir)}
-        if subprocess.run([*command, *places], env=environment, check=False).returncode:
+        folders = ["tests/api", "tests/repository", "tests/service", "tests/cli"]
+        environment = {**os.environ, "CCAPI_PG_BIN": str(installations[major].bin_dir)}
+        if subprocess.run([*command, *folders], env=environment, check=False).returncode:
             return 1
     return 0
 

@@ -28,7 +28,7 @@ def statuses(database: Database) -> list[str]:
 
 
 def let_pass(database: Database, time: timedelta) -> None:
-    """Move all that is known of tokens into the past."""
+    """Move all times of tokens into the past."""
     with database.connection() as conn:
         conn.execute(
             "UPDATE tokens SET created_at = created_at - %(by)s,"
@@ -38,11 +38,12 @@ def let_pass(database: Database, time: timedelta) -> None:
 
 
 def expiry(database: Database, name: str) -> list[timedelta | None]:
-    """Tell how long the tokens of a name live, the latest last, to the minute."""
-    found = [token for token in tokens.list_all(database) if token.name == name]
+    """Return the remaining lifetimes of a name's tokens, the latest last, in full minutes."""
+    matching = [token for token in tokens.list_all(database) if token.name == name]
     now = datetime.now(UTC)
     return [
-        None if token.expires_at is None else _in_minutes(token.expires_at - now) for token in found
+        None if token.expires_at is None else _in_minutes(token.expires_at - now)
+        for token in matching
     ]
 
 
@@ -102,7 +103,7 @@ def test_the_database_holds_only_hashes(database: Database) -> None:
         "NUL",
     ],
 )
-def test_nothing_but_the_secret_is_accepted(
+def test_only_the_exact_secret_is_accepted(
     database: Database, present: Callable[[str], str]
 ) -> None:
     secret = tokens.create(database, "slurm", Role.WRITER)
@@ -110,18 +111,18 @@ def test_nothing_but_the_secret_is_accepted(
 
 
 @pytest.mark.parametrize("name", ["a", "slurm.prolog_1-x", "0", "x" * 64])
-def test_a_name_is_made_of_plain_characters(database: Database, name: str) -> None:
+def test_plain_names_are_accepted(database: Database, name: str) -> None:
     assert is_valid(database, tokens.create(database, name, Role.READER))
 
 
 @pytest.mark.parametrize("name", ["", "-x", ".x", "a b", "é", "a\n", "a/b", "x" * 65])
-def test_another_name_is_refused(database: Database, name: str) -> None:
+def test_other_names_are_rejected(database: Database, name: str) -> None:
     with pytest.raises(TokenError, match="1 to 64"):
         tokens.create(database, name, Role.READER)
     assert tokens.list_all(database) == []
 
 
-def test_a_name_with_a_valid_token_gets_no_second_one_by_create(database: Database) -> None:
+def test_create_rejects_a_name_with_a_valid_token(database: Database) -> None:
     first = tokens.create(database, "slurm", Role.WRITER)
     with pytest.raises(TokenError, match="ccapi token rotate slurm"):
         tokens.create(database, "slurm", Role.ADMIN)
@@ -129,7 +130,7 @@ def test_a_name_with_a_valid_token_gets_no_second_one_by_create(database: Databa
     assert len(tokens.list_all(database)) == 1
 
 
-def test_of_concurrent_creates_one_succeeds(database: Database) -> None:
+def test_one_of_several_concurrent_creates_succeeds(database: Database) -> None:
     def create() -> bool:
         try:
             return bool(tokens.create(database, "slurm", Role.WRITER))
@@ -140,7 +141,7 @@ def test_of_concurrent_creates_one_succeeds(database: Database) -> None:
     assert len(tokens.list_all(database)) == 1
 
 
-def test_a_token_ends_when_its_life_ends(database: Database) -> None:
+def test_a_token_expires_after_its_lifetime(database: Database) -> None:
     secret = tokens.create(database, "slurm", Role.WRITER, DAY)
     let_pass(database, DAY - timedelta(seconds=30))
     assert is_valid(database, secret)
@@ -149,7 +150,7 @@ def test_a_token_ends_when_its_life_ends(database: Database) -> None:
     assert statuses(database) == ["expired"]
 
 
-def test_a_token_without_a_lifetime_does_not_end(database: Database) -> None:
+def test_a_token_without_a_lifetime_does_not_expire(database: Database) -> None:
     secret = tokens.create(database, "slurm", Role.WRITER)
     let_pass(database, 10_000 * DAY)
     assert is_valid(database, secret)
@@ -157,7 +158,7 @@ def test_a_token_without_a_lifetime_does_not_end(database: Database) -> None:
 
 
 @pytest.mark.parametrize("ended", ["expired", "revoked"])
-def test_a_name_whose_token_ended_gets_a_new_one(database: Database, ended: str) -> None:
+def test_a_name_with_an_ended_token_gets_a_new_one(database: Database, ended: str) -> None:
     former = tokens.create(database, "slurm", Role.WRITER, DAY)
     if ended == "expired":
         let_pass(database, 2 * DAY)
@@ -169,7 +170,7 @@ def test_a_name_whose_token_ended_gets_a_new_one(database: Database, ended: str)
     assert statuses(database) == [ended, "valid"]
 
 
-def test_after_a_rotation_both_tokens_are_valid_for_a_while(database: Database) -> None:
+def test_both_tokens_are_valid_after_a_rotation(database: Database) -> None:
     former = tokens.create(database, "slurm", Role.WRITER)
     secret = tokens.rotate(database, "slurm", grace=DAY)
     assert secret != former
@@ -180,27 +181,27 @@ def test_after_a_rotation_both_tokens_are_valid_for_a_while(database: Database) 
     assert is_valid(database, secret)
 
 
-def test_never_more_than_two_tokens_are_valid(database: Database) -> None:
+def test_at_most_two_tokens_are_valid(database: Database) -> None:
     secrets = [tokens.create(database, "slurm", Role.WRITER)]
     secrets += [tokens.rotate(database, "slurm", grace=DAY) for _ in range(3)]
     assert [is_valid(database, secret) for secret in secrets] == [False, False, True, True]
     assert statuses(database) == ["revoked", "revoked", "valid", "valid"]
 
 
-def test_of_concurrent_rotations_two_tokens_remain(database: Database) -> None:
+def test_two_tokens_remain_after_concurrent_rotations(database: Database) -> None:
     tokens.create(database, "slurm", Role.WRITER)
     rotated = at_once([partial(tokens.rotate, database, "slurm", grace=DAY)] * 5)
     assert sum(is_valid(database, secret) for secret in rotated) == 2
     assert statuses(database).count("valid") == 2
 
 
-def test_a_rotation_does_not_lengthen_the_former_tokens_life(database: Database) -> None:
+def test_a_rotation_does_not_prolong_the_former_token(database: Database) -> None:
     tokens.create(database, "slurm", Role.WRITER, timedelta(hours=1))
     tokens.rotate(database, "slurm", 90 * DAY, grace=DAY)
     assert expiry(database, "slurm") == [timedelta(hours=1), 90 * DAY]
 
 
-def test_a_rotation_leaves_other_names_alone(database: Database) -> None:
+def test_a_rotation_does_not_change_other_names(database: Database) -> None:
     other = tokens.create(database, "dashboard", Role.READER)
     tokens.create(database, "slurm", Role.WRITER)
     for _ in range(3):
@@ -210,7 +211,7 @@ def test_a_rotation_leaves_other_names_alone(database: Database) -> None:
     assert expiry(database, "dashboard") == [None]
 
 
-def test_revoking_ends_all_tokens_of_a_name_now(database: Database) -> None:
+def test_revoke_ends_all_tokens_of_a_name(database: Database) -> None:
     secrets = [tokens.create(database, "slurm", Role.WRITER)]
     secrets.append(tokens.rotate(database, "slurm", grace=DAY))
     assert tokens.revoke(database, "slurm") == 2
@@ -223,11 +224,11 @@ def test_revoking_ends_all_tokens_of_a_name_now(database: Database) -> None:
     [partial(tokens.rotate, name="slurm", grace=DAY), partial(tokens.revoke, name="slurm")],
     ids=["rotate", "revoke"],
 )
-@pytest.mark.parametrize("known", [False, True], ids=["never had one", "revoked"])
+@pytest.mark.parametrize("has_revoked", [False, True], ids=["never had one", "revoked"])
 def test_a_name_without_a_valid_token_is_an_error(
-    database: Database, change: Callable[[Database], object], *, known: bool
+    database: Database, change: Callable[[Database], object], *, has_revoked: bool
 ) -> None:
-    if known:
+    if has_revoked:
         tokens.create(database, "slurm", Role.WRITER)
         tokens.revoke(database, "slurm")
     with pytest.raises(TokenError, match=r"slurm has no valid token.*ccapi token list"):
@@ -235,16 +236,16 @@ def test_a_name_without_a_valid_token_is_an_error(
     assert "valid" not in statuses(database)
 
 
-def test_the_list_tells_when_a_token_was_last_used(database: Database) -> None:
+def test_the_list_has_the_last_use_of_a_token(database: Database) -> None:
     secret = tokens.create(database, "slurm", Role.WRITER)
     assert tokens.list_all(database)[0].last_used_at is None
     tokens.authenticate(database, secret)
-    used = tokens.list_all(database)[0].last_used_at
-    assert used is not None
-    assert abs(datetime.now(UTC) - used) < timedelta(seconds=30)
+    used_at = tokens.list_all(database)[0].last_used_at
+    assert used_at is not None
+    assert abs(datetime.now(UTC) - used_at) < timedelta(seconds=30)
 
 
-def test_the_last_use_is_written_once_a_minute(database: Database) -> None:
+def test_the_last_use_is_recorded_once_a_minute(database: Database) -> None:
     secret = tokens.create(database, "slurm", Role.WRITER)
     tokens.authenticate(database, secret)
     first = tokens.list_all(database)[0].last_used_at
@@ -258,7 +259,7 @@ def test_the_last_use_is_written_once_a_minute(database: Database) -> None:
     assert later > first
 
 
-def test_a_token_that_ended_is_refused_by_the_service(reader: Client, database: Database) -> None:
+def test_a_revoked_token_is_rejected_by_the_service(reader: Client, database: Database) -> None:
     assert reader.list() == []
     tokens.revoke(database, "test-reader")
     assert_error(reader.send("GET", "/"), 401, "revoked")
@@ -275,6 +276,6 @@ def test_secrets_never_appear_in_a_log(
     writer.send("GET", "/", headers={"Authorization": f"Bearer {rotated}"})
     tokens.revoke(database, "test-writer")
     writer.send("POST", "/stop_job/", {})
-    logging.getLogger("ccapi").warning("the log is read")
-    assert "the log is read" in caplog.text
+    logging.getLogger("ccapi").warning("the log works")
+    assert "the log works" in caplog.text
     assert not any(secret[6:] in caplog.text for secret in (writer.token, rotated))
