@@ -1,4 +1,4 @@
-"""A primary and a streaming standby, as two servers on this machine."""
+"""A primary and a streaming replica, as two servers on this machine."""
 
 import os
 import shutil
@@ -18,13 +18,13 @@ from ccapi.embedded.account import Account, server_account
 from ccapi.embedded.installations import Installation
 from tests.processes import free_port
 
-_STANDBY = "standby"
+_REPLICA = "replica"
 _HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server on a port; anyone on this machine may connect."""
+    """A server on a port, to which every local user may connect."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -35,7 +35,7 @@ class Server:
         return f"postgresql://ccapi@{_HOST}:{self.port}/ccapi"
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to every process of it; the first stopped forks no more."""
+        """Send a signal to every process of the server; once stopped, the first cannot fork."""
         self.process.send_signal(number)
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         for pid in children.read_text("ascii").split():
@@ -53,67 +53,67 @@ class Server:
 
 @dataclass(frozen=True)
 class Pair:
-    """A primary and its standby."""
+    """A primary and its replica."""
 
     primary: Server
     replica: Server
 
     @property
     def url(self) -> str:
-        """Return an address that leads to whichever of the two takes writes."""
+        """Return an address of the server that is not read-only."""
         hosts = f"{_HOST}:{self.primary.port},{_HOST}:{self.replica.port}"
         return f"postgresql://ccapi@{hosts}/ccapi?target_session_attrs=read-write"
 
     def be_synchronous(self) -> None:
-        """Let no commit be answered that the standby has not written down."""
-        self.primary.run(f"ALTER SYSTEM SET synchronous_standby_names = '{_STANDBY}'")
+        """Make each commit wait until the replica has written it."""
+        self.primary.run(f"ALTER SYSTEM SET synchronous_standby_names = '{_REPLICA}'")
         self.primary.run("SELECT pg_reload_conf()")
         self.await_state("sync")
 
     def await_state(self, state: str) -> None:
-        """Wait until the primary says this of its standby."""
-        question = "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'"
-        wait_until(lambda: self.primary.run(question) == state, f"the standby is not {state}")
+        """Wait until the replica has a state in the primary's list."""
+        query = "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'"
+        wait_until(lambda: self.primary.run(query) == state, f"the replica is not {state}")
 
     def await_replay(self) -> None:
-        """Wait until the standby shows all that was committed by now."""
+        """Wait until the replica has replayed all commits until now."""
         at = self.primary.run("SELECT pg_current_wal_lsn()")
         reached = f"SELECT pg_last_wal_replay_lsn() >= '{at}'"
-        wait_until(lambda: self.replica.run(reached) is True, "the standby does not follow")
+        wait_until(lambda: self.replica.run(reached) is True, "the replica does not follow")
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Wait until something holds."""
+def wait_until(condition: Callable[[], bool], problem: str, seconds: float = 30) -> None:
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, problem
         time.sleep(0.02)
 
 
 @contextmanager
 def pair() -> Iterator[Pair]:
-    """Run both below a directory of their own; leave nothing behind."""
-    place = Path(tempfile.mkdtemp(prefix="ccapi-replica-", dir="/var/tmp"))
-    place.chmod(0o755)
-    account = server_account(place / "none")
+    """Run both servers in a temporary directory."""
+    directory = Path(tempfile.mkdtemp(prefix="ccapi-replica-", dir="/var/tmp"))
+    directory.chmod(0o755)
+    account = server_account(directory / "none")
     programs = max(find_installations(), key=lambda one: one.major)
     try:
         with ExitStack() as running:
-            primary, replica = _directory(place / "primary", account), place / "standby"
+            primary, replica = _directory(directory / "primary", account), directory / "replica"
             options = ("--auth=trust", "--username=ccapi", "--encoding=UTF8", "--no-sync")
             _run(account, programs.initdb, *options, "-D", str(primary))
             first = running.enter_context(_server(programs, account, primary))
             first.run("CREATE DATABASE ccapi", "postgres")
-            source = f"host={_HOST} port={first.port} user=ccapi application_name={_STANDBY}"
+            source = f"host={_HOST} port={first.port} user=ccapi application_name={_REPLICA}"
             _directory(replica, account)
             basebackup = programs.bin_dir / "pg_basebackup"
             _run(account, basebackup, "-d", source, "-D", str(replica), "-RN", "-c", "fast")
             second = running.enter_context(_server(programs, account, replica))
-            found = Pair(first, second)
-            found.await_state("async")
-            yield found
+            servers = Pair(first, second)
+            servers.await_state("async")
+            yield servers
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _directory(path: Path, account: Account) -> Path:
