@@ -1,15 +1,13 @@
-"""The only place that wires the parts: settings in, a WSGI application out."""
+"""Build the WSGI application from the settings."""
 
 import logging
 import sys
-from collections.abc import Callable
-from typing import Any
 
 from flask import Flask
 
-from ccapi import file_modes as permissions
-from ccapi import logs
+from ccapi import file_modes, logs
 from ccapi.api import edits, health, jobs, metrics, reconciliation, statistics
+from ccapi.api.fields import PATH_PARAMETERS, State
 from ccapi.archive import writer
 from ccapi.config import Config, load
 from ccapi.context import Context
@@ -17,63 +15,55 @@ from ccapi.db import migrations
 from ccapi.db.pool import Database, Limits
 from ccapi.db.replica import Replica
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
-from ccapi.http import current, openapi, request_log
-from ccapi.http.cache import Sharing
-from ccapi.http.cache_middleware import Shortcut
+from ccapi.http import openapi
+from ccapi.http.cache import Caches
+from ccapi.http.request_log import RequestLogMiddleware
 
 _log = logging.getLogger(__name__)
-# gunicorn's word for "the application cannot be loaded": it ends instead of trying again.
+# With this status of a worker, gunicorn gives up instead of trying again.
 _APP_LOAD_ERROR = 4
 
 
-class _Service(Flask):
-    """Flask that does not look, in each request, for asynchronous views and hooks: none is."""
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        return func
-
-
 def application() -> Flask:
-    """Build the service for a WSGI server; what keeps it from starting is one line."""
+    """Build the service for a WSGI server; a failure is one line on standard error."""
     try:
         return create_app()
     except CcapiError as error:
-        print(f"ccapi: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
+        print(f"ccapi: {error}", file=sys.stderr)  # noqa: T201 - the log is not set up
         sys.exit(_APP_LOAD_ERROR)
 
 
 def create_app(config: Config | None = None, context: Context | None = None) -> Flask:
-    """Build the service; without a configuration, the one that files and environment give.
+    """Build the service, by default from the settings in files and environment.
 
-    Raises StartupError for bad settings, and when the database has pending migrations.
-    A database that is down does not keep the service from starting, it answers 503
-    until the database is back; an archive that is down neither: stops are kept.
+    Raises StartupError for bad settings, and for pending migrations. Without its database the
+    service starts all the same, and answers 503 until it is back. Without its archive, stopped
+    jobs wait in the archive queue.
     """
     config = config or load()
     logs.configure(config.log.level, config.log.format)
-    for warning in permissions.warnings(config.secret_files, config.archive.root):
+    for warning in file_modes.warnings(config.secret_files, config.archive.root):
         _log.warning(warning)
     context = context or build_context(config)
     _prepare(context)
-    app = _Service(__name__)
-    app.config["MAX_BODY_BYTES"] = config.server.max_body_bytes
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = config.server.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    shared = Sharing(config.jobs.list_cache_seconds)
-    current.attach(app, context, shared)
-    served = request_log.RequestLogMiddleware(Shortcut(app.wsgi_app, shared))
-    app.wsgi_app = served  # type: ignore[method-assign] # where Flask wants middleware
+    app.extensions["ccapi"] = context
+    app.extensions["ccapi_caches"] = Caches(config.jobs.list_cache_seconds)
+    app.wsgi_app = RequestLogMiddleware(app.wsgi_app)  # type: ignore[method-assign] # Flask's way
     health.create(app, context)
     if config.metrics.access != "off":
-        metrics.create(app, open_to_all=config.metrics.access == "open")
-    documented = openapi.create(app)
-    for part in (jobs, statistics, reconciliation, edits):
-        documented.register_blueprint(part.blueprint)
+        metrics.create(app, context, open_to_all=config.metrics.access == "open")
+    api = openapi.create(app, [State], PATH_PARAMETERS)
+    for module in (jobs, statistics, reconciliation, edits):
+        api.register_blueprint(module.blueprint)
     return app
 
 
 def build_context(config: Config) -> Context:
-    """Connect the settings with what does the work; nothing is opened yet."""
+    """Make the context of the settings; connections are opened on first use."""
     settings = config.database
     limits = Limits(
         pool_size=settings.pool_size,

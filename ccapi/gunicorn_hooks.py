@@ -45,7 +45,7 @@ def child_exit(server: Any, worker: Any) -> None:
     """Keep the counters of a worker that ended; log an error, because it must not end gunicorn."""
     for directory in _directories:
         try:
-            prometheus_multiproc.fold(directory, worker.pid)
+            prometheus_multiproc.merge_dead_worker(directory, worker.pid)
         except Exception:
             server.log.exception("the counters of worker %s are lost", worker.pid)
 

@@ -1,11 +1,11 @@
-"""What the service counts and measures, and its text for Prometheus.
+"""The metrics of the service, and their text for Prometheus.
 
-No label holds a job, a user or a token: the number of series is bounded by what is known
-beforehand, and by MAX_CLUSTERS.
+No label is a job, a user or a token, and at most MAX_CLUSTERS are clusters: the number of
+series is bounded.
 """
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -21,11 +21,11 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_CLUSTERS = 100
 
 REQUESTS = Counter(
-    "ccapi_requests", "Requests answered, by operation and status.", ["endpoint", "status"]
+    "ccapi_requests", "Answered requests, by operation and status.", ["endpoint", "status"]
 )
 REQUEST_SECONDS = Histogram(
     "ccapi_request_seconds",
-    "Time to answer a request, streaming included, by operation.",
+    "Time to answer a request, including its stream, by operation.",
     ["endpoint"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 3, 10, 30),
 )
@@ -34,12 +34,10 @@ STARTS = Counter("ccapi_job_starts", "Jobs registered, by cluster.", ["cluster"]
 STOPS = Counter(
     "ccapi_job_stops", "Jobs stopped, by cluster and final state.", ["cluster", "state"]
 )
-ARCHIVE_FAILURES = Counter(
-    "ccapi_archive_failures", "Jobs that could not be written to the archive, per attempt."
-)
+ARCHIVE_FAILURES = Counter("ccapi_archive_failures", "Failed attempts to archive a job.")
 UNKNOWN_HOSTS = Counter(
     "ccapi_unknown_hosts",
-    "Hosts of started jobs that the settings do not list for their cluster.",
+    "Hosts of started jobs that are not in the settings of their cluster.",
     ["cluster"],
 )
 ROUND_TRIP_SECONDS = Histogram(
@@ -53,11 +51,11 @@ CONNECTION_HELD_SECONDS = Histogram(
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 15),
 )
 DATABASE_FAILURES = Counter(
-    "ccapi_database_failures", "Times that PostgreSQL could not be asked, or did not answer."
+    "ccapi_database_failures", "Requests and probes that PostgreSQL did not answer."
 )
 READS = Counter(
     "ccapi_reads",
-    "Requests of readers, by the database that answered; only with a replica.",
+    "Reads that were not cached, by database; counted only with a replica.",
     ["database"],
 )
 for _database in ("primary", "replica"):
@@ -69,7 +67,7 @@ CONNECTIONS_IN_USE = Gauge(
 )
 CONNECTIONS_MAX = Gauge(
     "ccapi_database_connections_max",
-    "Connections to PostgreSQL that the workers may open together.",
+    "Connections to PostgreSQL that all workers together may open.",
     multiprocess_mode="livesum",
 )
 
@@ -78,35 +76,36 @@ Parent = TypeVar("Parent", bound=MetricWrapperBase)
 
 @cache
 def child(parent: Parent, *labels: object) -> Parent:
-    """Return the series of a metric with some labels; there are few, and each is kept."""
+    """Return the child of a metric for some labels; cached, as their number is bounded."""
     return parent.labels(*labels)
 
 
-_clusters = prometheus_multiproc.Names(MAX_CLUSTERS)
+_cluster_labels = prometheus_multiproc.LabelLimiter(MAX_CLUSTERS)
 
 
+@lru_cache(maxsize=1_000)
 def cluster_label(cluster: str) -> str:
-    """Return a cluster's name as a label; beyond the first MAX_CLUSTERS it is "other".
+    """Return a cluster's name as a label, "other" beyond the first MAX_CLUSTERS.
 
-    Where the settings describe no clusters, every name is accepted.
+    Without described clusters the service accepts every name.
     """
-    return _clusters.label(cluster)
+    return _cluster_labels.label(cluster)
 
 
-class _Facts(Collector):
-    def __init__(self, facts: Iterable[Metric]) -> None:
-        self._facts = facts
+class _MetricsCollector(Collector):
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        # Now, not in `collect`: a label may need the lock that `expose` holds by then.
+        self._metrics = list(metrics)
 
     def collect(self) -> Iterable[Metric]:
-        return self._facts
+        return self._metrics
 
 
-def exposition(facts: Iterable[Metric]) -> bytes:
-    """Write what all workers counted, and further facts, as Prometheus reads it."""
+def expose(gauges: Iterable[Metric]) -> bytes:
+    """Return the metrics of all workers, and further gauges, in Prometheus' text format."""
     directory = prometheus_multiproc.directory()
     registry = CollectorRegistry()
-    # Asked for before the lock is held: a label may need it, too.
-    registry.register(_Facts(list(facts)))
+    registry.register(_MetricsCollector(gauges))
     if directory is None:
         return bytes(generate_latest(REGISTRY) + generate_latest(registry))
     MultiProcessCollector(registry, str(directory))

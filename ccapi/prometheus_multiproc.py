@@ -1,7 +1,7 @@
-"""The directory in which gunicorn's workers share what they count.
+"""The directory in which gunicorn's workers share their metrics.
 
-Each worker has files of its own in it, named after its process; who reads them adds them up.
-Nothing here imports prometheus_client before the directory is known: it looks only once.
+Each worker has its own files there, named after its process; a scrape adds them up. Nothing here
+imports prometheus_client before the directory is known, because it looks for it on import.
 """
 
 import fcntl
@@ -15,18 +15,18 @@ from pathlib import Path
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "ccapi-metrics-"
-# In memory: where a disk is full, writing to a mapped file would end the worker.
+# In memory: on a full disk, a write to a mapped file would kill the worker.
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a private directory is made in it
-_ADDED_UP = ("counter", "histogram")
-_REST = "other"
-_BLOCK = 65_536
+_SUMMED = ("counter", "histogram")
+_OTHER = "other"
+_BLOCK_BYTES = 65_536
 
 
 def make(uid: int, gid: int) -> Path:
-    """Make an empty directory for this process's workers, and take away those of the dead."""
+    """Make an empty directory for this process's workers; remove those of dead processes."""
     in_memory = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK)
     base = _MEMORY if in_memory else Path(tempfile.gettempdir())
-    _clear(base)
+    _remove_stale(base)
     directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))
     if os.geteuid() == 0:
         os.chown(directory, uid, gid)
@@ -34,29 +34,29 @@ def make(uid: int, gid: int) -> Path:
     return directory
 
 
-def _clear(base: Path) -> None:
-    for left in base.glob(f"{_PREFIX}*"):
+def _remove_stale(base: Path) -> None:
+    for path in base.glob(f"{_PREFIX}*"):
         with suppress(OSError, ValueError):
-            pid = int(left.name.removeprefix(_PREFIX).partition("-")[0])
-            is_ours = left.lstat().st_uid == os.geteuid() and not left.is_symlink()
+            pid = int(path.name.removeprefix(_PREFIX).partition("-")[0])
+            is_ours = path.lstat().st_uid == os.geteuid() and not path.is_symlink()
             if is_ours and not Path(f"/proc/{pid}").exists():
-                shutil.rmtree(left)
+                shutil.rmtree(path)
 
 
 def remove(directory: Path) -> None:
-    """Take the directory away when its workers have ended."""
+    """Remove the directory when its workers have ended."""
     shutil.rmtree(directory, ignore_errors=True)
 
 
 def directory() -> Path | None:
-    """Return the directory that this process shares; None when it counts for itself."""
+    """Return the directory that this process shares with others; None if it is alone."""
     name = os.environ.get(VARIABLE)
     return Path(name) if name else None
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[int]:
-    """Keep others from adding up and reading meanwhile; yields the lock file's descriptor."""
+    """Lock the directory against other changes and scrapes; yield the lock file's descriptor."""
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -65,75 +65,70 @@ def locked(directory: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def fold(directory: Path, pid: int) -> None:
-    """Add what a worker counted that has ended to what earlier ones did.
+def merge_dead_worker(directory: Path, pid: int) -> None:
+    """Add the counts of a worker that has ended to those of earlier ones, and remove its files.
 
-    So counts survive, and the number of files does not grow with the years.
+    So counts survive their workers, and the number of files stays small.
     """
     from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415 - see above
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
 
     with locked(directory):
         mark_process_dead(pid, str(directory))
-        for kind in _ADDED_UP:
-            own = directory / f"{kind}_{pid}.db"
-            if own.exists():
-                _add(MmapedDict, own, directory / f"{kind}_0.db")
-                own.unlink()
-
-
-def _add(mapped: type, source: Path, target: Path) -> None:
-    _reserve(target, _used(target) + _used(source))
-    total = mapped(str(target))
-    for key, value, *_ in mapped.read_all_values_from_file(str(source)):  # type: ignore[attr-defined]
-        if value:
-            total.write_value(key, total.read_value(key)[0] + value, 0.0)
-    total.close()
+        for kind in _SUMMED:
+            source, target = directory / f"{kind}_{pid}.db", directory / f"{kind}_0.db"
+            if not source.exists():
+                continue
+            _reserve(target, _used(target) + _used(source))
+            total = MmapedDict(str(target))
+            for key, value, *_ in MmapedDict.read_all_values_from_file(str(source)):
+                if value:
+                    total.write_value(key, total.read_value(key)[0] + value, 0.0)
+            total.close()
+            source.unlink()
 
 
 def _used(file: Path) -> int:
-    """Return how much of a file of prometheus_client's is in use, which its first bytes say."""
+    """Return how many bytes of a file of prometheus_client are in use: its first bytes say so."""
     if not file.exists():
         return 0
-    with file.open("rb") as opened:
-        return int.from_bytes(opened.read(4), sys.byteorder)
+    with file.open("rb") as stream:
+        return int.from_bytes(stream.read(4), sys.byteorder)
 
 
 def _reserve(file: Path, size: int) -> None:
-    """Make room beforehand: where memory is full, this is an error, and later a dead process."""
-    with file.open("ab") as opened:
+    """Allocate the file's memory first: if there is none, an error now is no crash later."""
+    with file.open("ab") as stream:
         try:
-            os.posix_fallocate(opened.fileno(), 0, (size // _BLOCK + 1) * _BLOCK)
+            os.posix_fallocate(stream.fileno(), 0, (size // _BLOCK_BYTES + 1) * _BLOCK_BYTES)
         except OSError:
-            if opened.tell() == 0:
-                file.unlink()  # Readers trip over an empty file.
+            if stream.tell() == 0:
+                file.unlink()  # A scrape fails on an empty file.
             raise
 
 
-class Names:
-    """The names that may be a label: the first `limit` that any worker met, and "other"."""
+class LabelLimiter:
+    """Limits a label to the first `limit` names that any worker used, and "other"."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._known: set[str] = set()
+        self._names: set[str] = set()
 
     def label(self, name: str) -> str:
-        """Return the name, or "other" when there are too many already."""
-        if name in self._known:
-            return name
-        if len(self._known) < self._limit:
-            self._agree(name)
-        return name if name in self._known else _REST
+        """Return the name, or "other" if there are too many already."""
+        if name not in self._names and len(self._names) < self._limit:
+            self._add(name)
+        return name if name in self._names else _OTHER
 
-    def _agree(self, name: str) -> None:
-        """Learn the names that all workers know, and let them know ours if there is room."""
+    def _add(self, name: str) -> None:
+        """Read the names of all workers, and add another if the limit allows it."""
         shared = directory()
         if shared is None:
-            self._known.add(name)
+            self._names.add(name)
             return
         with locked(shared) as file:
             size = os.fstat(file).st_size
-            self._known.update(os.pread(file, size, 0).decode().split())
-            if name not in self._known and len(self._known) < self._limit:
+            self._names.update(os.pread(file, size, 0).decode().split())
+            if name not in self._names and len(self._names) < self._limit:
                 os.pwrite(file, f"{name}\n".encode(), size)
-                self._known.add(name)
+                self._names.add(name)

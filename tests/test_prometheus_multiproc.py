@@ -37,7 +37,7 @@ def total(directory: Path) -> float:
 def test_counters_of_ended_workers_are_merged_into_one_file(tmp_path: Path) -> None:
     for pid in range(1, 200):
         write_counter(tmp_path, pid, 2)
-        prometheus_multiproc.fold(tmp_path, pid)
+        prometheus_multiproc.merge_dead_worker(tmp_path, pid)
     write_counter(tmp_path, 1000, 3)
     assert total(tmp_path) == 199 * 2 + 3
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -49,7 +49,7 @@ def test_counters_of_ended_workers_are_merged_into_one_file(tmp_path: Path) -> N
 
 
 def test_a_worker_without_counters_may_end(tmp_path: Path) -> None:
-    prometheus_multiproc.fold(tmp_path, 1)
+    prometheus_multiproc.merge_dead_worker(tmp_path, 1)
 
 
 def test_directories_of_dead_processes_are_removed(
@@ -76,7 +76,7 @@ def test_workers_use_the_same_names_as_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(prometheus_multiproc.VARIABLE, str(tmp_path))
-    one, other = prometheus_multiproc.Names(3), prometheus_multiproc.Names(3)
+    one, other = prometheus_multiproc.LabelLimiter(3), prometheus_multiproc.LabelLimiter(3)
     assert [one.label(name) for name in "ab"] == ["a", "b"]
     assert [other.label(name) for name in "cda"] == ["c", "other", "a"]
     assert [one.label(name) for name in "cde"] == ["c", "other", "other"]

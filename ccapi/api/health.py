@@ -1,33 +1,38 @@
-"""What a load balancer and a watchdog ask: outside the contract, and without a token."""
+"""/healthz and /readyz, for load balancers and watchdogs: not in the contract, no token."""
 
 from flask import Blueprint, Flask, Response
 
-from ccapi.api.serializers import answer
 from ccapi.context import Context
-from ccapi.http import errors
+from ccapi.http import json_format
+from ccapi.http.errors import error_response
 from ccapi.service.health import HealthCheck
 
 
 def create(app: Flask, context: Context) -> None:
     """Serve /healthz and /readyz."""
     blueprint = Blueprint("health", __name__)
-    readiness = HealthCheck(context)
+    health_check = HealthCheck(context)
 
     @blueprint.get("/healthz")
     def healthz() -> Response:
-        """Answer, which is all that is asked of the process."""
-        return answer({"status": "OK"})
+        """Answer 200: the process is alive."""
+        return _ok({})
 
     @blueprint.get("/readyz")
     def readyz() -> Response:
         """Answer 200 when database, schema and archive are ready, else 503 with the reasons.
 
-        A replica is told of where there is one; the primary can do without it.
+        The service is ready without its replica, but reports it.
         """
-        reasons = readiness.reasons()
+        reasons = health_check.reasons()
         if reasons:
-            return errors.body(503, "; ".join(reasons))
-        replica = readiness.replica()
-        return answer({"status": "OK"} | ({"replica": replica} if replica else {}))
+            return error_response(503, "; ".join(reasons))
+        replica = health_check.replica()
+        return _ok({"replica": replica} if replica else {})
 
     app.register_blueprint(blueprint)
+
+
+def _ok(details: dict[str, str]) -> Response:
+    body = json_format.dumps({"status": "OK", **details})
+    return Response(body, content_type=json_format.CONTENT_TYPE)

@@ -1,6 +1,6 @@
-"""A page of jobs as a response: at once when it is small, as a stream when it is not."""
+"""A page of jobs as JSON or CSV: a response of its own length, or a stream if it is long."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import fields
 from itertools import chain
@@ -13,166 +13,151 @@ from ccapi.api.serializers import JOB_FIELDS, job_meta, now
 from ccapi.context import Context
 from ccapi.db.pool import Connection
 from ccapi.errors import InvalidInput
-from ccapi.http import csv_format as table
-from ccapi.http.cache import CachedResponse
-from ccapi.http.pagination import Cursor
-from ccapi.model.job import Job, JobFilter, ListPosition
+from ccapi.http import csv_format, json_format, pagination
+from ccapi.model.job import JobFilter, ListPosition
 from ccapi.model.rules import MAX_INTEGER
 from ccapi.repository import job_list
+from ccapi.repository.job_list import Batch, Columns, Page
 
 _DEFAULT_ITEMS = 25
-# Jobs that are in memory at a time.
-_BATCH = 250
+# Jobs that are in memory at a time; longer pages are streamed.
+_BATCH_SIZE = 250
 _METADATA = "metaData"
-_USUAL = tuple(name for name in JOB_FIELDS if name != _METADATA)
+_DEFAULT_FIELDS = tuple(name for name in JOB_FIELDS if name != _METADATA)
 _FILTERS = {field.name for field in fields(JobFilter)}
 
 
-class _Wanted(NamedTuple):
-    """What a checked query asks for."""
+class ListRequest(NamedTuple):
+    """What a query asks for."""
 
-    jobs: JobFilter
-    page: job_list.Page
-    cursor: Cursor
-    shown: tuple[str, ...]
-    counts_all: bool
-    is_table: bool
+    job_filter: JobFilter
+    page: Page
+    page_number: int
+    fields: tuple[str, ...]
+    with_total: bool
+    is_csv: bool
 
+    @classmethod
+    def parse(cls, query: dict[str, Any]) -> "ListRequest":
+        """Read a query that ListQuery has checked; raises InvalidInput."""
+        if "cursor" in query and "page" in query:
+            raise InvalidInput.of("page", "cannot be combined with cursor")
+        items = query.get("items_per_page", _DEFAULT_ITEMS)
+        number = query.get("page", 1)
+        offset = min((number - 1) * items, MAX_INTEGER)
+        position, number = query.get("cursor", (None, number))
+        names = query.get("fields_", _DEFAULT_FIELDS)
+        if query.get("with_metadata") and _METADATA not in names:
+            names = (*names, _METADATA)
+        return cls(
+            job_filter=parse_filter(query),
+            page=Page(offset, items, position),
+            page_number=number,
+            fields=names,
+            with_total=query.get("total", False),
+            is_csv=query.get("format") == "csv",
+        )
 
-def page(context: Context, query: dict[str, Any]) -> CachedResponse | Response:
-    """Answer the page that a checked query asks for; raises InvalidInput."""
-    wanted = _wanted(query)
-    if wanted.page.limit > _BATCH:
-        return _streamed(context, wanted)
-    with context.database.connection() as conn:
-        [found] = _batches(conn, wanted)
-        total = _total(conn, wanted, found)
-    return _complete(wanted, found, total)
-
-
-def _complete(wanted: _Wanted, found: job_list.Batch, total: dict[str, int]) -> CachedResponse:
-    shown = _shown(found.jobs, wanted)
-    if wanted.is_table:
-        body = table.head(wanted.shown) + table.lines(wanted.shown, shown)
-        return CachedResponse.named(body, table.CONTENT_TYPE, _headers(wanted, found.end, total))
-    return CachedResponse.of({"jobs": shown, **_tail(wanted, len(shown), found.end), **total})
-
-
-def _tail(wanted: _Wanted, items: int, end: ListPosition | None) -> dict[str, Any]:
-    following = _next_cursor(wanted, end)
-    return {"items": items, "page": wanted.cursor.page, "nextCursor": following}
-
-
-def _headers(wanted: _Wanted, end: ListPosition | None, total: dict[str, int]) -> dict[str, str]:
-    """Say beside a table what has no column in it."""
-    counted = {"X-Total": str(total["total"])} if total else {}
-    return {"X-Next-Cursor": _next_cursor(wanted, end), **counted}
+    def next_cursor(self, end: ListPosition | None) -> str:
+        """Return the cursor of the next page, whose position is None at the end of the list."""
+        if end is None:
+            return ""
+        return pagination.encode((*end, min(self.page_number + 1, MAX_INTEGER)))
 
 
-def _next_cursor(wanted: _Wanted, end: ListPosition | None) -> str:
-    return "" if end is None else str(wanted.cursor.after(end))
+def parse_filter(query: dict[str, Any]) -> JobFilter:
+    """Return the filters of a query that ListQuery or StatsQuery has checked."""
+    filters = {name: query[name] for name in _FILTERS & query.keys()}
+    return JobFilter(**filters, states=query.get("state"), now=now())
 
 
-def _total(conn: Connection, wanted: _Wanted, first: job_list.Batch) -> dict[str, int]:
-    """Count all jobs that match, if that is wanted, and if they are not all on this page."""
-    if not wanted.counts_all:
-        return {}
-    is_all = first.end is None and wanted.page.offset == 0 and wanted.page.after is None
-    return {"total": len(first.jobs) if is_all else job_list.count(conn, wanted.jobs)}
+def respond(context: Context, request: ListRequest) -> Response:
+    """Read a page and answer it: at once, or as a stream if it has more than one batch.
 
-
-def _wanted(query: dict[str, Any]) -> _Wanted:
-    number, items = query.get("page", 1), query.get("items_per_page", _DEFAULT_ITEMS)
-    offset = min((number - 1) * items, MAX_INTEGER)
-    cursor = query.get("cursor")
-    if cursor is not None and "page" in query:
-        raise InvalidInput.of("page", "must not come with cursor, which tells the page, too")
-    cursor = cursor or Cursor(None, number)
-    return _Wanted(
-        wanted_jobs(query),
-        job_list.Page(offset, items, cursor.place),
-        cursor,
-        _fields(query),
-        query.get("total", False),
-        query.get("format") == "csv",
-    )
-
-
-def _fields(query: dict[str, Any]) -> tuple[str, ...]:
-    """Return the fields to show: those chosen, else all; metadata when it is asked for."""
-    chosen = query.get("fields_", _USUAL)
-    wants_metadata = query.get("with_metadata", False) and _METADATA not in chosen
-    return (*chosen, _METADATA) if wants_metadata else chosen
-
-
-def wanted_jobs(query: dict[str, Any]) -> JobFilter:
-    """Return the filters of a checked query; what else it asks for is passed over."""
-    given = {name: query[name] for name in _FILTERS & query.keys()}
-    return JobFilter(**given, states=query.get("state"), now=now())
-
-
-def _batches(conn: Connection, wanted: _Wanted) -> Iterator[job_list.Batch]:
-    parts = job_list.Columns(
-        meta_data=_METADATA in wanted.shown,
-        resources="resources" in wanted.shown,
-        statistics="statistics" in wanted.shown,
-        tags="tags" in wanted.shown,
-    )
-    return job_list.batches(conn, wanted.jobs, wanted.page, parts, _BATCH)
-
-
-def _shown(found: list[Job], wanted: _Wanted) -> list[dict[str, Any]]:
-    at = now()
-    every = [job_meta(job, at) for job in found]
-    if set(_USUAL) <= set(wanted.shown):
-        return every
-    return [{name: job[name] for name in wanted.shown if name in job} for job in every]
-
-
-def _streamed(context: Context, wanted: _Wanted) -> CachedResponse | Response:
-    """Answer a page of any length in constant memory, as of one moment.
-
-    One that turns out to be short is no stream, and may be shared.
-
-    The first batch is read before the response begins: what fails by then is an
-    ordinary error.
+    A stream takes constant memory, and shows the jobs as of one moment. Its first batch is read
+    before the response begins, so that most failures are ordinary errors.
     """
-    with ExitStack() as opened:
-        conn = opened.enter_context(context.database.snapshot())
-        batches = _batches(conn, wanted)
+    write = _write_csv if request.is_csv else _write_json
+    is_short = request.page.limit <= _BATCH_SIZE
+    stream = None
+    with ExitStack() as stack:
+        database = context.database
+        conn = stack.enter_context(database.connection() if is_short else database.snapshot())
+        batches = _read(conn, request)
         first = next(batches)
-        total = _total(conn, wanted, first)
-        if first.end is None:
-            return _complete(wanted, first, total)
-        if wanted.is_table:
-            end = job_list.find_end(conn, wanted.jobs, wanted.page)
-            headers = _headers(wanted, end, total)
-            lines = _lines(chain([first], batches), wanted, opened.pop_all())
-            return Response(lines, headers=headers, content_type=table.CONTENT_TYPE)
-        body = _body(chain([first], batches), wanted, total, opened.pop_all())
-    return Response(body, content_type="application/json")
+        total = _count(conn, request, first)
+        end = first.end
+        if not is_short and end is not None:
+            if request.is_csv:
+                end = job_list.find_end(conn, request.job_filter, request.page)
+            stream = write(request, chain([first], batches), total)
+            stream = _close_after(stream, stack.pop_all())
+    body = stream or b"".join(write(request, [first], total))
+    if not request.is_csv:
+        return Response(body, content_type=json_format.CONTENT_TYPE)
+    headers = {"X-Next-Cursor": request.next_cursor(end)}
+    if total is not None:
+        headers["X-Total"] = str(total)
+    return Response(body, headers=headers, content_type=csv_format.CONTENT_TYPE)
 
 
-def _lines(
-    batches: Iterator[job_list.Batch], wanted: _Wanted, opened: ExitStack
+def _read(conn: Connection, request: ListRequest) -> Iterator[Batch]:
+    columns = Columns(
+        meta_data=_METADATA in request.fields,
+        resources="resources" in request.fields,
+        statistics="statistics" in request.fields,
+        tags="tags" in request.fields,
+    )
+    return job_list.batches(conn, request.job_filter, request.page, columns, _BATCH_SIZE)
+
+
+def _count(conn: Connection, request: ListRequest, first: Batch) -> int | None:
+    """Count all jobs that match, if requested; without a query if they are all in the batch."""
+    if not request.with_total:
+        return None
+    page = request.page
+    has_all = first.end is None and page.offset == 0 and page.after is None
+    return len(first.jobs) if has_all else job_list.count(conn, request.job_filter)
+
+
+def _write_json(
+    request: ListRequest, batches: Iterable[Batch], total: int | None
 ) -> Iterator[bytes]:
-    """Write the table batch by batch; a failure breaks the connection off."""
-    with opened:
-        yield table.head(wanted.shown)
-        for batch in batches:
-            yield table.lines(wanted.shown, _shown(batch.jobs, wanted))
+    """Write schema.GetJobsApiResponse; a failure truncates it, so that it is not valid JSON."""
+    items, end, separator = 0, None, b""
+    yield b'{"jobs":['
+    for batch in batches:
+        if batch.jobs:
+            yield separator + orjson.dumps(_rows(request, batch))[1:-1]
+            separator = b","
+        items, end = items + len(batch.jobs), batch.end
+    page = {
+        "items": items,
+        "page": request.page_number,
+        "nextCursor": request.next_cursor(end),
+        **({} if total is None else {"total": total}),
+    }
+    yield b"]," + json_format.dumps(page)[1:]
 
 
-def _body(
-    batches: Iterator[job_list.Batch], wanted: _Wanted, total: dict[str, int], opened: ExitStack
+def _write_csv(
+    request: ListRequest, batches: Iterable[Batch], _total: int | None
 ) -> Iterator[bytes]:
-    """Write the document batch by batch; a failure cuts it off, so that no reader trusts it."""
-    with opened:
-        items, separator, end = 0, b"", None
-        yield b'{"jobs":['
-        for batch in batches:
-            if batch.jobs:
-                yield separator + orjson.dumps(_shown(batch.jobs, wanted))[1:-1]
-                separator = b","
-            items, end = items + len(batch.jobs), batch.end
-        yield b"]," + orjson.dumps({**_tail(wanted, items, end), **total})[1:]
+    yield csv_format.header(request.fields)
+    for batch in batches:
+        yield csv_format.lines(request.fields, _rows(request, batch))
+
+
+def _rows(request: ListRequest, batch: Batch) -> list[dict[str, Any]]:
+    """Return a batch's jobs with the requested fields."""
+    at = now()
+    jobs = [job_meta(job, at) for job in batch.jobs]
+    if set(_DEFAULT_FIELDS) <= set(request.fields):
+        return jobs
+    return [{name: job[name] for name in request.fields if name in job} for job in jobs]
+
+
+def _close_after(chunks: Iterator[bytes], stack: ExitStack) -> Iterator[bytes]:
+    """Yield the chunks of a stream; at its end, give back the connection."""
+    with stack:
+        yield from chunks

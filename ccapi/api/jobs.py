@@ -5,12 +5,12 @@ from typing import Any
 from flask import Response
 
 from ccapi.api import job_list, schemas
-from ccapi.api.serializers import answer, job_meta, job_with_timestamp, now
+from ccapi.api.job_list import ListRequest
+from ccapi.api.serializers import job_meta, job_with_timestamp, now
+from ccapi.context import Context
 from ccapi.errors import InvalidInput, UnknownJob
-from ccapi.http import request_log as accounting
-from ccapi.http.blueprint import Blueprint, Documented
-from ccapi.http.cache import CachedResponse
-from ccapi.http.current import context
+from ccapi.http import request_log
+from ccapi.http.blueprint import Blueprint
 from ccapi.model.job import JobSelection, NewJob, Tag
 from ccapi.model.token import Role
 from ccapi.repository import jobs
@@ -18,216 +18,154 @@ from ccapi.service import deletion, edits, lifecycle
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
 
-_QUERY = "query"
-_CHANGE = "add and modify"
-_REMOVE = "remove"
 
-
-@blueprint.operation(
-    "/",
-    "GET",
-    Role.READER,
-    Documented(
-        group=_QUERY,
-        answer=(200, schemas.GetJobsApiResponse(), "The jobs of the page"),
-        errors=(400, 401, 403, 500),
-        also_produces=("text/csv",),
-    ),
-    query=schemas.ListQuery(),
-    is_shared=True,
+@blueprint.route("/", Role.READER, methods=["GET"], tags=schemas.QUERY, cached=True)
+@blueprint.arguments(schemas.ListQuery(), location="query")
+@blueprint.response(
+    200,
+    schemas.GetJobsApiResponse(),
+    description="The jobs of the page",
+    produces=schemas.JSON_OR_CSV,
 )
-def list_jobs(query: dict[str, Any]) -> CachedResponse | Response:
+def list_jobs(context: Context, query: dict[str, Any]) -> Response:
     """List jobs, the latest first.
 
     Filters, page and page size are query parameters. A page past the end is empty; a page
     may be as large as the list.
     """
-    return job_list.page(context(), query)
+    return job_list.respond(context, ListRequest.parse(query))
 
 
-@blueprint.operation(
-    "/<int:id>",
-    "GET",
-    Role.READER,
-    Documented(
-        group=_QUERY,
-        answer=(200, schemas.JobMeta(), "The job"),
-        errors=(400, 401, 403, 404, 500),
-    ),
-    is_shared=True,
-)
-def get_job(*, id: int) -> CachedResponse:  # noqa: A002 - as in the contract
+@blueprint.route("/<int:id>", Role.READER, methods=["GET"], tags=schemas.QUERY, cached=True)
+@blueprint.response(200, schemas.JobMeta(), description="The job")
+def get_job(context: Context, *, id: int) -> dict[str, Any]:
     """Show the job with a database id.
 
-    With all that the registry knows of it, metaData included.
+    With everything that the registry knows of it, metaData included.
     """
-    with context().database.connection() as conn:
+    with context.database.connection() as conn:
         job = jobs.get(conn, id)
     if job is None:
-        raise UnknownJob(f"no job has the database id {id}")
-    return CachedResponse.of(job_meta(job, now()))
+        raise UnknownJob.with_id(id)
+    return job_meta(job, now())
 
 
-@blueprint.operation(
-    "/start_job/",
-    "POST",
-    Role.WRITER,
-    Documented(
-        group=_CHANGE,
-        answer=(201, schemas.StartJobApiResponse(), "The job is registered"),
-        errors=(400, 401, 403, 422, 500),
-        body="The job that starts",
-        consumes=True,
-    ),
-    body=schemas.JobMeta(),
-    also="PUT",
+@blueprint.route(
+    "/start_job/", Role.WRITER, methods=["POST"], tags=schemas.CHANGE, errors=[422], alias="PUT"
 )
-def start_job(job: NewJob) -> Response:
+@blueprint.arguments(schemas.JobMeta(), description="The job that starts")
+@blueprint.response(201, schemas.StartJobApiResponse(), description="The job is registered")
+def start_job(context: Context, job: NewJob) -> dict[str, Any]:
     """Register a job as running.
 
     Answered once the job is committed. A start that was reported before is refused with 422,
-    whose message holds the database id. PUT does the same.
+    whose message has the database id. PUT does the same.
     """
-    id_ = lifecycle.start(context(), job)
-    accounting.current().job = id_
-    return answer({"id": id_}, 201)
+    id_ = lifecycle.start(context, job)
+    request_log.current().job = id_
+    return {"id": id_}
 
 
-@blueprint.operation(
+@blueprint.route(
     "/stop_job/",
-    "POST",
     Role.WRITER,
-    Documented(
-        group=_CHANGE,
-        answer=(200, schemas.JobMeta(), "The stopped job"),
-        errors=(400, 401, 403, 404, 422, 500),
-        body="Which job ended, when and how; jobId is needed here",
-    ),
-    body=schemas.StopJobApiRequest(),
-    also="PUT",
+    methods=["POST"],
+    tags=schemas.CHANGE,
+    errors=[404, 422],
+    undocumented=["consumes"],
+    alias="PUT",
 )
-def stop_job(stop: dict[str, Any]) -> Response:
+@blueprint.arguments(
+    schemas.StopJobApiRequest(),
+    description="Which job ended, when and how; jobId is required here",
+)
+@blueprint.response(200, schemas.JobMeta(), description="The stopped job")
+def stop_job(context: Context, stop: dict[str, Any]) -> dict[str, Any]:
     """Stop the job that the body describes, and archive it.
 
-    A running match is preferred to finished ones. monitoringStatus of the answer tells how
-    archiving ended: 3 archived, 2 failed, 0 not wanted. PUT does the same.
+    A running match is preferred to finished ones. monitoringStatus of the answer shows the
+    result of archiving: 3 archived, 2 failed, 0 disabled. PUT does the same.
     """
     job_id = stop.get("job_id")
     if job_id is None:
         raise InvalidInput.of("jobId", "is required, unless the database id is in the path")
-    wanted = JobSelection(job_id, stop.get("cluster"), stop.get("start_time"))
-    job = lifecycle.stop(context(), wanted, stop["job_state"], stop["stop_time"])
-    accounting.current().job = job.id
-    return answer(job_meta(job, now()))
+    selection = JobSelection(job_id, stop.get("cluster"), stop.get("start_time"))
+    job = lifecycle.stop(context, selection, stop["job_state"], stop["stop_time"])
+    request_log.current().job = job.id
+    return job_meta(job, now())
 
 
-@blueprint.operation(
-    "/stop_job/<id>",
-    "POST",
-    Role.WRITER,
-    Documented(
-        group=_CHANGE,
-        answer=(200, schemas.JobMeta(), "The stopped job"),
-        errors=(400, 401, 403, 404, 422, 500),
-        body="When the job ended and how",
-        consumes=True,
-    ),
-    body=schemas.StopJobApiRequest(),
-    also="PUT",
+@blueprint.route(
+    "/stop_job/<id>", Role.WRITER, methods=["POST"], tags=schemas.CHANGE, errors=[422], alias="PUT"
 )
-def stop_job_by_id(stop: dict[str, Any], *, id: int) -> Response:  # noqa: A002 - the contract's name
+@blueprint.arguments(schemas.StopJobApiRequest(), description="When the job ended and how")
+@blueprint.response(200, schemas.JobMeta(), description="The stopped job")
+def stop_job_by_id(context: Context, stop: dict[str, Any], *, id: int) -> dict[str, Any]:
     """Stop the job with a database id, and archive it.
 
     Only stopTime and jobState of the body count. PUT does the same.
     """
-    job = lifecycle.stop_by_id(context(), id, stop["job_state"], stop["stop_time"])
-    return answer(job_meta(job, now()))
+    job = lifecycle.stop_by_id(context, id, stop["job_state"], stop["stop_time"])
+    return job_meta(job, now())
 
 
-@blueprint.operation(
+@blueprint.route(
     "/tag_job/<id>",
-    "POST",
     Role.WRITER,
-    Documented(
-        group=_CHANGE,
-        answer=(200, schemas.Job(), "The tagged job"),
-        errors=(400, 401, 404, 500),
-        body="The tags to add",
-        consumes=True,
-    ),
-    body=schemas.ApiTag(many=True),
-    also="PATCH",
+    methods=["POST"],
+    tags=schemas.CHANGE,
+    undocumented=[403],
+    alias="PATCH",
 )
-def tag_job(tags: list[Tag], *, id: int) -> Response:  # noqa: A002 - the contract's name
+@blueprint.arguments(schemas.ApiTag(many=True), description="The tags to add")
+@blueprint.response(200, schemas.Job(), description="The tagged job")
+def tag_job(context: Context, tags: list[Tag], *, id: int) -> dict[str, Any]:
     """Add tags to the job with a database id.
 
     All or none is added; a tag that the job has already is not added twice. An archived job's
     files have the tags before the answer. PATCH does the same.
     """
-    return answer(job_with_timestamp(edits.tag(context(), id, tags), now()))
+    return job_with_timestamp(edits.tag(context, id, tags), now())
 
 
-@blueprint.operation(
-    "/delete_job/",
-    "DELETE",
-    Role.ADMIN,
-    Documented(
-        group=_REMOVE,
-        answer=(200, schemas.DeleteJobApiResponse(), "The job is deleted"),
-        errors=(400, 401, 403, 404, 422, 500),
-        body="Which job to delete",
-        consumes=True,
-    ),
-    body=schemas.DeleteJobApiRequest(),
+@blueprint.route(
+    "/delete_job/", Role.ADMIN, methods=["DELETE"], tags=schemas.REMOVE, errors=[404, 422]
 )
-def delete_job(body: dict[str, Any]) -> Response:
+@blueprint.arguments(schemas.DeleteJobApiRequest(), description="Which job to delete")
+@blueprint.response(200, schemas.DeleteJobApiResponse(), description="The job is deleted")
+def delete_job(context: Context, body: dict[str, Any]) -> dict[str, Any]:
     """Delete the job that the body describes from the database.
 
     Nothing is deleted when more than one job matches. The archive is not touched.
     """
-    wanted = JobSelection(body["job_id"], body.get("cluster"), body.get("start_time"))
-    return _deleted_one(deletion.delete(context(), wanted))
+    selection = JobSelection(body["job_id"], body.get("cluster"), body.get("start_time"))
+    id_ = deletion.delete(context, selection)
+    request_log.current().job = id_
+    return {"msg": f"deleted the job with database id {id_}"}
 
 
-@blueprint.operation(
-    "/delete_job/<id>",
-    "DELETE",
-    Role.ADMIN,
-    Documented(
-        group=_REMOVE,
-        answer=(200, schemas.DeleteJobApiResponse(), "The job is deleted"),
-        errors=(400, 401, 403, 404, 422, 500),
-    ),
+@blueprint.route(
+    "/delete_job/<id>", Role.ADMIN, methods=["DELETE"], tags=schemas.REMOVE, errors=[422]
 )
-def delete_job_by_id(*, id: int) -> Response:  # noqa: A002 - the contract's name
+@blueprint.response(200, schemas.DeleteJobApiResponse(), description="The job is deleted")
+def delete_job_by_id(context: Context, *, id: int) -> dict[str, Any]:
     """Delete the job with a database id from the database.
 
     The archive is not touched.
     """
-    deletion.delete_by_id(context(), id)
-    return _deleted_one(id)
+    deletion.delete_by_id(context, id)
+    return {"msg": f"deleted the job with database id {id}"}
 
 
-@blueprint.operation(
-    "/delete_job_before/<ts>",
-    "DELETE",
-    Role.ADMIN,
-    Documented(
-        group=_REMOVE,
-        answer=(200, schemas.DeleteJobApiResponse(), "The jobs are deleted"),
-        errors=(400, 401, 403, 404, 422, 500),
-    ),
+@blueprint.route(
+    "/delete_job_before/<ts>", Role.ADMIN, methods=["DELETE"], tags=schemas.REMOVE, errors=[422]
 )
-def delete_job_before(*, ts: int) -> Response:
+@blueprint.response(200, schemas.DeleteJobApiResponse(), description="The jobs are deleted")
+def delete_job_before(context: Context, *, ts: int) -> dict[str, Any]:
     """Delete every job that started before a time from the database.
 
-    Whatever the jobs' states; zero is no error. The archive is not touched.
+    Whatever the jobs' states; to delete none is a success. The archive is not touched.
     """
-    deleted = deletion.delete_before(context(), ts)
+    deleted = deletion.delete_before(context, ts)
     jobs = "job that" if deleted == 1 else "jobs that"
-    return answer({"msg": f"deleted {deleted} {jobs} started before {ts}"})
-
-
-def _deleted_one(id_: int) -> Response:
-    accounting.current().job = id_
-    return answer({"msg": f"deleted the job with database id {id_}"})
+    return {"msg": f"deleted {deleted} {jobs} started before {ts}"}

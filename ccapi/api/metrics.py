@@ -1,6 +1,5 @@
-"""What Prometheus reads at /metrics: outside the contract, and by default with a token only."""
+"""/metrics, for Prometheus: not in the contract, and by default with a token only."""
 
-import hashlib
 import math
 import time
 from functools import partial
@@ -8,53 +7,56 @@ from functools import partial
 from flask import Blueprint, Flask, Response, request
 
 from ccapi import metrics
+from ccapi.context import Context
 from ccapi.db.probe import CachedProbe
 from ccapi.errors import DatabaseUnavailable
-from ccapi.http import auth as authentication
-from ccapi.http.current import context
+from ccapi.http import auth
 from ccapi.model.token import Role
 from ccapi.service import tokens
 from ccapi.service.metrics import DatabaseGauges
 
 _TIMEOUT_SECONDS = 2
-_REMEMBERED_SECONDS = 3600
+_GRACE_SECONDS = 3600
 
 
-def create(app: Flask, *, open_to_all: bool) -> None:
-    """Serve /metrics, to every reader's token or to whoever reaches it."""
-    blueprint = Blueprint("exposition", __name__)
-    observation = DatabaseGauges(context(app))
+def create(app: Flask, context: Context, *, open_to_all: bool) -> None:
+    """Serve /metrics, to everybody or to tokens of any role."""
+    blueprint = Blueprint("metrics", __name__)
+    gauges = DatabaseGauges(context)
 
     def read() -> Response:
-        """Answer what is counted, in Prometheus' text format."""
-        content = metrics.exposition(observation.collect())
-        return Response(content, content_type=metrics.CONTENT_TYPE)
+        """Answer the metrics in Prometheus' text format."""
+        return Response(metrics.expose(gauges.collect()), content_type=metrics.CONTENT_TYPE)
 
     if not open_to_all:
-        blueprint.before_request(_Guard().require_token)
+        blueprint.before_request(_TokenCheck(context).require_token)
     blueprint.add_url_rule("/metrics", "metrics", read)
     app.register_blueprint(blueprint)
 
 
-class _Guard:
-    """Asks for a token, and knows those it has seen while the database is down.
+class _TokenCheck:
+    """Requires a token; while the database is down, one that was valid within the hour.
 
-    Then, above all, the metrics are wanted.
+    The metrics matter most while the database is down.
     """
 
-    def __init__(self) -> None:
-        self._seen: dict[bytes, float] = {}
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._valid_at: dict[bytes, float] = {}
 
     def require_token(self) -> None:
         """Let any valid token pass; raises Unauthenticated, DatabaseUnavailable."""
-        secret = authentication.read_token(request.environ)
-        digest = hashlib.sha256(secret.encode()).digest()
-        ask = partial(tokens.authenticate, context().database, secret)
+        secret = auth.read_secret(request.environ)
+        key = auth.cache_key(secret)
+        probe = CachedProbe(
+            partial(tokens.authenticate, self._context.database, secret), ttl_seconds=0
+        )
         try:
-            token = CachedProbe(ask, ttl_seconds=0).result(_TIMEOUT_SECONDS)
+            token = probe.result(_TIMEOUT_SECONDS)
         except (DatabaseUnavailable, TimeoutError) as error:
-            if time.monotonic() - self._seen.get(digest, -math.inf) > _REMEMBERED_SECONDS:
-                raise DatabaseUnavailable(str(error) or "the token is not found in time") from error
+            if time.monotonic() - self._valid_at.get(key, -math.inf) > _GRACE_SECONDS:
+                message = str(error) or "looking up the token timed out"
+                raise DatabaseUnavailable(message) from error
         else:
-            authentication.admit(token, Role.READER)
-            self._seen[digest] = time.monotonic()
+            auth.authorize(auth.require_valid(token), list(Role))
+            self._valid_at[key] = time.monotonic()

@@ -1,172 +1,151 @@
-"""The contract's definitions: what requests are checked against and the document shows."""
+"""The contract's definitions: requests are checked against them, and the document shows them."""
 
-import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from marshmallow import fields, post_load
+from marshmallow import fields
 
-from ccapi.api.serializers import JOB_FIELDS
+from ccapi.api import fields as job_fields
+from ccapi.api.fields import ListCursor, QueryRange, QueryTag, State, final_state
 from ccapi.http.fields import (
     Count,
     Integer,
     IntegerList,
     Number,
     OptionalText,
-    Pattern,
     QueryBoolean,
     QueryChoice,
-    QueryCursor,
-    QueryFields,
+    QueryChoices,
     QueryInteger,
-    QueryRange,
-    QueryTag,
+    QueryNames,
     QueryText,
-    QueryWords,
-    State,
     Text,
     TextList,
     TextMap,
-    final_state,
+    describe,
 )
-from ccapi.http.schema import ContractSchema, Objects
-from ccapi.model.job import JobState, NewJob, Tag
-from ccapi.model.rules import HOSTNAME_PATTERN, MAX_EPOCH_SECOND, MAX_NAME_LENGTH, NAME_PATTERN
+from ccapi.http.schema import ContractSchema
+from ccapi.model import rules
+from ccapi.model.job import JOB_META_FIELDS, JobState, NewJob, Tag
 
-_NAME_OR_NONE = re.compile(rf"(?:{NAME_PATTERN.pattern})?")
-NAME_RULE = "must be 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
-_HOSTNAME_RULE = "must be 1 to 255 letters, digits, '.', '_' and '-'"
+# The groups of operations in the document.
+QUERY = ["query"]
+CHANGE = ["add and modify"]
+REMOVE = ["remove"]
 
-
-def _doc(description: str, **facts: Any) -> dict[str, Any]:
-    return {"description": description, **facts}
-
-
-def _epoch(description: str, **kwargs: Any) -> Integer:
-    metadata = _doc(description, example=1649723812, **kwargs.pop("metadata", {}))
-    return Integer(least=1, most=MAX_EPOCH_SECOND, metadata=metadata, **kwargs)
-
-
-def _job_id(description: str, **kwargs: Any) -> Integer:
-    metadata = _doc(description, example=123000)
-    return Integer(data_key="jobId", least=1, metadata=metadata, **kwargs)
-
-
-def _cluster(description: str, **kwargs: Any) -> Pattern:
-    return Pattern(NAME_PATTERN, NAME_RULE, metadata=_doc(description, example="fritz"), **kwargs)
-
-
-class ErrorResponse(ContractSchema):
-    """What every error looks like."""
-
-    class Meta(ContractSchema.Meta):
-        """Its place in the document."""
-
-        name = "api.ErrorResponse"
-
-    status = fields.String(metadata=_doc("Reason phrase of the HTTP status"))
-    error = fields.String(metadata=_doc("What is wrong and what to do"))
+FORMATS = ("json", "csv")
+JSON_OR_CSV = ("application/json", "text/csv")
+_NON_EMPTY = rules.TextRule(min_length=1)
+# The contract's document has these states as choices of a list's filter.
+_LISTED_STATES = [
+    state for state in JobState if state not in {JobState.PREEMPTED, JobState.OUT_OF_MEMORY}
+]
 
 
 class ApiTag(ContractSchema):
-    """A tag to add."""
+    """A tag to add or to remove."""
 
-    class Meta(ContractSchema.Meta):
-        """Its place in the document."""
+    definition = "api.ApiTag"
+    also_required = ("type", "name")
+    type = Text(rules.TAG, metadata=describe("Kind of tag", example="Debug"))
+    name = Text(rules.TAG, metadata=describe("Name of tag", example="Testjob"))
 
-        name = "api.ApiTag"
-
-    needed = ("type", "name")
-    type = Text(least=1, most=MAX_NAME_LENGTH, metadata=_doc("Kind of tag", example="Debug"))
-    name = Text(least=1, most=MAX_NAME_LENGTH, metadata=_doc("Name of tag", example="Testjob"))
-
-    @post_load
-    def _to_model(self, data: dict[str, Any], **_: Any) -> Tag:
-        return Tag(data["type"], data["name"])
+    def build(self, values: dict[str, Any]) -> Tag:
+        """Return the tag, without a database id that the request may have."""
+        return Tag(values["type"], values["name"])
 
 
 class TagSchema(ApiTag):
-    """A tag as a job carries it; a sent id is ignored."""
+    """A tag of a job."""
 
     class Meta(ContractSchema.Meta):
-        """Its place in the document."""
-
-        name = "schema.Tag"
         description = "A label, made of a type and a name."
 
-    id = Integer(metadata=_doc("Database id of the tag"))
+    definition = "schema.Tag"
+    id = Integer(rules.COUNT, metadata=describe("Database id of the tag"))
 
 
 class Resource(ContractSchema):
     """A node, or a part of one, that a job uses."""
 
     class Meta(ContractSchema.Meta):
-        """Its place in the document."""
-
-        name = "schema.Resource"
         description = "A node, or a part of one, that a job uses."
 
-    needed = ("hostname",)
-    hostname = Pattern(HOSTNAME_PATTERN, _HOSTNAME_RULE, metadata=_doc("Name of the node"))
-    hwthreads = IntegerList(metadata=_doc("Hardware threads, as the system numbers them"))
-    accelerators = TextList(metadata=_doc("Device ids of the accelerators"))
-    configuration = Text(metadata=_doc("How the node was set up for the job"))
+    definition = "schema.Resource"
+    also_required = ("hostname",)
+    hostname = Text(rules.HOSTNAME, metadata=describe("Name of the node"))
+    hwthreads = IntegerList(
+        rules.HWTHREADS, metadata=describe("Hardware threads, as the system numbers them")
+    )
+    accelerators = TextList(rules.ACCELERATORS, metadata=describe("Device ids of the accelerators"))
+    configuration = Text(rules.TEXT, metadata=describe("How the node was set up for the job"))
 
 
 class JobStatistics(ContractSchema):
     """A metric over the whole job."""
 
     class Meta(ContractSchema.Meta):
-        """Its place in the document."""
-
-        name = "schema.JobStatistics"
         description = "One metric over all nodes and the whole run of a job."
 
-    unit = Text(metadata=_doc("Unit of the metric, prefix included", example="GHz"))
-    avg = Number(metadata=_doc("Mean of the metric", example=2500, minimum=0))
-    min = Number(metadata=_doc("Smallest value of the metric", example=2000, minimum=0))
-    max = Number(metadata=_doc("Largest value of the metric", example=3000, minimum=0))
-
-    @post_load
-    def _default_unit(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return {"unit": "", **data}
-
-
-class _JobFields(ContractSchema):
-    """What both views of a job share."""
-
-    id = Integer(metadata=_doc("Database id of the job"))
-    job_id = _job_id("The batch system's number of the job")
-    user_name = Text(
-        data_key="user",
-        least=1,
-        most=MAX_NAME_LENGTH,
-        metadata=_doc("Account name of the job's owner", example="abcd100h"),
+    definition = "schema.JobStatistics"
+    unit = Text(rules.TEXT, metadata=describe("Unit of the metric, prefix included", example="GHz"))
+    avg = Number(rules.STATISTIC, metadata=describe("Mean of the metric", example=2500, minimum=0))
+    min = Number(
+        rules.STATISTIC, metadata=describe("Smallest value of the metric", example=2000, minimum=0)
     )
-    project = Text(most=MAX_NAME_LENGTH, metadata=_doc("Project charged", example="abcd200"))
-    cluster = _cluster("Cluster that runs the job")
-    sub_cluster = Pattern(
-        _NAME_OR_NONE,
-        NAME_RULE,
+    max = Number(
+        rules.STATISTIC, metadata=describe("Largest value of the metric", example=3000, minimum=0)
+    )
+
+    def build(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the metric, with a unit."""
+        return {"unit": "", **values}
+
+
+class BaseJob(ContractSchema):
+    """The fields that both definitions of a job share."""
+
+    id = Integer(rules.COUNT, metadata=describe("Database id of the job"))
+    job_id = job_fields.job_id()
+    user_name = Text(
+        rules.USER,
+        data_key="user",
+        metadata=describe("Account name of the job's owner", example="abcd100h"),
+    )
+    project = Text(rules.PROJECT, metadata=describe("Project charged", example="abcd200"))
+    cluster = job_fields.cluster("Cluster that runs the job")
+    sub_cluster = Text(
+        rules.SUB_CLUSTER,
         data_key="subCluster",
-        metadata=_doc("Part of the cluster with the same kind of nodes", example="main"),
+        metadata=describe("Part of the cluster with the same kind of nodes", example="main"),
     )
     partition = OptionalText(
-        most=MAX_NAME_LENGTH, metadata=_doc("Partition the job was submitted to", example="main")
+        rules.PARTITION,
+        metadata=describe("Partition the job was submitted to", example="main"),
     )
     array_job_id = Count(
-        data_key="arrayJobId", metadata=_doc("Job id of the array's first job", example=123000)
+        rules.COUNT,
+        data_key="arrayJobId",
+        metadata=describe("Job id of the array's first job", example=123000),
     )
-    num_nodes = Count(data_key="numNodes", metadata=_doc("Number of nodes", example=2, minimum=1))
+    num_nodes = Count(
+        rules.COUNT,
+        data_key="numNodes",
+        metadata=describe("Number of nodes", example=2, minimum=1),
+    )
     num_hwthreads = Count(
+        rules.COUNT,
         data_key="numHwthreads",
-        metadata=_doc("Number of hardware threads", example=20, minimum=1),
+        metadata=describe("Number of hardware threads", example=20, minimum=1),
     )
     num_acc = Count(
-        data_key="numAcc", metadata=_doc("Number of accelerators", example=2, minimum=1)
+        rules.COUNT,
+        data_key="numAcc",
+        metadata=describe("Number of accelerators", example=2, minimum=1),
     )
     exclusive = Integer(
-        most=2,
-        metadata=_doc(
+        rules.EXCLUSIVE,
+        metadata=describe(
             "Who else may use the nodes: 0 jobs of anybody, 1 nobody (default), "
             "2 jobs of the same user",
             example=1,
@@ -175,217 +154,221 @@ class _JobFields(ContractSchema):
         ),
     )
     monitoring_status = Integer(
+        rules.MONITORING_STATUS,
         data_key="monitoringStatus",
-        most=3,
-        metadata=_doc(
-            "How monitoring stands: 0 disabled, 1 running or archiving (default), "
+        metadata=describe(
+            "State of the monitoring: 0 disabled, 1 running or archiving (default), "
             "2 archiving failed, 3 archived",
             example=1,
             minimum=0,
             maximum=3,
         ),
     )
-    smt = Count(metadata=_doc("Hardware threads used per core", example=4))
-    walltime = Count(metadata=_doc("Time limit in seconds", example=86400, minimum=1))
-    job_state = State(
-        JobState.RUNNING,
-        data_key="jobState",
-        metadata=_doc("Where the job is in its life", example="completed"),
+    smt = Count(rules.COUNT, metadata=describe("Hardware threads used per core", example=4))
+    walltime = Count(
+        rules.COUNT, metadata=describe("Time limit in seconds", example=86400, minimum=1)
     )
-    duration = Integer(metadata=_doc("Run time in seconds", example=43200, minimum=1))
-    resources = Objects(Resource(), metadata=_doc("Nodes used, and what of them"))
-    meta_data = TextMap(data_key="metaData", metadata=_doc("Whatever else is known of the job"))
-    tags = Objects(TagSchema(), metadata=_doc("Labels of the job"))
+    job_state = State(
+        [JobState.RUNNING],
+        data_key="jobState",
+        metadata=describe("State of the job", example="completed"),
+    )
+    duration = Integer(
+        rules.COUNT, metadata=describe("Run time in seconds", example=43200, minimum=1)
+    )
+    resources = fields.List(
+        fields.Nested(Resource(), error_messages={"null": "must be an object"}),
+        metadata=describe("Nodes used, and what of them"),
+    )
+    meta_data = TextMap(data_key="metaData", metadata=describe("Whatever else is known of the job"))
+    tags = fields.List(
+        fields.Nested(TagSchema(), error_messages={"null": "must be an object"}),
+        metadata=describe("Labels of the job"),
+    )
 
 
-class JobMeta(_JobFields):
+class JobMeta(BaseJob):
     """A job as it is reported, listed and archived."""
 
     class Meta(ContractSchema.Meta):
-        """Its place in the document."""
-
-        name = "schema.JobMeta"
         description = "A job of the batch system."
 
-    needed = ("jobId", "user", "cluster", "startTime", "resources")
-    start_time = _epoch("Start, in epoch seconds", data_key="startTime", metadata={"minimum": 1})
+    definition = "schema.JobMeta"
+    # A start as well as an answer: the page /api/docs sends it.
+    example: ClassVar[Mapping[str, Any] | None] = {
+        "id": 1,
+        "jobId": 123000,
+        "user": "abcd100h",
+        "project": "abcd200",
+        "cluster": "fritz",
+        "subCluster": "main",
+        "partition": "multinode",
+        "numNodes": 2,
+        "numHwthreads": 4,
+        "exclusive": 1,
+        "smt": 1,
+        "jobState": "running",
+        "startTime": 1649723812,
+        "duration": 43200,
+        "walltime": 86400,
+        "monitoringStatus": 1,
+        "resources": [
+            {"hostname": "f0101", "hwthreads": [0, 1]},
+            {"hostname": "f0102", "hwthreads": [0, 1]},
+        ],
+        "tags": [{"type": "Debug", "name": "Testjob"}],
+        "statistics": {"clock": {"unit": "GHz", "avg": 2.5, "min": 2, "max": 3}},
+        "metaData": {"jobName": "rotor"},
+    }
+    also_required = ("jobId", "user", "cluster", "startTime", "resources")
+    start_time = job_fields.epoch_second("startTime", "Start", minimum=1)
     statistics = fields.Dict(
-        keys=Text(),
+        keys=Text(rules.TEXT),
         values=fields.Nested(JobStatistics(), error_messages={"null": "must be an object"}),
-        metadata=_doc("Metrics of the whole job, by name"),
+        metadata=describe("Metrics of the whole job, by name"),
     )
 
-    @post_load
-    def _to_model(self, data: dict[str, Any], **_: Any) -> NewJob:
+    def build(self, values: dict[str, Any]) -> NewJob:
+        """Return the job to register; raises InvalidInput."""
         for ignored in ("id", "duration", "job_state"):
-            data.pop(ignored, None)
-        return NewJob(**data)
+            values.pop(ignored, None)
+        return NewJob(**values)
 
 
-class Job(_JobFields):
+class Job(BaseJob):
     """A job as tagging answers it."""
 
     class Meta(ContractSchema.Meta):
-        """Its place in the document."""
-
-        name = "schema.Job"
         description = "A job of the batch system, its start as a time stamp."
 
+    definition = "schema.Job"
     start_time = fields.String(
-        data_key="startTime", metadata=_doc("Start, as an RFC 3339 time stamp in UTC")
+        data_key="startTime", metadata=describe("Start, as an RFC 3339 time stamp in UTC")
     )
 
 
 class StartJobApiResponse(ContractSchema):
     """The answer to a start."""
 
-    class Meta(ContractSchema.Meta):
-        """Its place in the document."""
-
-        name = "api.StartJobApiResponse"
-
-    id = Integer(metadata=_doc("Database id of the new job"))
+    definition = "api.StartJobApiResponse"
+    id = Integer(rules.COUNT, metadata=describe("Database id of the new job"))
 
 
 class StopJobApiRequest(ContractSchema):
     """Which job ended, when and how."""
 
-    class Meta(ContractSchema.Meta):
-        """Its place in the document."""
-
-        name = "api.StopJobApiRequest"
-
-    job_id = _job_id("The batch system's number of the job")
-    cluster = _cluster("Cluster of the job")
-    start_time = _epoch("Start, in epoch seconds", data_key="startTime")
-    stop_time = Integer(
-        data_key="stopTime",
-        least=1,
-        most=MAX_EPOCH_SECOND,
-        required=True,
-        metadata=_doc("Stop, in epoch seconds", example=1649763839),
-    )
-    job_state = final_state(
-        data_key="jobState",
-        required=True,
-        metadata=_doc("How the job ended", example="completed"),
-    )
+    definition = "api.StopJobApiRequest"
+    job_id = job_fields.job_id()
+    cluster = job_fields.cluster("Cluster of the job")
+    start_time = job_fields.epoch_second("startTime", "Start")
+    stop_time = job_fields.epoch_second("stopTime", "Stop", required=True, example=1649763839)
+    job_state = final_state("How the job ended", required=True, example="completed")
 
 
 class DeleteJobApiRequest(ContractSchema):
     """Which job to delete."""
 
-    class Meta(ContractSchema.Meta):
-        """Its place in the document."""
-
-        name = "api.DeleteJobApiRequest"
-
-    job_id = _job_id("The batch system's number of the job", required=True)
-    cluster = _cluster("Cluster of the job")
-    start_time = _epoch("Start, in epoch seconds", data_key="startTime")
+    definition = "api.DeleteJobApiRequest"
+    job_id = job_fields.job_id(required=True)
+    cluster = job_fields.cluster("Cluster of the job")
+    start_time = job_fields.epoch_second("startTime", "Start")
 
 
 class DeleteJobApiResponse(ContractSchema):
     """The answer to a deletion."""
 
-    class Meta(ContractSchema.Meta):
-        """Its place in the document."""
-
-        name = "api.DeleteJobApiResponse"
-
+    definition = "api.DeleteJobApiResponse"
     msg = fields.String()
 
 
 class GetJobsApiResponse(ContractSchema):
     """A page of jobs."""
 
-    class Meta(ContractSchema.Meta):
-        """Its place in the document."""
-
-        name = "api.GetJobsApiResponse"
-
-    jobs = fields.List(fields.Nested(JobMeta()), metadata=_doc("The jobs of this page"))
-    items = fields.Integer(metadata=_doc("Number of jobs in this answer"))
-    page = fields.Integer(metadata=_doc("Number of this page"))
+    definition = "api.GetJobsApiResponse"
+    jobs = fields.List(fields.Nested(JobMeta()), metadata=describe("The jobs of this page"))
+    items = fields.Integer(metadata=describe("Number of jobs in this answer"))
+    page = fields.Integer(metadata=describe("Number of this page"))
     next_cursor = fields.String(
         data_key="nextCursor",
-        metadata=_doc("What to send as cursor for the jobs after these; empty at the end"),
+        metadata=describe("The cursor of the next page; empty at the end of the list"),
     )
-    total = fields.Integer(metadata=_doc("Number of all jobs that match, if asked for"))
+    total = fields.Integer(metadata=describe("Number of all jobs that match, if requested"))
 
 
 class ListQuery(ContractSchema):
     """Which jobs a list shows, and how much of each."""
 
-    state = QueryWords(
+    state = QueryChoices(
         JobState,
-        metadata=_doc(
-            "Only jobs in this state; may be repeated, and preempted and out_of_memory "
-            "are taken, too",
-            enum=["running", "completed", "failed", "cancelled", "stopped", "timeout"],
+        metadata=describe(
+            "Only jobs in this state; may be repeated, and may also be preempted or out_of_memory",
+            enum=_LISTED_STATES,
         ),
     )
-    cluster = Pattern(NAME_PATTERN, NAME_RULE, metadata=_doc("Only jobs of this cluster"))
+    cluster = Text(rules.CLUSTER, metadata=describe("Only jobs of this cluster"))
     start_time = QueryRange(
         "epoch seconds",
         data_key="start-time",
-        metadata=_doc("Only jobs that started within FROM-TO, epoch seconds, both inclusive"),
+        metadata=describe("Only jobs that started within FROM-TO, epoch seconds, both inclusive"),
     )
     items_per_page = QueryInteger(
-        data_key="items-per-page", metadata=_doc("Jobs on a page, 25 if not given")
+        data_key="items-per-page", metadata=describe("Jobs on a page, 25 by default")
     )
-    page = QueryInteger(metadata=_doc("Number of the page, 1 if not given"))
+    page = QueryInteger(metadata=describe("Number of the page, 1 by default"))
     with_metadata = QueryBoolean(
-        data_key="with-metadata", metadata=_doc("Show metaData (job scripts are large)")
+        data_key="with-metadata", metadata=describe("Show metaData (job scripts are large)")
     )
     stop_time = QueryRange(
         "epoch seconds",
         data_key="stop-time",
-        metadata=_doc("Only jobs that stopped within FROM-TO, epoch seconds, both inclusive"),
+        metadata=describe("Only jobs that stopped within FROM-TO, epoch seconds, both inclusive"),
     )
     duration = QueryRange(
         "seconds",
-        metadata=_doc(
-            "Only jobs that took FROM-TO seconds, both inclusive; those that run, until now"
+        metadata=describe(
+            "Only jobs that ran for FROM-TO seconds, both inclusive; running jobs run until now"
         ),
     )
     num_nodes = QueryRange(
         "nodes",
         data_key="num-nodes",
-        metadata=_doc("Only jobs on FROM-TO nodes, both inclusive"),
+        metadata=describe("Only jobs on FROM-TO nodes, both inclusive"),
     )
-    user_name = QueryText(least=1, data_key="user", metadata=_doc("Only jobs of this user"))
-    project = QueryText(metadata=_doc("Only jobs of this project; empty: of none"))
+    user_name = QueryText(_NON_EMPTY, data_key="user", metadata=describe("Only jobs of this user"))
+    project = QueryText(
+        rules.TEXT, metadata=describe("Only jobs of this project; empty: without a project")
+    )
     sub_cluster = QueryText(
-        data_key="sub-cluster", metadata=_doc("Only jobs of this sub-cluster; empty: of none")
+        rules.TEXT,
+        data_key="sub-cluster",
+        metadata=describe("Only jobs of this sub-cluster; empty: without a sub-cluster"),
     )
-    partition = QueryText(least=1, metadata=_doc("Only jobs of this partition"))
+    partition = QueryText(_NON_EMPTY, metadata=describe("Only jobs of this partition"))
     job_id = QueryInteger(
         data_key="job-id",
-        metadata=_doc("Only runs of the job with this number of the batch system"),
+        metadata=describe("Only runs of the job with this number of the batch system"),
     )
     array_job_id = QueryInteger(
-        data_key="array-job-id", metadata=_doc("Only jobs of the array with this number")
+        data_key="array-job-id", metadata=describe("Only jobs of the array with this number")
     )
-    host = Pattern(HOSTNAME_PATTERN, _HOSTNAME_RULE, metadata=_doc("Only jobs on this host"))
-    tag = QueryTag(metadata=_doc("Only jobs with this tag, TYPE:NAME"))
-    cursor = QueryCursor(
-        metadata=_doc(
-            "Only jobs after those of the list whose nextCursor this is; empty to begin. "
-            "Instead of page"
+    host = Text(rules.HOSTNAME, metadata=describe("Only jobs on this host"))
+    tag = QueryTag(rules.TEXT, metadata=describe("Only jobs with this tag, TYPE:NAME"))
+    cursor = ListCursor(
+        metadata=describe(
+            "The nextCursor of the page before; empty to begin. Cannot be combined with page"
         )
     )
-    fields_ = QueryFields(
-        JOB_FIELDS,
+    fields_ = QueryNames(
+        [field.name for field in JOB_META_FIELDS],
         data_key="fields",
-        metadata=_doc("Show these fields of each job only, with commas between their names"),
+        metadata=describe("Show only these fields of each job, separated by commas"),
     )
     format = QueryChoice(
-        *("json", "csv"),
-        metadata=_doc(
+        FORMATS,
+        metadata=describe(
             "json (default), or csv with a line of names; nextCursor and total are then the "
             "headers X-Next-Cursor and X-Total",
-            enum=["json", "csv"],
+            enum=[*FORMATS],
         ),
     )
-    total = QueryBoolean(metadata=_doc("Count all jobs that match, on whatever page"))
+    total = QueryBoolean(metadata=describe("Count all jobs that match, on whatever page"))

@@ -1,1 +1,1 @@
-"""The framework around the operations: middleware, authentication, parsing, errors, the document."""
+"""HTTP machinery: blueprint, authentication, parser, errors, cache, document; nothing of jobs."""

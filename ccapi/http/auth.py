@@ -1,83 +1,71 @@
-"""Who asks, and whether they may."""
+"""Authenticate requests by their tokens, and check the tokens' roles."""
 
+import hashlib
 import time
-from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from flask import request
-
+from ccapi.db.pool import Database
 from ccapi.errors import Forbidden, Unauthenticated
-from ccapi.http import request_log as accounting
-from ccapi.http.current import context, sharing
+from ccapi.http import request_log
+from ccapi.http.cache import TTLCache
 from ccapi.model.token import Role, ValidToken
 from ccapi.service import tokens
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
-_SENT_AS = "send a token as `X-Auth-Token: TOKEN` or `Authorization: Bearer TOKEN`"
+_HOW = "send a token as `X-Auth-Token: TOKEN` or `Authorization: Bearer TOKEN`"
 
 
-def requires(role: Role) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Let only tokens of a role pass to the view; comes before anything reads the request.
+def authenticate(
+    environ: Mapping[str, Any], database: Database, cache: TTLCache[ValidToken]
+) -> ValidToken:
+    """Return the token of a request, which is looked up in the database once a second at most.
 
-    The view raises Unauthenticated without a valid token and Forbidden when its role
-    does not include `role`.
+    `ccapi token revoke` waits for that second. Raises Unauthenticated, DatabaseUnavailable.
     """
-
-    def decorate(view: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        @wraps(view)
-        def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-            _require(role)
-            return view(*args, **kwargs)
-
-        return guarded
-
-    return decorate
-
-
-def _require(role: Role) -> None:
-    admit(_recognised(read_token(request.environ)), role)
-
-
-def _recognised(secret: str) -> ValidToken | None:
-    """Find the token that a request presents; a look at the database serves for a second.
-
-    Who revokes a token waits until that is over.
-    """
-    known = sharing().tokens
-    key = tokens.digest(secret)
-    if (token := known.find(key)) is not None:
+    secret = read_secret(environ)
+    key = cache_key(secret)
+    if (token := cache.get(key)) is not None:
         return token
-    begun = time.monotonic()
-    token = tokens.authenticate(context().database, secret)
-    if token is not None and token.is_cacheable:
-        known.keep(key, token, begun)
+    started_at = time.monotonic()
+    token = require_valid(tokens.authenticate(database, secret))
+    if token.is_cacheable:
+        cache.put(key, token, started_at)
     return token
 
 
+def authorize(token: ValidToken, roles: Collection[Role]) -> None:
+    """Let the current request pass if its token has one of the roles; raises Forbidden."""
+    if token.role not in roles:
+        role = next(role for role in Role if role in roles)
+        raise Forbidden(f"this needs a token of role {role}; {token.name} is a {token.role}")
+    request_log.current().token = token
+
+
 def current_token() -> ValidToken:
-    """Return the token of the current request, which `requires` has let pass."""
-    token = accounting.current().token
+    """Return the token of the current request, which is authorized."""
+    token = request_log.current().token
     assert token is not None
     return token
 
 
-def admit(token: ValidToken | None, role: Role) -> None:
-    """Let a token's request pass; raises Unauthenticated for none, Forbidden."""
-    if token is None:
-        raise Unauthenticated(f"the token is unknown, expired or revoked; {_SENT_AS}")
-    if not token.role.includes(role):
-        raise Forbidden(f"this needs a token of role {role}; {token.name} is a {token.role}")
-    accounting.current().token = token
-
-
-def read_token(environ: Mapping[str, Any]) -> str:
-    """Return the secret that came with a request; raises Unauthenticated."""
+def read_secret(environ: Mapping[str, Any]) -> str:
+    """Return the token that a request sends; raises Unauthenticated."""
     secret: str | None = environ.get("HTTP_X_AUTH_TOKEN")
     if secret is not None:
         return secret
     scheme, _, secret = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "bearer" or not secret:
-        raise Unauthenticated(f"no token came with the request; {_SENT_AS}")
+        raise Unauthenticated(f"no token came with the request; {_HOW}")
     return secret.strip()
+
+
+def require_valid(token: ValidToken | None) -> ValidToken:
+    """Return a token that was found; raises Unauthenticated for None."""
+    if token is None:
+        raise Unauthenticated(f"the token is unknown, expired or revoked; {_HOW}")
+    return token
+
+
+def cache_key(secret: str) -> bytes:
+    """Return a digest of a token: caches outlive requests, and must not contain secrets."""
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,173 +1,153 @@
-"""The blueprint of the contract's operations: how one is declared, and what it documents."""
+"""The blueprint of the contract's operations.
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar
+It is used as flask-smorest's. Its `route` also checks the token's role, gives the view the
+Context, and documents the errors; its `response` sends what the view returns as JSON.
+"""
+
+from collections.abc import Callable, Collection
+from functools import wraps
+from typing import Any
 
 from flask import Blueprint as FlaskBlueprint
-from flask import Response, request
+from flask import Response, current_app, request
 from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import Schema
 
-from ccapi import metrics
-from ccapi.api.schemas import ErrorResponse
-from ccapi.errors import DatabaseUnavailable, InvalidInput, TooSlow
-from ccapi.http import cache, current, request_log
-from ccapi.http.auth import current_token, requires
+from ccapi.context import Context
+from ccapi.errors import InvalidInput
+from ccapi.http import auth, cache, json_format, request_log
 from ccapi.http.parser import RequestParser
+from ccapi.http.schema import ErrorResponse
 from ccapi.model.rules import MAX_INTEGER
 from ccapi.model.token import Role
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 View = Callable[..., Any]
 
-_JSON = ["application/json"]
 _ERRORS = {
     400: "The request does not follow the contract",
-    401: "No valid token came with the request",
+    401: "The request has no valid token",
     403: "The token's role does not allow this",
     404: "There is no such job",
-    422: "The registry's contents do not allow this",
+    422: "The state of the registry does not allow this",
     500: "The server failed",
 }
-_ID_DIGITS = 40
-
-
-@dataclass(frozen=True, kw_only=True)
-class Documented:
-    """What the document says of an operation, beyond its docstring, body and query.
-
-    `answer` is the status, schema and description of a success.
-    """
-
-    group: str
-    answer: tuple[int, Schema, str]
-    errors: tuple[int, ...]
-    body: str = ""
-    consumes: bool = False
-    also_produces: tuple[str, ...] = ()
-
-    def facts(self) -> dict[str, Any]:
-        """Return the operation's part of the document."""
-        status, schema, description = self.answer
-        responses: dict[int, Any] = {status: {"description": description, "schema": schema}}
-        for error in self.errors:
-            responses[error] = {"description": _ERRORS[error], "schema": ErrorResponse}
-        facts: dict[str, Any] = {
-            "responses": responses,
-            "security": [{"ApiKeyAuth": []}],
-            "produces": [*_JSON, *self.also_produces],
-        }
-        return {**facts, "consumes": _JSON} if self.consumes else facts
+_MAX_ID_DIGITS = 40
 
 
 class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships no types
-    """Operations that check the token first, then the path, then query and body."""
+    """A blueprint whose operations check the token, then the path, the query and the body."""
 
     ARGUMENTS_PARSER = RequestParser()
 
-    def operation(
+    def route(
         self,
         rule: str,
-        method: str,
         role: Role,
-        documented: Documented,
         *,
-        body: Schema | None = None,
-        query: Schema | None = None,
-        also: str | None = None,
-        is_shared: bool = False,
+        methods: list[str],
+        tags: list[str],
+        errors: Collection[int] = (),
+        alias: str | None = None,
+        cached: bool = False,
+        undocumented: Collection[int | str] = (),
     ) -> Callable[[View], View]:
-        """Declare an operation: its route, who may call it, and what it takes.
+        """Route requests of tokens that include a role to a view.
 
-        The view gets the checked body or query first, and the path's integers by name.
-        `also` is a second method that clients in the field use; the document shows the
-        contract's only. The same question to a shared one is asked once within a short time.
+        The view gets the Context, what `arguments` parsed, and the path's integers by name.
+        `errors` are documented beside those that every operation has. `alias` is another
+        method that clients use; the contract does not have it. `undocumented` are errors and
+        keys that the contract's document does not have. ccapi/http/cache.py tells what
+        `cached` means.
         """
 
         def decorate(view: View) -> View:
-            if body is not None:
-                view = self.arguments(body, description=documented.body)(view)
-            if query is not None:
-                view = self.arguments(query, location="query")(view)
-            view = _checked_address(view, takes_query=query is not None)
-            view = requires(role)(_shared(view) if is_shared else view)
-            view = self.doc(**documented.facts())(view)
-            self.add_url_rule(rule, view_func=view, methods=[method], tags=[documented.group])
-            if also is not None:
-                endpoint = f"{view.__name__}_{also.lower()}"
-                FlaskBlueprint.add_url_rule(self, rule, endpoint, view, methods=[also])
+            # flask-smorest's decorators collect in _apidoc what they document.
+            arguments = view._apidoc.get("arguments", {}).get("parameters", ())  # type: ignore[attr-defined]
+            locations = {argument["in"] for argument in arguments}
+            statuses = {400, 401, 403, 500, *errors, *((404,) if "<" in rule else ())}
+            documentation: dict[str, Any] = {
+                "responses": {
+                    status: {"description": _ERRORS[status], "schema": ErrorResponse}
+                    for status in statuses.difference(undocumented)
+                },
+                "security": [{"ApiKeyAuth": []}],
+            }
+            if "json" in locations and "consumes" not in undocumented:
+                documentation["consumes"] = [json_format.CONTENT_TYPE]
+            operation = _operation(view, role, has_query="query" in locations, cached=cached)
+            operation = self.doc(**documentation)(operation)
+            self.add_url_rule(rule, view_func=operation, methods=methods, tags=tags)
+            if alias is not None:
+                FlaskBlueprint.add_url_rule(self, rule, view.__name__, operation, methods=[alias])
             return view
 
         return decorate
 
+    def arguments(
+        self, schema: Schema, *, location: str = "json", description: str | None = None
+    ) -> Callable[[View], View]:
+        """Give the view a checked body, or with location "query" a checked query."""
+        decorate: Callable[[View], View] = super().arguments(
+            schema, location=location, description=description
+        )
+        return decorate
 
-def _shared(view: View) -> View:
-    """Answer readers who ask the same from one answer; who writes gets a fresh one."""
+    def response(
+        self,
+        status_code: int,
+        schema: Schema,
+        *,
+        description: str,
+        produces: Collection[str] = (json_format.CONTENT_TYPE,),
+    ) -> Callable[[View], View]:
+        """Document a success, and send what the view returns as JSON, unless it is a Response."""
+        documentation = {"description": description, "schema": schema}
 
-    @wraps(view)
-    def shared(*args: Any, **kwargs: Any) -> Response:
-        ask = partial(view, *args, **kwargs)
-        if current_token().role is not Role.READER:
-            return cache.respond(ask())
-        answers, question = current.sharing().answers, cache.question(request.environ)
-        return cache.respond(answers.get(question, partial(_noted, ask), cache.size_of))
+        def decorate(view: View) -> View:
+            @wraps(view)
+            def respond(*args: Any, **kwargs: Any) -> Response:
+                content = view(*args, **kwargs)
+                if isinstance(content, Response):
+                    return content
+                body = json_format.dumps(content)
+                return Response(body, status_code, content_type=json_format.CONTENT_TYPE)
 
-    return shared
+            document = self.doc(responses={status_code: documentation}, produces=[*produces])
+            decorated: View = document(respond)
+            return decorated
 
-
-def _noted(ask: Callable[[], cache.CachedResponse | Response]) -> cache.CachedResponse | Response:
-    """Note with an answer what was asked, for ccapi/http/cache_middleware.py."""
-    answered = _read(ask)
-    if isinstance(answered, cache.CachedResponse):
-        account = request_log.current()
-        return replace(answered, endpoint=account.endpoint, job=account.job)
-    return answered
-
-
-def _read(ask: Callable[[], cache.CachedResponse | Response]) -> cache.CachedResponse | Response:
-    """Ask the replica, if there is one and it can answer, else the primary."""
-    replica = current.context().replica
-    if replica is None:
-        return ask()
-    if replica.is_usable():
-        try:
-            with current.reading_from(replica.database):
-                answered = ask()
-        except TooSlow:
-            raise  # It would be on the primary, too, and the replica is as good as before.
-        except DatabaseUnavailable as error:
-            replica.pause(str(error))
-        else:
-            metrics.child(metrics.READS, "replica").inc()
-            return answered
-    metrics.child(metrics.READS, "primary").inc()
-    return ask()
+        return decorate
 
 
-def _checked_address(
-    view: Callable[Parameters, Result], *, takes_query: bool
-) -> Callable[Parameters, Result]:
-    """Refuse unknown query parameters, and turn the path's words into integers."""
+def _operation(view: View, role: Role, *, has_query: bool, cached: bool) -> View:
+    """Check the token and the path before the view."""
+    roles = frozenset(other for other in Role if other.includes(role))
 
     @wraps(view)
-    def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        if not takes_query and request.query_string:
+    def operation(**path: Any) -> Response:
+        context: Context = current_app.extensions["ccapi"]
+        caches: cache.Caches = current_app.extensions["ccapi_caches"]
+        token = auth.authenticate(request.environ, context.database, caches.tokens)
+        auth.authorize(token, roles)
+        if request.query_string and not has_query:
             raise InvalidInput(f"{request.path} takes no query parameters")
-        for name, text in kwargs.items():
-            kwargs[name] = number = _path_integer(name, str(text))
-            if name == "id":
-                request_log.current().job = number
-        return view(*args, **kwargs)
+        numbers = {name: _path_integer(name, str(text)) for name, text in path.items()}
+        request_log.current().job = numbers.get("id")
 
-    return checked
+        def answer(context: Context) -> Response:
+            response: Response = view(context, **numbers)
+            return response
+
+        if cached:
+            return cache.respond(request, token, answer, context, caches.responses)
+        return answer(context)
+
+    return operation
 
 
 def _path_integer(name: str, text: str) -> int:
     digits = text.removeprefix("-")
-    if digits.isascii() and digits.isdigit() and len(digits) <= _ID_DIGITS:
+    if digits.isascii() and digits.isdigit() and len(digits) <= _MAX_ID_DIGITS:
         number = int(text)
         if abs(number) <= MAX_INTEGER:
             return number

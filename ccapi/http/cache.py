@@ -1,149 +1,188 @@
-"""Many pollers, one question: what several requests within a short time may share."""
+"""The life of a cached response, from the first reader who asks to the last.
+
+- Operations that are declared with `cached=True` answer through `respond`: list_jobs, get_job and
+  get_stats.
+- Writers and admins always get a fresh response, because they must see what they have written.
+- Readers who ask the same (path and query string) share one response for the seconds of [jobs]
+  list_cache_seconds, whatever their tokens. A response is as old as its query to the database.
+- The first reader computes it, from the replica if there is one and it is usable, else from the
+  primary; the others wait for it. Errors are not cached, nor are streams. The oldest responses
+  are dropped when all together exceed 16 MB.
+- Every response has an ETag, a digest of its body and headers. Clients who send it in
+  If-None-Match get 304 without a body. `Cache-Control: private, no-cache` makes them ask each time.
+"""
 
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, NamedTuple, TypeVar
 
-import orjson
-from flask import Response, request
+from flask import Request, Response
 
-from ccapi.model.token import TOKEN_TTL_SECONDS, ValidToken
+from ccapi import metrics
+from ccapi.context import Context
+from ccapi.errors import DatabaseUnavailable, TooSlow
+from ccapi.model.token import TOKEN_TTL_SECONDS, Role, ValidToken
 
 Value = TypeVar("Value")
-_MOST_TOKENS = 1_000
-_MOST_ANSWER_BYTES = 16 * 2**20
+View = Callable[[Context], Response]
+
+_MAX_TOKENS = 1_000
+_MAX_RESPONSE_BYTES = 16 * 2**20
+# What a response takes in memory beside its body, nearly.
+_OVERHEAD_BYTES = 1_000
 _LOCKS = 64
-_NOT_MODIFIED = 304
-# Answers differ by token, and each is as of a moment: to be kept by the client alone, and to
-# be asked for again.
-_HEADERS = {"Cache-Control": "private, no-cache", "Vary": "X-Auth-Token, Authorization"}
+_CACHE_HEADERS = (
+    ("Cache-Control", "private, no-cache"),
+    ("Vary", "X-Auth-Token, Authorization"),
+)
 
 
-class _Kept(NamedTuple, Generic[Value]):
+class _Entry(NamedTuple, Generic[Value]):
     value: Value
-    begun: float
-    weight: int
+    created_at: float
+    size: int
 
 
 class TTLCache(Generic[Value]):
-    """Values that were got within the last `seconds`; safe between threads.
+    """A cache whose values live for `ttl` seconds; safe between threads.
 
-    A value is as old as its getting began. Together they weigh at most `most`; the ones
-    that were got first make room.
+    The oldest values are dropped when the sizes of all exceed `max_size`.
     """
 
-    def __init__(self, seconds: float, most: int) -> None:
-        self._seconds, self._most = seconds, most
-        self._kept: dict[Hashable, _Kept[Value]] = {}
-        self._weight = 0
-        self._changing = threading.Lock()
-        self._getting = [threading.Lock() for _ in range(_LOCKS)]
+    def __init__(self, ttl: float, max_size: int) -> None:
+        self._ttl, self._max_size = ttl, max_size
+        self._entries: dict[Hashable, _Entry[Value]] = {}
+        self._size = 0
+        self._lock = threading.Lock()
+        self._compute_locks = [threading.Lock() for _ in range(_LOCKS)]
 
-    def find(self, key: Hashable, at: float | None = None) -> Value | None:
-        """Return the value that is fresh enough for a request that came at a time, or None."""
-        kept = self._kept.get(key)
-        if kept is None or kept.begun <= (at or time.monotonic()) - self._seconds:
+    def get(self, key: Hashable, now: float | None = None) -> Value | None:
+        """Return the value of a key, None if there is none that is young enough."""
+        entry = self._entries.get(key)
+        if entry is None or entry.created_at <= (now or time.monotonic()) - self._ttl:
             return None
-        return kept.value
+        return entry.value
 
-    def keep(self, key: Hashable, value: Value, begun: float, weight: int = 1) -> None:
-        """Keep a value whose getting began at a time of time.monotonic()."""
-        if weight > self._most or self._seconds <= 0:
+    def put(self, key: Hashable, value: Value, created_at: float, size: int = 1) -> None:
+        """Keep a value that was created at a time of time.monotonic()."""
+        if size > self._max_size or self._ttl <= 0:
             return
-        with self._changing:
+        with self._lock:
             self._drop(key)
-            while self._weight + weight > self._most:
-                self._drop(next(iter(self._kept)))
-            self._kept[key] = _Kept(value, begun, weight)
-            self._weight += weight
+            while self._size + size > self._max_size:
+                self._drop(next(iter(self._entries)))
+            self._entries[key] = _Entry(value, created_at, size)
+            self._size += size
 
     def _drop(self, key: Hashable) -> None:
-        former = self._kept.pop(key, None)
-        self._weight -= former.weight if former else 0
+        entry = self._entries.pop(key, None)
+        self._size -= entry.size if entry else 0
 
-    def get(
-        self, key: Hashable, make: Callable[[], Value], size_of: Callable[[Value], int | None]
+    def get_or_compute(
+        self,
+        key: Hashable,
+        compute: Callable[[], Value],
+        size_of: Callable[[Value], int | None],
     ) -> Value:
-        """Return the kept value, else make it once for all threads that wait for it.
+        """Return the value of a key; if there is none, one thread computes it for all.
 
-        One without a weight is not kept.
+        A value whose size is None is not kept.
         """
-        arrived = time.monotonic()
-        if (value := self.find(key, arrived)) is not None:
+        arrived_at = time.monotonic()
+        if (value := self.get(key, arrived_at)) is not None:
             return value
-        with self._getting[hash(key) % _LOCKS]:
-            if (value := self.find(key, arrived)) is not None:
+        with self._compute_locks[hash(key) % _LOCKS]:
+            if (value := self.get(key, arrived_at)) is not None:
                 return value
-            begun = time.monotonic()
-            value = make()
-            if (weight := size_of(value)) is not None:
-                self.keep(key, value, begun, weight)
+            started_at = time.monotonic()
+            value = compute()
+            if (size := size_of(value)) is not None:
+                self.put(key, value, started_at, size)
             return value
 
 
 @dataclass(frozen=True)
 class CachedResponse:
-    """The bytes of an answer, and the name by which a client tells that it has them.
-
-    `endpoint` and `job` are what accounting tells of the question.
-    """
+    """A response that can be sent any number of times."""
 
     body: bytes
+    headers: Sequence[tuple[str, str]]
     etag: str
-    content_type: str
-    headers: Mapping[str, str]
-    endpoint: str = ""
-    job: int | None = None
 
     @classmethod
-    def of(cls, content: object) -> "CachedResponse":
-        """Write an answer as JSON."""
-        return cls.named(orjson.dumps(content), "application/json", {})
+    def of(cls, response: Response) -> "CachedResponse":
+        """Copy a response that is not a stream."""
+        digest = hashlib.sha256(response.get_data())
+        digest.update(str(response.headers).encode())
+        etag = f'"{digest.hexdigest()[:32]}"'
+        headers = [*response.headers.items(), ("ETag", etag), *_CACHE_HEADERS]
+        return cls(response.get_data(), headers, etag)
 
-    @classmethod
-    def named(cls, body: bytes, content_type: str, headers: Mapping[str, str]) -> "CachedResponse":
-        """Name an answer after its bytes and its headers, as durations change each second."""
-        named = hashlib.sha256(body)  # which processors have in hardware
-        named.update(orjson.dumps(headers))
-        return cls(body, f'"{named.hexdigest()[:32]}"', content_type, headers)
-
-    def sent(self, if_none_match: str) -> tuple[int, bytes, dict[str, str]]:
-        """Return status, body and headers for a client that says which answers it has."""
-        headers = {"ETag": self.etag, **_HEADERS, **self.headers}
-        if self.etag in if_none_match or if_none_match.strip() == "*":
-            return _NOT_MODIFIED, b"", headers
-        facts = {"Content-Type": self.content_type, "Content-Length": str(len(self.body))}
-        return 200, self.body, {**facts, **headers}
+    def to_response(self, if_none_match: str) -> Response:
+        """Return the response for a client that has responses with these ETags."""
+        is_known = self.etag in if_none_match or if_none_match.strip() == "*"
+        # werkzeug removes the headers of a 304 that describe the body.
+        return Response(
+            None if is_known else self.body, 304 if is_known else 200, headers=self.headers
+        )
 
 
-class Sharing:
-    """What an app's requests share: answers for `seconds`, and which tokens are valid."""
+class Caches:
+    """The caches of an app: responses for readers, and valid tokens."""
 
-    def __init__(self, seconds: float) -> None:
-        self.answers: TTLCache[CachedResponse | Response] = TTLCache(seconds, _MOST_ANSWER_BYTES)
-        self.tokens: TTLCache[ValidToken] = TTLCache(TOKEN_TTL_SECONDS, _MOST_TOKENS)
-
-
-def size_of(answer: CachedResponse | Response) -> int | None:
-    """Return what an answer takes in memory, nearly; None for a stream."""
-    return len(answer.body) + 1_000 if isinstance(answer, CachedResponse) else None
+    def __init__(self, response_ttl: float) -> None:
+        self.responses: TTLCache[CachedResponse | Response] = TTLCache(
+            response_ttl, _MAX_RESPONSE_BYTES
+        )
+        self.tokens: TTLCache[ValidToken] = TTLCache(TOKEN_TTL_SECONDS, _MAX_TOKENS)
 
 
-def question(environ: Mapping[str, Any]) -> Hashable:
-    """Return what two requests have in common that may share an answer."""
-    return environ["PATH_INFO"], environ.get("QUERY_STRING", "")
-
-
-def respond(answer: CachedResponse | Response) -> Response:
-    """Send an answer, unless the client has it already."""
-    if isinstance(answer, Response):
-        answer.headers.update(_HEADERS)
-        return answer
-    status, body, headers = answer.sent(request.headers.get("If-None-Match", ""))
-    response = Response(body, status, headers)
-    if status == _NOT_MODIFIED:
-        del response.headers["Content-Type"]  # which Flask adds
+def respond(
+    request: Request,
+    token: ValidToken,
+    view: View,
+    context: Context,
+    cache: TTLCache[CachedResponse | Response],
+) -> Response:
+    """Answer a request to a cached operation; `view` computes the response."""
+    if token.role is Role.READER:
+        key = request.environ["PATH_INFO"], request.environ.get("QUERY_STRING", "")
+        response = cache.get_or_compute(key, lambda: _freeze(_read(view, context)), _size_of)
+    else:
+        response = _freeze(view(context))
+    if isinstance(response, CachedResponse):
+        return response.to_response(request.headers.get("If-None-Match", ""))
+    response.headers.update(_CACHE_HEADERS)
     return response
+
+
+def _freeze(response: Response) -> CachedResponse | Response:
+    return response if response.is_streamed else CachedResponse.of(response)
+
+
+def _size_of(response: CachedResponse | Response) -> int | None:
+    if isinstance(response, Response):
+        return None
+    return len(response.body) + _OVERHEAD_BYTES
+
+
+def _read(view: View, context: Context) -> Response:
+    """Compute a response from the replica if there is one and it is usable, else the primary."""
+    replica = context.replica
+    if replica is None:
+        return view(context)
+    if replica.is_usable():
+        try:
+            response = view(replace(context, database=replica.database))
+        except TooSlow:
+            raise  # It would be too slow on the primary, too.
+        except DatabaseUnavailable as error:
+            replica.pause(str(error))
+        else:
+            metrics.child(metrics.READS, "replica").inc()
+            return response
+    metrics.child(metrics.READS, "primary").inc()
+    return view(context)

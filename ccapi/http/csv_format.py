@@ -1,7 +1,7 @@
-"""Jobs as comma-separated values, after RFC 4180.
+"""CSV answers, as RFC 4180 defines them.
 
-What is a list or an object in JSON is JSON in its cell. Names that a spreadsheet would take
-for a formula begin with an apostrophe here: only who means harm has such a name.
+A list or an object is JSON in its cell. Text that a spreadsheet would run as a formula gets a
+leading apostrophe: only an attacker has such a name.
 """
 
 import csv
@@ -12,20 +12,20 @@ from typing import Any
 import orjson
 
 CONTENT_TYPE = "text/csv; charset=utf-8; header=present"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def head(names: Sequence[str]) -> bytes:
-    """Write the first line, which names the columns."""
-    return _written([names])
+def header(names: Sequence[str]) -> bytes:
+    """Return the first line, with the names of the columns."""
+    return _lines([names])
 
 
-def lines(names: Sequence[str], jobs: Iterable[Mapping[str, Any]]) -> bytes:
-    """Write a line for each job; what it has not is empty."""
-    return _written([_cell(job.get(name, "")) for name in names] for job in jobs)
+def lines(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return a line for each row; a cell without a value is empty."""
+    return _lines([_cell(row.get(name, "")) for name in names] for row in rows)
 
 
-def _written(rows: Iterable[Sequence[Any]]) -> bytes:
+def _lines(rows: Iterable[Sequence[Any]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()
@@ -34,7 +34,7 @@ def _written(rows: Iterable[Sequence[Any]]) -> bytes:
 def _cell(value: Any) -> str | int:
     match value:
         case str():
-            return f"'{value}" if value.startswith(_FORMULA) else value
+            return f"'{value}" if value.startswith(_FORMULA_PREFIXES) else value
         case int():
             return value
         case _:

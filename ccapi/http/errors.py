@@ -1,15 +1,14 @@
-"""One body for every error, and one table from facts to HTTP statuses."""
+"""One body for every error, and one table from errors to HTTP statuses."""
 
 import logging
 from collections.abc import Iterable
 
-import orjson
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 
 from ccapi import errors
-from ccapi.http import request_log
+from ccapi.http import json_format, request_log
 
 _log = logging.getLogger(__name__)
 
@@ -26,61 +25,63 @@ _STATUS: dict[type[errors.CcapiError], int] = {
 }
 _HINTS = {
     404: "there is nothing at {path}; /api/openapi.json lists the paths",
-    405: "{path} does not take {method}; the Allow header lists what it takes",
+    405: "{path} does not accept {method}; the Allow header lists what it accepts",
 }
 _RETRY_AFTER_SECONDS = "5"
 _INTERNAL = "the server failed; its log has the reason under request id {request_id}"
 
 
 def register(app: Flask) -> None:
-    """Give every error of the app the one body."""
-    app.register_error_handler(errors.CcapiError, _answer_fact)
-    app.register_error_handler(HTTPException, _answer_http)
-    app.register_error_handler(Exception, _answer_bug)
+    """Handle every error of the app."""
+    app.register_error_handler(errors.CcapiError, handle_error)
+    app.register_error_handler(HTTPException, handle_http_exception)
+    app.register_error_handler(Exception, handle_unexpected)
 
 
-def body(status: int, error: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
+def error_response(status: int, error: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
     """Make the response of an error: {"status": reason phrase, "error": what to do}."""
-    content = orjson.dumps({"status": HTTP_STATUS_CODES[status], "error": error})
-    response = Response(content, status, content_type="application/json")
+    body = json_format.dumps({"status": HTTP_STATUS_CODES[status], "error": error})
+    response = Response(body, status, content_type=json_format.CONTENT_TYPE)
     response.headers.update(headers)
     return response
 
 
-def _answer_fact(error: errors.CcapiError) -> Response:
-    request_log.refused(error)
+def handle_error(error: errors.CcapiError) -> Response:
+    """Answer with the error's message, or with less where it is not for the caller."""
+    request_log.record_refusal(error)
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     if status == 500:
-        return _answer_bug(error)
+        return handle_unexpected(error)
     if isinstance(error, errors.DatabaseUnavailable):
         _log.error("request %s: %s", request_log.current().request_id, error)
-        return body(status, error.advice, [("Retry-After", _RETRY_AFTER_SECONDS)])
+        return error_response(status, error.advice, [("Retry-After", _RETRY_AFTER_SECONDS)])
     if status == 503:
-        return body(status, str(error), [("Retry-After", _RETRY_AFTER_SECONDS)])
+        return error_response(status, str(error), [("Retry-After", _RETRY_AFTER_SECONDS)])
     if status == 401:
-        return body(status, str(error), [("WWW-Authenticate", 'Bearer realm="ccapi"')])
-    return body(status, str(error))
+        return error_response(status, str(error), [("WWW-Authenticate", 'Bearer realm="ccapi"')])
+    return error_response(status, str(error))
 
 
-def _answer_http(error: HTTPException) -> Response:
+def handle_http_exception(error: HTTPException) -> Response:
+    """Answer what werkzeug refuses: unknown paths and methods, bad headers."""
     if isinstance(error, NotFound) and error is request.routing_exception:
-        error = _seen_with_slash(error)
-    request_log.refused(error)
+        error = as_method_not_allowed(error)
+    request_log.record_refusal(error)
     status = error.code or 500
     hint = _HINTS.get(status, error.description or "")
-    kept = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
-    return body(status, hint.format(path=request.path, method=request.method), kept)
+    headers = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
+    return error_response(status, hint.format(path=request.path, method=request.method), headers)
 
 
-def _seen_with_slash(error: NotFound) -> HTTPException:
-    """Tell a wrong method from an unknown path where a slash was forgotten; werkzeug does not."""
+def as_method_not_allowed(error: NotFound) -> HTTPException:
+    """Return a 405 for a path that lacks only its slash; werkzeug makes no difference."""
     routes = current_app.create_url_adapter(request)
     allowed = routes.allowed_methods(f"{request.path}/") if routes else ()
     return MethodNotAllowed(allowed) if allowed else error
 
 
-def _answer_bug(error: Exception) -> Response:
-    account = request_log.current()
-    asked = account.request_id, request.method, account.endpoint
-    _log.error("request %s: %s %s", *asked, exc_info=error)
-    return body(500, _INTERNAL.format(request_id=account.request_id))
+def handle_unexpected(error: Exception) -> Response:
+    """Log a failure of the server; the caller gets the request's id only."""
+    info = request_log.current()
+    _log.error("request %s: %s %s", info.request_id, request.method, info.endpoint, exc_info=error)
+    return error_response(500, _INTERNAL.format(request_id=info.request_id))

@@ -1,29 +1,32 @@
-"""The contract as a document: /api/openapi.json (Swagger 2.0) and a page to try it.
+"""The API's document, /api/openapi.json (Swagger 2.0), and the page to try it, /api/docs.
 
-flask-smorest collects the facts from schemas and operations; what it says differently
-from the contract is put right here.
+flask-smorest collects operations and schemas; `contract_document` changes where the contract's
+own document differs.
 """
 
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Any
 
 import flask_swagger_ui
-import orjson
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, redirect, render_template, request
 from flask_smorest import Api as SmorestApi
 from marshmallow import Schema, fields
+from werkzeug.wrappers import Response as WerkzeugResponse
 
-from ccapi.api.schemas import ErrorResponse
-from ccapi.http import errors
-from ccapi.http.fields import State
-from ccapi.model.job import JobState
+from ccapi import __version__
+from ccapi.http import errors, json_format
+from ccapi.http.fields import EnumField
+from ccapi.http.schema import ContractSchema, ErrorResponse
 
 BASE_PATH = "/api"
-_STATE = "schema.JobState"
-_STATIC = "/api/docs/static"
+_PAGE = f"{BASE_PATH}/docs"
+_PAGE_FILES = f"{_PAGE}/static"
+_DOCUMENT = f"{BASE_PATH}/openapi.json"
 _INFO = {
-    "description": "The job registry of an HPC site.",
+    "description": f"ccapi {__version__}, the job registry of an HPC site.",
     "contact": {
         "name": "ClusterCockpit Project",
         "url": "https://github.com/ClusterCockpit",
@@ -31,7 +34,6 @@ _INFO = {
     },
     "license": {"name": "MIT License", "url": "https://opensource.org/licenses/MIT"},
 }
-_PATH_PARAMETERS = {"id": "Database id of the job", "ts": "Time, in epoch seconds"}
 _TOKEN_HEADER = {"type": "apiKey", "name": "X-Auth-Token", "in": "header"}
 
 
@@ -39,49 +41,100 @@ class _Converter(OpenAPIConverter):
     """Schemas as the contract writes them."""
 
     def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
-        """Leave out additionalProperties: the contract's objects do not have it."""
+        """Omit additionalProperties, which the contract's objects do not have; add examples."""
         document: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call] # apispec
         document.pop("additionalProperties", None)
+        if isinstance(schema, ContractSchema) and schema.example is not None:
+            document["example"] = schema.example
         return document
 
     def field2required(self, field: fields.Field[Any], **kwargs: Any) -> dict[str, Any]:
-        """Leave out `required: false`, which is the default."""
-        found: dict[str, Any] = super().field2required(field, **kwargs)
-        return found if found["required"] else {}
+        """Omit `required: false`, which is the default."""
+        required: dict[str, Any] = super().field2required(field, **kwargs)
+        return required if required["required"] else {}
 
 
 class _MarshmallowPlugin(MarshmallowPlugin):
     Converter = _Converter
 
 
-def _state_reference(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:
-    """Let a job's state refer to the one definition of the states."""
-    return {"allOf": [{"$ref": f"#/definitions/{_STATE}"}]} if isinstance(field, State) else {}
-
-
 class Api(SmorestApi):  # type: ignore[misc] # flask-smorest ships no types
-    """Documents the app's operations and serves the document; errors have their own module."""
+    """Documents the operations of the blueprints that are registered with it."""
 
     ERROR_SCHEMA = ErrorResponse
     DEFAULT_ERROR_RESPONSE_NAME = None
 
-    def _register_error_handlers(self) -> None:
-        errors.register(self._app)
 
-    def _openapi_json(self) -> Response:
-        """Serve the document, with the address by which it was asked for as its host."""
-        document = {**contract(self.spec.to_dict()), "host": request.host}
-        return Response(orjson.dumps(document), content_type="application/json")
+def create(
+    app: Flask,
+    enums: Iterable[type[EnumField]],
+    path_parameters: Mapping[str, Mapping[str, Any]],
+) -> Api:
+    """Serve the document, and the page to try it.
+
+    `enums` are fields with a definition of their own; `path_parameters` describes the integers
+    in paths, by name.
+    """
+    app.config.update(
+        API_TITLE="ClusterCockpit REST API", API_VERSION="0.2.0", OPENAPI_VERSION="2.0"
+    )
+    plugin = _MarshmallowPlugin(schema_name_resolver=_definition_name)
+    api = Api(
+        app,
+        spec_kwargs={"marshmallow_plugin": plugin, "info": _INFO, "basePath": BASE_PATH},
+    )
+    errors.register(app)  # in place of flask-smorest's
+    converter = plugin.converter
+    assert converter is not None
+    converter.map_to_openapi_type(EnumField, None, None)
+    converter.add_attribute_function(_enum_reference)
+    for field in enums:
+        api.spec.components.schema(field.definition, _enum_definition(field.enum))
+    _serve(app, api, path_parameters)
+    return api
 
 
-def contract(document: dict[str, Any]) -> dict[str, Any]:
-    """Put right what flask-smorest says differently from the contract."""
+def _serve(app: Flask, api: Api, path_parameters: Mapping[str, Mapping[str, Any]]) -> None:
+    files = f"{flask_swagger_ui.__path__[0]}/dist"
+    docs = Blueprint(
+        "docs",
+        __name__,
+        template_folder="templates",
+        static_folder=files,
+        static_url_path=_PAGE_FILES,
+    )
+
+    @docs.get(_DOCUMENT)
+    def openapi_json() -> Response:
+        """Serve the document; its host is the address that the client used."""
+        content = contract_document(api.spec.to_dict(), path_parameters)
+        body = json_format.dumps({**content, "host": request.host})
+        return Response(body, content_type=json_format.CONTENT_TYPE)
+
+    @docs.get(_PAGE)
+    def docs_page() -> str:
+        """Serve the page to try the API."""
+        title = f"ccapi {__version__}"
+        return render_template("docs.html", title=title, files=_PAGE_FILES, document=_DOCUMENT)
+
+    @docs.get("/")
+    def root() -> WerkzeugResponse:
+        """Lead a browser to the page."""
+        return redirect(_PAGE)
+
+    app.register_blueprint(docs)
+
+
+def contract_document(
+    document: Mapping[str, Any], path_parameters: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return flask-smorest's document as the contract writes it."""
     paths = {
-        path.removeprefix(BASE_PATH): _path_item(item) for path, item in document["paths"].items()
+        path.removeprefix(BASE_PATH): _path_item(item, path_parameters)
+        for path, item in document["paths"].items()
     }
-    kept = {key: document[key] for key in ("info", "swagger", "basePath", "definitions")}
     return {
-        **kept,
+        **{key: document[key] for key in ("info", "swagger", "basePath", "definitions")},
         "host": "localhost:8080",
         "paths": paths,
         "securityDefinitions": {"ApiKeyAuth": _TOKEN_HEADER},
@@ -89,72 +142,46 @@ def contract(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _path_item(item: dict[str, Any]) -> dict[str, Any]:
-    """Give each operation the path's parameters, and the body its name."""
-    of_path = [_path_parameter(parameter["name"]) for parameter in item.get("parameters", ())]
-    operations = {method: value for method, value in item.items() if method != "parameters"}
-    return {
-        method: {
-            **operation,
-            "parameters": of_path + [_named(given) for given in operation.get("parameters", ())],
-        }
-        for method, operation in operations.items()
-    }
-
-
-def _path_parameter(name: str) -> dict[str, Any]:
-    return {
-        "in": "path",
-        "name": name,
-        "required": True,
-        "type": "integer",
-        "description": _PATH_PARAMETERS[name],
-    }
-
-
-def _named(parameter: dict[str, Any]) -> dict[str, Any]:
-    return {**parameter, "name": "request"} if parameter["in"] == "body" else parameter
-
-
-def create(app: Flask) -> Api:
-    """Serve the document under /api/openapi.json and the page under /api/docs."""
-    app.config.update(
-        API_TITLE="ClusterCockpit REST API",
-        API_VERSION="0.2.0",
-        OPENAPI_VERSION="2.0",
-        OPENAPI_URL_PREFIX=BASE_PATH,
-        OPENAPI_JSON_PATH="openapi.json",
-        OPENAPI_SWAGGER_UI_PATH="/docs",
-        OPENAPI_SWAGGER_UI_URL=f"{_STATIC}/",
-        OPENAPI_SWAGGER_UI_CONFIG={"validatorUrl": None, "tryItOutEnabled": True},
-    )
-    page_files = f"{flask_swagger_ui.__path__[0]}/dist"
-    app.register_blueprint(
-        Blueprint("docs", __name__, static_folder=page_files, static_url_path=_STATIC)
-    )
-    plugin = _MarshmallowPlugin(schema_name_resolver=_definition_name)
-    api = Api(
-        app,
-        spec_kwargs={"marshmallow_plugin": plugin, "info": _INFO, "basePath": BASE_PATH},
-    )
-    converter = plugin.converter
-    assert converter is not None
-    converter.map_to_openapi_type(State, None, None)
-    converter.add_attribute_function(_state_reference)
-    api.spec.components.schema(
-        _STATE,
+def _path_item(
+    item: Mapping[str, Any], path_parameters: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Give each operation the path's parameters, and its body the name "request"."""
+    in_path = [
         {
-            "type": "string",
-            "enum": list(JobState),
-            "x-enum-varnames": [_go_name(state) for state in JobState],
-        },
-    )
-    return api
+            "in": "path",
+            "name": parameter["name"],
+            "required": True,
+            "type": "integer",
+            **path_parameters[parameter["name"]],
+        }
+        for parameter in item.get("parameters", ())
+    ]
+    operations = {}
+    for method, operation in item.items():
+        if method != "parameters":
+            parameters = [
+                {**parameter, "name": "request"} if parameter["in"] == "body" else parameter
+                for parameter in operation.get("parameters", ())
+            ]
+            operations[method] = {**operation, "parameters": in_path + parameters}
+    return operations
 
 
 def _definition_name(schema: Schema | type[Schema]) -> str:
-    return str(getattr(schema.Meta, "name", ""))
+    return str(getattr(schema, "definition", ""))
 
 
-def _go_name(state: JobState) -> str:
-    return "JobState" + "".join(word.capitalize() for word in state.split("_"))
+def _enum_reference(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:
+    """Refer to the definition of an enumeration."""
+    if isinstance(field, EnumField):
+        return {"allOf": [{"$ref": f"#/definitions/{field.definition}"}]}
+    return {}
+
+
+def _enum_definition(enum: type[StrEnum]) -> dict[str, Any]:
+    names = ["".join(word.capitalize() for word in member.split("_")) for member in enum]
+    return {
+        "type": "string",
+        "enum": list(enum),
+        "x-enum-varnames": [f"{enum.__name__}{name}" for name in names],
+    }

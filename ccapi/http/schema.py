@@ -1,107 +1,92 @@
-"""What all of the contract's objects have in common, and how they are checked."""
+"""The base of the contract's schemas, and the schema that every error has."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
-from marshmallow import RAISE, Schema, ValidationError, fields, pre_load
-from marshmallow.decorators import POST_LOAD
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load
+
+from ccapi.http.fields import describe
 
 
 class ContractSchema(Schema):
-    """An object of the contract: unknown fields are refused, null means "not given".
+    """An object of the contract: unknown keys are errors, and null means "not given".
 
-    `needed` names fields that a request must have although the contract's document
-    does not list them as required.
+    `definition` is its name in the API's document, and `example` what the page sends.
+    `also_required` lists keys that a request must have although the contract's document does
+    not say so.
     """
 
-    needed: ClassVar[tuple[str, ...]] = ()
+    definition: ClassVar[str] = ""
+    example: ClassVar[Mapping[str, Any] | None] = None
+    also_required: ClassVar[tuple[str, ...]] = ()
     error_messages = {  # noqa: RUF012 - marshmallow's declaration
         "unknown": "is not known here",
         "type": "must be an object",
     }
 
     class Meta:
-        """How marshmallow treats what the schema does not name."""
-
         unknown = RAISE
 
+    def build(self, values: dict[str, Any]) -> Any:
+        """Return what views get for the checked values; raises ValidationError."""
+        return values
+
+    def load(self, data: Any, **options: Any) -> Any:
+        """Check data as marshmallow does, but faster if it is a correct object.
+
+        Each value passes through its field. Missing, unknown, null and wrong values are left
+        to marshmallow. It saves 70 us of the 400 us CPU of a start with four nodes.
+        """
+        if type(data) is not dict or self.many or not data.keys() >= self._required_keys:
+            return super().load(data, **options)
+        try:
+            values = {
+                name: field.deserialize(data[key], key, data)
+                for key, (name, field) in self.fields_by_key.items()
+                if data.get(key) is not None
+            }
+            if len(values) == len(data):
+                return self.build(values)
+        except ValidationError:
+            pass  # marshmallow finds all that is wrong.
+        return super().load(data, **options)
+
+    @cached_property
+    def fields_by_key(self) -> Mapping[str, tuple[str, fields.Field[Any]]]:
+        """Return each field, and its name here, by its key in JSON."""
+        return {field.data_key or name: (name, field) for name, field in self.load_fields.items()}
+
+    @cached_property
+    def _required_keys(self) -> set[str]:
+        required = {key for key, (_, field) in self.fields_by_key.items() if field.required}
+        return required.union(self.also_required)
+
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Word marshmallow's own messages as ours."""
+        """Replace marshmallow's messages."""
         field_obj.error_messages["required"] = "is required"
         field_obj.error_messages["invalid"] = "must be an array"
         if isinstance(field_obj, fields.Nested):
             field_obj.error_messages["type"] = "must be an object"
 
-    def load(self, data: Any, **given: Any) -> Any:
-        """Check as marshmallow does; an object that is plainly right takes a shorter way.
-
-        Each value goes through its field in both. Whatever else there is to say or to put
-        right (unknown, missing and null fields, wrong values) is left to marshmallow.
-        """
-        if type(data) is not dict or self.many:
-            return super().load(data, **given)
-        try:
-            taken = {
-                name: take(data[key], key, data)
-                for key, name, take in self._takes
-                if data.get(key) is not None
-            }
-        except ValidationError:
-            return super().load(data, **given)
-        if len(taken) < len(data) or not data.keys() >= self._must:
-            return super().load(data, **given)
-        if not self._hooks[POST_LOAD]:
-            return taken
-        return self._invoke_load_processors(
-            POST_LOAD, taken, many=False, original_data=data, partial=None, unknown=RAISE
-        )
-
-    @cached_property
-    def _ways(self) -> list[tuple[str, str, fields.Field[Any]]]:
-        """Return each field with its name in JSON and its name here."""
-        return [(field.data_key or name, name, field) for name, field in self.load_fields.items()]
-
-    @cached_property
-    def _takes(self) -> list[tuple[str, str, Callable[[Any, str, Any], Any]]]:
-        """Return how each field takes a value; `deserialize` adds nothing without validators."""
-        return [
-            (key, name, field.deserialize if field.validators else field._deserialize)
-            for key, name, field in self._ways
-        ]
-
-    @cached_property
-    def repeatable(self) -> set[str]:
-        """Return the names in JSON of what a query string may say several times."""
-        return {key for key, _, field in self._ways if getattr(field, "is_multiple", False)}
-
-    @cached_property
-    def _must(self) -> set[str]:
-        return {*self.needed, *(key for key, _, field in self._ways if field.required)}
-
     @pre_load
     def _drop_nulls(self, data: Any, **_: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        given = {key: value for key, value in data.items() if value is not None}
-        missing = [name for name in self.needed if name not in given]
+        values = {key: value for key, value in data.items() if value is not None}
+        missing = [key for key in self.also_required if key not in values]
         if missing:
-            raise ValidationError({name: ["is required"] for name in missing})
-        return given
+            raise ValidationError({key: ["is required"] for key in missing})
+        return values
+
+    @post_load
+    def _build(self, values: dict[str, Any], **_: Any) -> Any:
+        return self.build(values)
 
 
-class Objects(fields.List[Any]):
-    """A list of objects, each of which may take the shorter way."""
+class ErrorResponse(ContractSchema):
+    """The body of every error."""
 
-    def __init__(self, schema: Schema, **kwargs: Any) -> None:
-        inner = fields.Nested(schema, error_messages={"null": "must be an object"})
-        super().__init__(inner, **kwargs)
-        self.schema = schema
-
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        if type(value) is list:
-            try:
-                return [self.schema.load(item) for item in value]
-            except ValidationError:
-                pass  # To be found again, and told with its place.
-        return super()._deserialize(value, *args, **kwargs)
+    definition = "api.ErrorResponse"
+    status = fields.String(metadata=describe("Reason phrase of the HTTP status"))
+    error = fields.String(metadata=describe("What is wrong and what to do"))

@@ -133,7 +133,8 @@ def test_clusters_beyond_the_first_hundred_are_one(admin: Client, database: Data
     assert sum(s.value for s in shown) == 300
     assert len(shown) <= metrics.MAX_CLUSTERS + 1
     assert "other" in {s.labels["cluster"] for s in shown}
-    metrics._clusters = multiprocess.Names(metrics.MAX_CLUSTERS)
+    metrics._cluster_labels = multiprocess.LabelLimiter(metrics.MAX_CLUSTERS)
+    metrics.cluster_label.cache_clear()
 
 
 @pytest.mark.parametrize("role", Role)
