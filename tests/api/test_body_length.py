@@ -71,6 +71,6 @@ def test_a_body_of_no_length_is_refused(writer: Client, database: Database, leng
 
 
 def test_the_limit_is_8_mib_unless_set(app: Flask, writer: Client) -> None:
-    assert app.config["MAX_BODY_BYTES"] == 8 * 1024 * 1024
+    assert app.config["MAX_CONTENT_LENGTH"] == 8 * 1024 * 1024
     assert writer.send("POST", "/start_job/", _body_of(8 * 2**20)).status_code == 201
     assert_error(writer.send("POST", "/start_job/", _body_of(8 * 2**20 + 1)), 413)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from ccapi.cli.deploy import derived
+from ccapi.cli.deploy import derive
 from ccapi.config.settings import Config
 from ccapi.context import Context
 from ccapi.db.pool import Database
+from ccapi.repository import deletion as repository
 from ccapi.repository import jobs
 from ccapi.service import deletion
 from tests.client import START, Client, assert_error, at_once, count
@@ -126,7 +127,7 @@ def test_a_job_that_another_request_deletes_meanwhile_is_not_deleted_twice(
         ("/delete_job/", {"jobId": 123000}) if by == "request" else (f"/delete_job/{id_}", None)
     )
     with ThreadPoolExecutor() as pool, database.session() as conn, conn.transaction():
-        assert jobs.delete(conn, id_)
+        assert repository.delete(conn, id_)
         response = pool.submit(admin.twin().send, "DELETE", path, body)
         with pytest.raises(TimeoutError):
             response.result(0.1)
@@ -218,13 +219,13 @@ def test_many_jobs_are_deleted_in_batches(
 @pytest.fixture
 def in_slow_batches_of_3(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a batch take a tenth of a second."""
-    real = jobs.delete_before
+    real = repository.delete_before
 
-    def slowly(*args: Any) -> jobs.Deleted:
+    def slowly(*args: Any) -> repository.DeletedBatch:
         time.sleep(0.1)
         return real(*args)
 
-    monkeypatch.setattr(jobs, "delete_before", slowly)
+    monkeypatch.setattr(repository, "delete_before", slowly)
     monkeypatch.setattr(deletion, "BATCH_SIZE", 3)
 
 
@@ -241,7 +242,7 @@ def test_after_each_batch_as_long_a_time_is_left_to_others(admin: Client, contex
 def test_a_deletion_that_takes_too_long_says_how_far_it_got(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletion, "_LONGEST_SECONDS", 0.3)
+    monkeypatch.setattr(deletion, "_MAX_SECONDS", 0.3)
     start_many(admin, 8)
     response = admin.send("DELETE", f"/delete_job_before/{START + 100}")
     assert_error(response, 503, "deleted 6 jobs", "there may be more", "again", "ccapi jobs prune")
@@ -252,15 +253,15 @@ def test_a_deletion_that_takes_too_long_says_how_far_it_got(
 
 
 def test_a_deletion_ends_before_gunicorn_as_deployed_kills_the_worker() -> None:
-    deployed = derived(Config(), {"https_port": 443, "workers": 2})
-    assert deployed["timeout"] >= deletion._LONGEST_SECONDS + 10
+    deployed = derive(Config(), {"https_port": 443, "workers": 2})
+    assert deployed["timeout"] >= deletion._MAX_SECONDS + 10
 
 
 def test_starts_and_stops_go_on_while_jobs_are_deleted(admin: Client, database: Database) -> None:
     start_many(admin, 5)
     running = admin.start(jobId=90, startTime=START + 90)
     with database.session() as conn, conn.transaction():
-        assert jobs.delete_before(conn, START + 50, 1000).number == 5
+        assert repository.delete_before(conn, START + 50, 1000).deleted == 5
         begun = time.monotonic()
         started = admin.start(jobId=91, startTime=START + 91)
         again = admin.start(jobId=3, startTime=START + 9000)
@@ -306,7 +307,7 @@ def test_a_deletion_ends_only_when_nothing_is_left_though_another_is_under_way(
 
     request = threading.Thread(target=delete)
     with database.session() as conn, conn.transaction():
-        assert jobs.delete_before(conn, START + 100, 3).number == 3
+        assert repository.delete_before(conn, START + 100, 3).deleted == 3
         request.start()
         time.sleep(0.3)
     request.join()

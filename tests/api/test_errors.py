@@ -13,7 +13,7 @@ from flask import Flask
 from ccapi.app import create_app
 from ccapi.config import Config
 from ccapi.db.pool import Database, Limits
-from ccapi.repository import jobs
+from ccapi.repository import job_list, jobs
 from tests.client import START, Client, assert_error, assert_nothing_written, count, job, stop
 
 _TAGS = [{"type": "a", "name": "b"}]
@@ -35,7 +35,7 @@ every_request = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUE
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
+        "/nothing",
         "/api",
         "/api/",
         "/api/jobs/nothing",
@@ -125,7 +125,7 @@ def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ValueError(_SECRET)
 
     monkeypatch.setattr(jobs, "insert", fail)
-    monkeypatch.setattr(jobs, "list_page", fail)
+    monkeypatch.setattr(job_list, "list_page", fail)
 
 
 @pytest.mark.usefixtures("_broken")

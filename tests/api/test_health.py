@@ -18,6 +18,7 @@ from ccapi.db import migrations
 from ccapi.db.pool import Database, Limits
 from ccapi.embedded import PrivatePostgres, private_postgres
 from tests.client import assert_error
+from tests.conftest import serve
 
 _STALE_SECONDS = 1.1
 
@@ -27,10 +28,9 @@ def ready(app: Flask) -> TestResponse:
 
 
 @contextmanager
-def serving(app: Flask, database: Database) -> Iterator[None]:
-    """Let the app use another database."""
-    app.extensions["ccapi"] = replace(app.extensions["ccapi"], database=database)
-    yield
+def serving(config: Config, database: Database) -> Iterator[Flask]:
+    """Serve another database."""
+    yield serve(config, database)
     database.close()
 
 
@@ -46,10 +46,10 @@ def test_health_is_not_part_of_the_document(app: Flask) -> None:
 
 
 def test_without_a_database_the_process_is_healthy_and_not_ready(
-    app: Flask, caplog: pytest.LogCaptureFixture
+    config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     down = Database("postgresql:///ccapi?host=/nonexistent", Limits(pool_timeout=0.1))
-    with serving(app, down):
+    with serving(config, down) as app:
         assert app.test_client().get("/healthz").status_code == 200
         response = ready(app)
         time.sleep(_STALE_SECONDS)
@@ -68,9 +68,10 @@ def test_it_is_ready_again_when_the_cause_is_gone(app: Flask, config: Config) ->
     assert ready(app).status_code == 200
 
 
-def test_all_reasons_are_told_at_once(app: Flask, config: Config) -> None:
-    config.archive.root.rename(config.archive.root.with_name("away"))
-    with serving(app, Database("postgresql://127.0.0.1:1/x", Limits(pool_timeout=0.1))):
+def test_all_reasons_are_reported_at_once(config: Config) -> None:
+    down = Database("postgresql://127.0.0.1:1/x", Limits(pool_timeout=0.1))
+    with serving(config, down) as app:
+        config.archive.root.rename(config.archive.root.with_name("away"))
         assert_error(ready(app), 503, "the database does not answer; the archive cannot be")
 
 
@@ -93,9 +94,9 @@ def processes(server: PrivatePostgres) -> list[int]:
 
 
 def test_the_schema_the_writes_and_a_frozen_server_are_noticed(
-    app: Flask, own: PrivatePostgres
+    config: Config, own: PrivatePostgres
 ) -> None:
-    with serving(app, Database(own.url, Limits(statement_timeout=1))):
+    with serving(config, Database(own.url, Limits(statement_timeout=1))) as app:
         assert ready(app).status_code == 200
         execute(own, "INSERT INTO schema_migrations VALUES (9999, '9999_newer', '')")
         time.sleep(_STALE_SECONDS)
@@ -111,11 +112,11 @@ def test_the_schema_the_writes_and_a_frozen_server_are_noticed(
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
         execute(own, "DELETE FROM schema_migrations")
-        until(app, "the database lacks migrations: run `ccapi migrate`")
+        until(app, "migrations are missing: run `ccapi migrate`")
         execute(own, "INSERT INTO schema_migrations SELECT n, '', '' FROM generate_series(1, 99) n")
         execute(own, f"ALTER DATABASE {name(own)} SET default_transaction_read_only TO on")
         app.extensions["ccapi"].database.close()
-        until(app, "the database takes no writes")
+        until(app, "the database is read-only")
 
 
 def until(app: Flask, said: str) -> None:

@@ -10,7 +10,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from ccapi.api.serializers import JOB_FIELDS
-from ccapi.repository import jobs
+from ccapi.repository import job_list
 from tests.client import START, Client, assert_error, full_job
 
 _BATCHES = pytest.mark.parametrize("batch", [1, 2, 250])
@@ -44,7 +44,7 @@ def test_a_table_says_what_the_json_says(
     admin.start(jobId=7)
     monkeypatch.setattr("ccapi.api.job_list.now", lambda: START + 60)
     expected = admin.list(query)
-    monkeypatch.setattr("ccapi.api.job_list._BATCH", batch)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", batch)
     rows = table(admin.send("GET", f"/?format=csv{query}"))
     assert list(rows[0]) == [*JOB_FIELDS[:-1], *(["metaData"] if query else [])]
     shown = [{name: row[name] for name in row if row[name] or name in job}
@@ -78,7 +78,7 @@ def test_without_jobs_there_is_the_line_of_names(reader: Client) -> None:
 def test_the_cursor_of_the_header_leads_through_the_list(
     reader: Client, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr("ccapi.api.job_list._BATCH", batch)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", batch)
     seen, cursor = [], ""
     for _ in range(3):
         address = f"/?format=csv&fields=jobId&items-per-page=2&total=1&cursor={cursor}"
@@ -98,7 +98,7 @@ def test_the_cursor_of_the_header_leads_through_the_list(
 def test_a_stream_knows_its_end_before_it_begins(
     reader: Client, monkeypatch: pytest.MonkeyPatch, query: str, *, ends: bool
 ) -> None:
-    monkeypatch.setattr("ccapi.api.job_list._BATCH", 1)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", 1)
     response = reader.send("GET", f"/?format=csv&{query}")
     assert (response.headers["X-Next-Cursor"] == "") is ends
     following = reader.send("GET", f"/?{query}").get_json()["nextCursor"]
@@ -134,8 +134,8 @@ def test_what_goes_wrong_is_json(app: Flask, reader: Client) -> None:
 def test_a_table_that_fails_half_way_is_broken_off(
     reader: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ccapi.api.job_list._BATCH", 2)
-    real, calls = jobs.list_page, []
+    monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", 2)
+    real, calls = job_list.list_page, []
 
     def list_page(*args: Any) -> Any:
         calls.append(args)
@@ -143,7 +143,7 @@ def test_a_table_that_fails_half_way_is_broken_off(
             raise RuntimeError("broken")
         return real(*args)
 
-    monkeypatch.setattr(jobs, "list_page", list_page)
+    monkeypatch.setattr(job_list, "list_page", list_page)
     response = reader.send("GET", "/?format=csv&items-per-page=9", buffered=False)
     with pytest.raises(RuntimeError, match="broken"):
         list(response.response)

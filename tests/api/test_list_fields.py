@@ -7,7 +7,7 @@ import pytest
 from ccapi.api.schemas import JobMeta
 from ccapi.api.serializers import JOB_FIELDS
 from ccapi.model.job import Job
-from ccapi.repository import jobs
+from ccapi.repository import job_list
 from tests.client import START, Client, assert_error, full_job
 
 _BATCHES = pytest.mark.parametrize("batch", [1, 250])
@@ -47,7 +47,7 @@ def test_each_field_is_shown_as_in_the_whole_job(reader: Client) -> None:
 def test_fields_are_shown_in_the_order_of_the_question(
     reader: Client, monkeypatch: pytest.MonkeyPatch, query: str, names: list[str], batch: int
 ) -> None:
-    monkeypatch.setattr("ccapi.api.job_list._BATCH", batch)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", batch)
     text = reader.send("GET", f"/?{query}").text
     [job, _] = reader.list(query)
     assert list(job) == sorted(job, key=text.index)
@@ -63,7 +63,7 @@ def test_all_fields_but_the_metadata_are_the_usual_list(reader: Client) -> None:
 
 @pytest.mark.parametrize("text", ["", "jobid", "jobId,", "jobId, user", "jobId;user", "job_id"])
 def test_an_unknown_field_is_refused_with_the_known_ones(reader: Client, text: str) -> None:
-    assert_error(reader.send("GET", f"/?fields={text}"), 400, "fields: must be", "id,jobId,user")
+    assert_error(reader.send("GET", f"/?fields={text}"), 400, "fields: must be", "id, jobId, user")
 
 
 def test_a_cursor_leads_on_whatever_fields_are_shown(reader: Client) -> None:
@@ -73,13 +73,13 @@ def test_a_cursor_leads_on_whatever_fields_are_shown(reader: Client) -> None:
 
 def test_what_is_not_shown_is_not_read(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Job] = []
-    real = jobs.list_page
+    real = job_list.list_page
 
     def list_page(*args: Any) -> list[Job]:
         read.extend(real(*args))
         return read
 
-    monkeypatch.setattr(jobs, "list_page", list_page)
+    monkeypatch.setattr(job_list, "list_page", list_page)
     reader.list("fields=jobId,statistics")
     assert (read[0].resources, read[0].tags, read[0].meta_data) == ("[]", "[]", None)
     assert read[0].statistics is not None

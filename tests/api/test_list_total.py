@@ -9,7 +9,7 @@ from flask import Flask
 from ccapi.config import Config
 from ccapi.db import queries
 from ccapi.db.pool import Database, Limits
-from ccapi.repository import jobs
+from ccapi.repository import job_list
 from tests.client import START, Client, assert_error
 
 _NUMBER = 5
@@ -47,7 +47,7 @@ def test_the_total_counts_what_matches_on_all_pages(
     total: int,
     batch: int,
 ) -> None:
-    monkeypatch.setattr("ccapi.api.job_list._BATCH", batch)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", batch)
     answer = reader.send("GET", f"/?{query}&total").get_json()
     assert (answer["items"], answer["total"]) == (items, total)
 
@@ -70,7 +70,7 @@ def test_what_is_neither_true_nor_false_is_refused(reader: Client) -> None:
 def test_a_list_that_has_room_for_all_is_counted_by_itself(
     reader: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(jobs, "count")
+    monkeypatch.delattr(job_list, "count")
     assert reader.send("GET", "/?total=true").get_json()["total"] == _NUMBER
 
 
@@ -88,11 +88,11 @@ def test_what_takes_too_long_to_count_is_503_and_says_how_to_ask_less(
         conn.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
         response = reader.send("GET", "/?total=true")
     app.extensions["ccapi"] = known
-    assert_error(response, 503, "ask for fewer, best by start-time", "or without total")
+    assert_error(response, 503, "ask for fewer jobs, best by start-time", "or without total")
     assert response.headers["Retry-After"]
 
 
 def test_a_list_and_its_count_have_the_same_filters() -> None:
-    listed, counted = (queries.load("jobs")[name] for name in ("list_jobs", "count_jobs"))
+    listed, counted = (queries.load("job_list")[name] for name in ("list_jobs", "count_jobs"))
     words = " ".join(counted.split("WHERE", 1)[1].rstrip(";").split())
     assert words in " ".join(listed.split())

@@ -120,7 +120,7 @@ def test_what_the_work_logs_names_the_request_and_later_lines_none(
     (config.archive.root / "fritz").write_bytes(b"in the way")
     admin.stop()
     error, request = log.lines()[-2:]
-    assert "is not archived" in error["message"]
+    assert "archiving job" in error["message"]
     assert error["request_id"] == request["request_id"]
     logging.getLogger("ccapi").warning("later")
     assert "request_id" not in log.lines()[-1]
@@ -143,7 +143,7 @@ def test_a_streamed_list_is_logged_when_it_has_ended(
 ) -> None:
     for number in (1, 2):
         writer.start(jobId=number)
-    monkeypatch.setattr("ccapi.api.job_list._BATCH", 1)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", 1)
     log.stream.truncate(0)
     log.stream.seek(0)
     response = reader.send("GET", "/?items-per-page=100000")

@@ -12,7 +12,9 @@ from ccapi import __version__, metrics
 from ccapi import prometheus_multiproc as multiprocess
 from ccapi.app import create_app
 from ccapi.config import Config, Metrics
+from ccapi.db import migrations
 from ccapi.db.pool import Database, Limits
+from ccapi.embedded import PrivatePostgres
 from ccapi.model.token import Role
 from tests import conftest
 from tests.client import Client, assert_error, job
@@ -36,7 +38,7 @@ def value(client: Client, name: str, **labels: str) -> float:
 @pytest.fixture(autouse=True)
 def no_stale_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the database at every scrape: the tests do not want to wait."""
-    monkeypatch.setattr("ccapi.service.metrics._FRESH_SECONDS", -1)
+    monkeypatch.setattr("ccapi.service.metrics._TTL_SECONDS", -1)
 
 
 def test_requests_are_counted_by_operation_and_status(admin: Client) -> None:
@@ -156,11 +158,16 @@ def test_the_setting_says_who_may_read(
 
 
 def test_while_the_database_is_down_a_token_seen_before_may_read(
-    app: Flask, reader: Client
+    config: Config, postgres: PrivatePostgres
 ) -> None:
+    with Database(postgres.url).session() as conn:
+        conn.execute("CREATE DATABASE gone")
+    gone = Database(postgres.database_url("gone"), Limits(pool_timeout=0.1))
+    migrations.migrate(gone)
+    reader = conftest.client(conftest.serve(config, gone), gone, Role.READER)
     assert read(reader).status_code == 200
-    gone = Database("postgresql:///ccapi?host=/nonexistent", Limits(pool_timeout=0.1))
-    app.extensions["ccapi"] = replace(app.extensions["ccapi"], database=gone)
+    with Database(postgres.url).session() as conn:
+        conn.execute("DROP DATABASE gone WITH (FORCE)")
     failures = value(reader, "ccapi_database_failures_total")
     assert value(reader, "ccapi_database_up") == 0
     assert value(reader, "ccapi_database_failures_total") > failures

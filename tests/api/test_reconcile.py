@@ -52,7 +52,7 @@ def load(database: Database, count: int) -> None:
         for number in range(1, count + 1)
     ]  # fmt: skip
     with database.session() as conn, conn.transaction():
-        bulk.load(conn, [job for job in jobs])
+        bulk.load(conn, jobs)
 
 
 def test_of_1000_that_run_here_and_900_there_exactly_100_are_named_and_stopped(

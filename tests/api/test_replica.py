@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 from flask import Flask
 
+from ccapi.app import create_app
+from ccapi.config import Config
 from ccapi.db import migrations
 from ccapi.db.pool import Database, Limits
 from ccapi.db.replica import Replica
@@ -61,7 +63,7 @@ def test_while_the_replica_does_not_answer_the_primary_does_and_one_line_says_wh
     for _ in range(3):
         assert seen(clients) == dict.fromkeys(Role, 1)
     [line] = [record for record in caplog.records if record.name == "ccapi.db.replica"]
-    assert line.getMessage().startswith("readers are answered from the primary: the replica: ")
+    assert line.getMessage().startswith("the primary answers readers, not the replica: ")
 
 
 def test_a_replica_that_lacks_migrations_is_not_asked(
@@ -73,13 +75,13 @@ def test_a_replica_that_lacks_migrations_is_not_asked(
     behind.close()
 
 
-def test_readiness_tells_of_the_replica_and_does_not_depend_on_it(
-    app: Flask, replica: Database
+def test_readiness_reports_the_replica_and_does_not_depend_on_it(
+    app: Flask, config: Config, replica: Database
 ) -> None:
     gone = Database(GONE, SHORT)
     for database, said in ((replica, "OK"), (gone, "not used")):
-        attach(app, database)
-        response = app.test_client().get("/readyz")
+        context = replace(app.extensions["ccapi"], replica=Replica(database, max_lag=10))
+        response = create_app(config, context).test_client().get("/readyz")
         assert (response.status_code, response.get_json()) == (
             200,
             {"status": "OK", "replica": said},
