@@ -22,6 +22,8 @@ from tests.distribution import (
 )
 from tests.processes import free_port, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:

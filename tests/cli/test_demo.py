@@ -159,6 +159,7 @@ def running(place: Path) -> Iterator[Demo]:
         yield demo.await_welcome()
 
 
+@pytest.mark.slow
 class TestRunning:
     def test_shows_lines_that_take_a_job_through_its_life(self, running: Demo) -> None:
         started, listed, stopped, tagged, found, deleted = paste(running.lines_to_paste)
@@ -221,6 +222,7 @@ class TestRunning:
         assert len(running.jobs()) == 500
 
 
+@pytest.mark.slow
 class TestEnding:
     def test_leaves_nothing_but_its_data(self, place: Path) -> None:
         with Demo(place / "home", ("--jobs", "30")) as first:
@@ -380,6 +382,7 @@ def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take on another user")
+@pytest.mark.slow
 def test_an_ordinary_user_can_run_it(place: Path) -> None:
     python = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
     modules = f"{REPOSITORY}:{Path(pytest.__file__).parents[1]}"

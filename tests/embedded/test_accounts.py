@@ -25,6 +25,8 @@ from tests.embedded.support import (
     query,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class TestAccounts:
     ORDINARY = """if True:

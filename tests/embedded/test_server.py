@@ -23,6 +23,8 @@ from tests.embedded.support import (
     sleeping_as,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class TestServer:
     @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from ccapi.model.statistics import GroupBy, Points, StatisticsQuery
 from ccapi.repository import job_list, statistics
 from tests.client import START
 
+pytestmark = pytest.mark.slow
+
 JOBS = 60_000
 RUNNING = 300
 LIMIT = 26

@@ -4,11 +4,15 @@ import os
 import random
 import time
 
+import pytest
+
 from tests.processes import Service
 from tests.slurm import events
 from tests.slurm.cluster import wait_until
 from tests.slurm.events import EPILOG, START
 from tests.slurm.site import Site, list_jobs
+
+pytestmark = pytest.mark.slow
 
 
 def send(site: Site) -> None:
