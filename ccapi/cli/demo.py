@@ -220,8 +220,8 @@ def ensure_token(database: Database, file: Path) -> str:
 def welcome(home: Path, address: Address, secret: str) -> str:
     """Return how to reach the running service, and commands to paste into a shell."""
     script = Path(sys.argv[0]).absolute()
-    is_on_path = shutil.which("ccapi") in {None, str(script)} or script.name != "ccapi"
-    program = "ccapi" if is_on_path else str(script)
+    is_on_path = shutil.which("ccapi") == str(script)
+    program = str(script) if script.name == "ccapi" and not is_on_path else "ccapi"
     return _WELCOME % {
         "url": f"http://{address}",
         "secret": secret,
