@@ -12,8 +12,7 @@ from ccapi.api.serializers import job_meta, job_with_timestamp, now
 from ccapi.context import Context
 from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint
-from ccapi.http.fields import TextMap, describe
-from ccapi.http.schema import ContractSchema
+from ccapi.http.schema import ContractSchema, TextMap, describe
 from ccapi.model.job import Tag
 from ccapi.model.token import Role
 from ccapi.service import edits

@@ -12,8 +12,7 @@ from ccapi.api.schemas import CHANGE
 from ccapi.context import Context
 from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint
-from ccapi.http.fields import Integer, QueryBoolean, describe
-from ccapi.http.schema import ContractSchema
+from ccapi.http.schema import ContractSchema, Integer, QueryBoolean, describe
 from ccapi.model import rules
 from ccapi.model.reconciliation import EndedRun, Run, Snapshot
 from ccapi.model.token import Role

@@ -7,7 +7,8 @@ from marshmallow import fields
 
 from ccapi.api import fields as job_fields
 from ccapi.api.fields import ListCursor, QueryRange, QueryTag, State, final_state
-from ccapi.http.fields import (
+from ccapi.http.schema import (
+    ContractSchema,
     Count,
     Integer,
     IntegerList,
@@ -24,7 +25,6 @@ from ccapi.http.fields import (
     TextMap,
     describe,
 )
-from ccapi.http.schema import ContractSchema
 from ccapi.model import rules
 from ccapi.model.job import JOB_META_FIELDS, JobState, NewJob, Tag
 

@@ -12,8 +12,14 @@ from ccapi.context import Context
 from ccapi.errors import InvalidInput
 from ccapi.http import csv_format
 from ccapi.http.blueprint import Blueprint
-from ccapi.http.fields import QueryBoolean, QueryChoice, QueryChoices, QueryInteger, describe
-from ccapi.http.schema import ContractSchema
+from ccapi.http.schema import (
+    ContractSchema,
+    QueryBoolean,
+    QueryChoice,
+    QueryChoices,
+    QueryInteger,
+    describe,
+)
 from ccapi.model.job import Range
 from ccapi.model.statistics import Group, GroupBy, Statistics, StatisticsQuery
 from ccapi.model.token import Role

@@ -18,8 +18,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ccapi import __version__
 from ccapi.http import errors, json_format
-from ccapi.http.fields import EnumField
-from ccapi.http.schema import ContractSchema, ErrorResponse
+from ccapi.http.schema import ContractSchema, EnumField, ErrorResponse
 
 BASE_PATH = "/api"
 _PAGE = f"{BASE_PATH}/docs"
