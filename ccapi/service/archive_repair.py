@@ -90,13 +90,8 @@ def _remove_temporaries(root: Path, *, dry_run: bool) -> Iterator[RepairAction]:
 def _remove_empty_directories(context: Context, *, dry_run: bool) -> Iterator[RepairAction]:
     """Remove empty directories of runs: other readers of the archive fail on them."""
     for _, directory, reason in archive_check.check_directories(context.archive_root):
-        if dry_run:
-            # A run that has stopped would get its meta.json.
-            key = layout.parse(directory.relative_to(context.archive_root).parts)
-            with context.database.connection() as conn:
-                runs = jobs.find_by_keys(conn, [key]) if key else {}
-            if any(not run.is_running for run in runs.values()):
-                continue
+        if dry_run and _is_finished(context, directory):
+            continue
         try:
             is_empty = not any(directory.iterdir())
             if is_empty and not dry_run:
@@ -110,3 +105,11 @@ def _remove_empty_directories(context: Context, *, dry_run: bool) -> Iterator[Re
                 yield RepairAction("removed", directory, reason)
             else:
                 yield RepairAction("undecided", directory, f"{reason}, but other files")
+
+
+def _is_finished(context: Context, directory: Path) -> bool:
+    """Return whether a run without meta.json has stopped, so that it would get one."""
+    key = layout.parse(directory.relative_to(context.archive_root).parts)
+    with context.database.connection() as conn:
+        runs = jobs.find_by_keys(conn, [key]) if key else {}
+    return any(not run.is_running for run in runs.values())
