@@ -23,6 +23,12 @@ from tests.conftest import serve
 _STALE_SECONDS = 1.1
 
 
+@pytest.fixture
+def app(config: Config, database: Database) -> Flask:
+    """Build an app that has no results of probes yet."""
+    return serve(config, database)
+
+
 def ready(app: Flask) -> TestResponse:
     return app.test_client().get("/readyz")
 

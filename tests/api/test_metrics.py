@@ -20,6 +20,12 @@ from tests import conftest
 from tests.client import Client, assert_error, job
 
 
+@pytest.fixture
+def app(config: Config, database: Database) -> Flask:
+    """Build an app that has no results of probes yet."""
+    return conftest.serve(config, database)
+
+
 def read(client: Client) -> TestResponse:
     return client.http.get("/metrics", headers={"Authorization": f"Bearer {client.token}"})
 
