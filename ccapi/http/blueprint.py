@@ -56,8 +56,7 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships n
         The view gets the Context, what `arguments` parsed, and the path's integers by name.
         `errors` are documented beside those that every operation has. `alias` is another
         method that clients use; the contract does not have it. `undocumented` are errors and
-        keys that the contract's document does not have. ccapi/http/cache.py tells what
-        `cached` means.
+        keys that the contract's document does not have. ccapi/http/cache.py explains `cached`.
         """
 
         def decorate(view: View) -> View:
@@ -130,7 +129,7 @@ def _operation(view: View, role: Role, *, has_query: bool, cached: bool) -> View
         token = auth.authenticate(request.environ, context.database, caches.tokens)
         auth.authorize(token, roles)
         if request.query_string and not has_query:
-            raise InvalidInput(f"{request.path} takes no query parameters")
+            raise InvalidInput(f"{request.path} does not accept query parameters")
         numbers = {name: _path_integer(name, str(text)) for name, text in path.items()}
         request_log.current().job = numbers.get("id")
 

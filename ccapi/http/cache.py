@@ -31,7 +31,7 @@ View = Callable[[Context], Response]
 
 _MAX_TOKENS = 1_000
 _MAX_RESPONSE_BYTES = 16 * 2**20
-# What a response takes in memory beside its body, nearly.
+# What a response takes in memory beside its body.
 _OVERHEAD_BYTES = 1_000
 _LOCKS = 64
 _CACHE_HEADERS = (
@@ -112,6 +112,11 @@ class CachedResponse:
     headers: Sequence[tuple[str, str]]
     etag: str
 
+    @property
+    def size(self) -> int:
+        """Return what the response takes in memory, nearly."""
+        return len(self.body) + _OVERHEAD_BYTES
+
     @classmethod
     def of(cls, response: Response) -> "CachedResponse":
         """Copy a response that is not a stream."""
@@ -150,7 +155,11 @@ def respond(
     """Answer a request to a cached operation; `view` computes the response."""
     if token.role is Role.READER:
         key = request.environ["PATH_INFO"], request.environ.get("QUERY_STRING", "")
-        response = cache.get_or_compute(key, lambda: _freeze(_read(view, context)), _size_of)
+        response = cache.get_or_compute(
+            key,
+            lambda: _freeze(_read(view, context)),
+            lambda response: getattr(response, "size", None),
+        )
     else:
         response = _freeze(view(context))
     if isinstance(response, CachedResponse):
@@ -161,12 +170,6 @@ def respond(
 
 def _freeze(response: Response) -> CachedResponse | Response:
     return response if response.is_streamed else CachedResponse.of(response)
-
-
-def _size_of(response: CachedResponse | Response) -> int | None:
-    if isinstance(response, Response):
-        return None
-    return len(response.body) + _OVERHEAD_BYTES
 
 
 def _read(view: View, context: Context) -> Response:
