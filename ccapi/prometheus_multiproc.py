@@ -93,11 +93,7 @@ def _used(file: Path) -> int:
 
 
 def _reserve(file: Path, size: int) -> None:
-<<<<<<< Updated upstream
     """Allocate the file's memory now: without it, a later write would kill the process."""
-=======
-    """Allocate the file's memory first: without it, a write to the mapped file is a crash."""
->>>>>>> Stashed changes
     with file.open("ab") as stream:
         try:
             os.posix_fallocate(stream.fileno(), 0, (size // _BLOCK_BYTES + 1) * _BLOCK_BYTES)

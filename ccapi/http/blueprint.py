@@ -56,11 +56,7 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships n
         The view gets the Context, what `arguments` parsed, and the path's integers by name.
         `errors` are documented beside those that every operation has. `alias` is another
         method that clients use; the contract does not have it. `undocumented` are errors and
-<<<<<<< Updated upstream
         keys that the contract's document does not have. ccapi/http/cache.py explains `cached`.
-=======
-        keys that the contract's document does not have. For `cached`, see ccapi/http/cache.py.
->>>>>>> Stashed changes
         """
 
         def decorate(view: View) -> View:

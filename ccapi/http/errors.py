@@ -74,11 +74,7 @@ def handle_http_exception(error: HTTPException) -> Response:
 
 
 def as_method_not_allowed(error: NotFound) -> HTTPException:
-<<<<<<< Updated upstream
     """Return a 405 if only the slash at the path's end is missing, unlike werkzeug."""
-=======
-    """Return a 405 for a path without its final slash, for which werkzeug has a 404."""
->>>>>>> Stashed changes
     routes = current_app.create_url_adapter(request)
     allowed = routes.allowed_methods(f"{request.path}/") if routes else ()
     return MethodNotAllowed(allowed) if allowed else error
