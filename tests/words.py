@@ -36,7 +36,6 @@ _NAMES = {
     "shortcut": "cache_middleware",
     "observation": "gauges",
     "readiness": "health",
-    "registry": "context, client",
     "standby": "replica",
     "watch": "probe",
     "ways": "fields_by_key",
