@@ -99,6 +99,7 @@ def processes(server: PrivatePostgres) -> list[int]:
     return [server.pid or 0, *map(int, children.split())]
 
 
+@pytest.mark.slow
 def test_the_schema_the_writes_and_a_frozen_server_are_noticed(
     config: Config, own: PrivatePostgres
 ) -> None:

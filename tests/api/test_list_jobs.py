@@ -332,6 +332,7 @@ def test_a_list_that_is_not_read_to_its_end_frees_its_connection(admin: Client, 
     assert len(admin.list()) == 25
 
 
+@pytest.mark.slow
 def test_the_memory_does_not_grow_with_the_list(reader: Client, database: Database) -> None:
     _fill(database, 6000)
     few, many = (_peak(reader, f"items-per-page={items}") for items in (500, 9_999_999))

@@ -92,6 +92,7 @@ def test_the_database_and_the_version_are_told(admin: Client) -> None:
     assert value(admin, "ccapi_database_connections_in_use") == 0
 
 
+@pytest.mark.slow
 def test_a_million_jobs_and_hostile_requests_make_no_series_more(
     admin: Client, database: Database
 ) -> None:
