@@ -124,6 +124,33 @@ def test_array_and_cancelled_jobs(curl_slurm: CurlSlurm) -> None:
     assert curl_slurm.site.names() == curl_slurm.site.names("dead") == []
 
 
+def shrink_and_end(curl_slurm: CurlSlurm) -> None:
+    """Run a job that gives up two of its four nodes, then is cancelled."""
+    slurm = curl_slurm.slurm
+    job_id = slurm.sbatch("-N4", script="sleep 300")
+    slurm.wait(lambda: slurm.queue()[job_id] == "RUNNING", 30, "no start")
+    slurm.wait(lambda: shrink(slurm, job_id), 30, "the job does not shrink")
+    slurm.wait(lambda: "idle" in slurm.node_states(), 20, "no node is given up")
+    assert find(curl_slurm, job_id)["jobState"] == "running"
+    slurm.run("scancel", str(job_id))
+    curl_slurm.wait_until_idle()
+    assert find(curl_slurm, job_id)["jobState"] == "completed"
+    assert curl_slurm.site.names() == curl_slurm.site.names("dead") == []
+
+
+def shrink(slurm: Slurm, job_id: int) -> bool:
+    """Give up two nodes, and return whether Slurm can do it already."""
+    try:
+        slurm.run("scontrol", "update", f"JobId={job_id}", "NumNodes=2")
+    except AssertionError:
+        return False
+    return True
+
+
+def test_job_that_shrinks_goes_on_running(curl_slurm: CurlSlurm) -> None:
+    shrink_and_end(curl_slurm)
+
+
 @pytest.mark.parametrize("fault", ["refused", "black-holed"])
 def test_jobs_of_an_outage_arrive_with_flush(curl_slurm: CurlSlurm, fault: str) -> None:
     with black_hole() as hole:
@@ -162,3 +189,4 @@ def test_example_of_the_guide(user: None, running: Service, database: Database) 
         job = find(curl_slurm, job_id)
         assert [entry["hostname"] for entry in job["resources"]] == ["n1", "n2", "n3"]
         assert job["jobState"] == "completed"
+        shrink_and_end(curl_slurm)

@@ -77,6 +77,18 @@ def test_other_nodes_start_no_process(curl_site: CurlSite, hook: str) -> None:
     assert not curl_site.spool.exists()
 
 
+def test_nodes_that_a_running_job_gives_up_report_nothing(
+    connected_curl: CurlSite, service: Service, site: Site
+) -> None:
+    connected_curl.run_hook("prolog", PROLOG)
+    given_up = {"SLURM_NODELIST": "n[2-3]", "SLURMD_NODENAME": "n2"}
+    connected_curl.run_hook("epilog", {**EPILOG, **given_up})
+    assert [job["jobState"] for job in list_jobs(service, site)] == ["running"]
+    rest = {"SLURM_NODELIST": "n1", "SLURM_JOB_NUM_NODES": "1"}
+    connected_curl.run_hook("epilog", {**EPILOG, **rest})
+    assert [job["jobState"] for job in list_jobs(service, site)] == ["completed"]
+
+
 def test_gpus_of_a_job_on_one_node(connected_curl: CurlSite, service: Service, site: Site) -> None:
     job = {"SLURM_NODELIST": "n1", "SLURM_JOB_GPUS": "0,3", "SLURM_JOB_ACCOUNT": "(null)"}
     connected_curl.run_hook("prolog", {**PROLOG, **job, "SLURM_ARRAY_JOB_ID": "3"})
@@ -136,7 +148,8 @@ def test_hook_takes_less_than_four_seconds(
             CCAPI_SPOOL_EVENTS=0 if fault == "hanging logger" else 10,
             PATH=f"{commands}:/usr/bin:/bin",
         )
-        seconds = curl_site.run_hook(hook, {**EPILOG, "SLURM_JOB_NODELIST": "n[1-10000]"})
+        wide = {"SLURM_JOB_NODELIST": "n[1-10000]", "SLURM_JOB_NUM_NODES": "10000"}
+        seconds = curl_site.run_hook(hook, {**EPILOG, **wide})
     assert seconds < MAX_SECONDS
     assert len(curl_site.names()) == (fault != "hanging logger")
 
@@ -197,7 +210,9 @@ def test_example_of_the_guide(
     curl_site: CurlSite, service: Service, site: Site, tmp_path: Path
 ) -> None:
     scontrol = tmp_path / "scontrol"
-    scontrol.write_text("#!/bin/sh\n[ \"$3\" = 'n[1-3]' ] && printf 'n1\\nn2\\nn3\\n'\n", "ascii")
+    scontrol.write_text(
+        "#!/bin/sh\ncase $3 in n*) printf 'n1\\nn2\\nn3\\n' ;; *) echo m3 ;; esac\n", "ascii"
+    )
     scontrol.chmod(0o755)
     script = write_example(curl_site, service.url, f"{tmp_path}:/usr/bin:/bin")
     assert len(script.read_text("ascii").splitlines()) == 10
@@ -206,6 +221,10 @@ def test_example_of_the_guide(
             for node in ("n1", "n2", "n3"):
                 variables = {**environment, "SLURM_JOB_ID": job, "SLURMD_NODENAME": node}
                 subprocess.run([script], env=variables, check=True)
+            given_up = {"SLURM_NODELIST": "m3", "SLURMD_NODENAME": "m3", "SLURM_JOB_ID": job}
+            subprocess.run([script], env={**EPILOG, **given_up}, check=True)
+            has_ended = list_jobs(service, site)[-1]["jobState"] != "running"
+            assert has_ended == (environment is not PROLOG)
     jobs = list_jobs(service, site)
     assert [job["jobState"] for job in jobs] == ["completed", "failed"]
     assert [entry["hostname"] for entry in jobs[0]["resources"]] == ["n1", "n2", "n3"]
