@@ -28,7 +28,9 @@ def product_files() -> Iterator[str]:
     yield from _FILES
     for tree in _TREES:
         for path in sorted((ROOT / tree).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts and path.name[0] != ".":
+            parts = path.relative_to(ROOT).parts
+            is_cache = "__pycache__" in parts or any(part.startswith(".") for part in parts)
+            if path.is_file() and not is_cache:
                 yield str(path.relative_to(ROOT))
 
 

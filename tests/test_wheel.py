@@ -89,7 +89,8 @@ def test_demo_runs_from_an_installed_wheel(wheel: Path, tmp_path: Path) -> None:
     python = prefix / "bin" / "python"
     lock = ROOT / "requirements.lock"
     run(python, *PIP[1:], "install", "--constraint", lock, f"{wheel}[embedded]")
-    for hook in ("prolog", "epilog", "jobcomp", "ccapi-slurm"):
+    curl_scripts = ("curl/prolog", "curl/epilog", "curl/flush")
+    for hook in ("prolog", "epilog", "jobcomp", "ccapi-slurm", *curl_scripts):
         assert os.access(prefix / "share" / "ccapi" / "slurm" / hook, os.X_OK)
     place = tmp_path / "empty"
     place.mkdir()

@@ -10,7 +10,8 @@ from ccapi.db.pool import Database
 from ccapi.embedded import PrivatePostgres
 from ccapi.model.token import Role
 from ccapi.service import tokens
-from tests.processes import Service, gunicorn
+from tests.processes import Service, free_port, gunicorn
+from tests.slurm import curl_site as curl
 from tests.slurm.cluster import install_packages, temporary_user
 from tests.slurm.site import Site, install
 
@@ -71,3 +72,20 @@ def service(running: Service, site: Site) -> Service:
     """Point the site's settings at a running service."""
     site.configure(CCAPI_URL=running.url)
     return running
+
+
+@pytest.fixture(params=curl.SHELLS, ids=lambda shell: Path(shell).name)
+def curl_site(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> curl.CurlSite:
+    """Install the curl hooks for a shell; ccapi is down."""
+    directory = tmp_path / "curl"
+    directory.mkdir()
+    site = curl.install(directory, tokens.create(database, "curl", Role.WRITER), request.param)
+    site.configure(CCAPI_URL=f"http://127.0.0.1:{free_port()}/api/jobs")
+    return site
+
+
+@pytest.fixture
+def connected_curl(curl_site: curl.CurlSite, service: Service) -> curl.CurlSite:
+    """Provide hooks that reach ccapi."""
+    curl_site.configure(CCAPI_URL=service.url)
+    return curl_site
