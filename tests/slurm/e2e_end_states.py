@@ -2,12 +2,14 @@
 
 import contextlib
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
 from ccapi_slurm import job_record
+from ccapi_slurm.event import Event
 
 from ccapi.db.pool import Database
 from tests.conftest import empty
@@ -24,6 +26,7 @@ from tests.slurm.connected_slurm import (
 EVIL = "x\n   UserId=root(0) StartTime=1999-01-01T00:00:00\n\nJobId=1 JobName='\"ü\t"
 # A job that writes down what slurmd allocated on its first node.
 _WRITE_ALLOCATION = "echo $SLURM_JOB_GPUS $SLURM_CPUS_ON_NODE >allocation; sleep 1"
+_SHRINK = "scontrol update JobId=$SLURM_JOB_ID NumNodes=1; sleep 6"
 HOOKS = {"epilog": EPILOG, "jobcomp": JOBCOMP, "both": BOTH}
 
 
@@ -79,6 +82,8 @@ def submit(connected: ConnectedSlurm) -> dict[str, int]:
         "preempting": sbatch("-wn4", "--exclusive", script="sleep 1"),
         "whole": sbatch(here, "-pwhole", "-t2:00:00", script="sleep 1"),
         "gpus": sbatch(here, "-N2", "-n4", "--gres=gpu:1", f"-J{EVIL}", script=_WRITE_ALLOCATION),
+        "resized": sbatch(here, "-N2", script=_SHRINK),
+        "het": sbatch(here, "-n1", ":", "-n1", script="sleep 1"),
         "array": sbatch(here, "--array=1-50", "-Jmany", script="true"),
     }
     return job_ids
@@ -88,7 +93,7 @@ def finish(scenario: Scenario) -> None:
     """Run a job without a script, and wait until all jobs have ended."""
     slurm = scenario.connected.slurm
     slurm.run("srun", "--exclude=n[3-4]", "-Jno-script", "--chdir=/", "true", user=USER)
-    scenario.connected.wait_for_jobs(63, seconds=300)
+    scenario.connected.wait_for_jobs(66, seconds=300)
     # With ReturnToService=2, n3 comes back by itself.
     slurm.wait(lambda: slurm.node_states() == {"idle"}, 60, "n3 does not come back")
 
@@ -134,6 +139,26 @@ def test_requeued_job_is_two_jobs(scenario: Scenario) -> None:
     assert 5 <= second["duration"] <= 9
 
 
+def test_job_that_loses_a_node_runs_on(scenario: Scenario) -> None:
+    job = only_run(scenario, "resized")
+    assert (job["jobState"], job["numNodes"]) == ("completed", 2)
+    assert job["duration"] >= 6
+
+
+def test_parts_of_a_het_job_are_two_jobs(scenario: Scenario) -> None:
+    leader = scenario.job_ids["het"]
+    parts = [job for number in (leader, leader + 1) for job in scenario.connected.runs(number)]
+    assert [job["metaData"]["hetJobOffset"] for job in parts] == ["0", "1"]
+    assert {job["metaData"]["hetJobId"] for job in parts} == {str(leader)}
+    assert [job["numHwthreads"] for job in parts] == [2, 2]
+
+
+def test_every_record_is_clear(scenario: Scenario) -> None:
+    counters = json.loads((scenario.connected.site.spool / "counters").read_text("ascii"))
+    assert (counters["missing_records"], counters["unclear_records"]) == (0, 0)
+    assert (counters["unknown_states"], counters["reduced_starts"]) == (0, 0)
+
+
 def test_runs_equal_those_of_jobcomp_filetxt(scenarios: dict[str, Scenario]) -> None:
     """jobcomp/filetxt runs beside the epilog and writes the start and the end of each run."""
     connected = scenarios["epilog"].connected
@@ -147,6 +172,10 @@ def test_runs_equal_those_of_jobcomp_filetxt(scenarios: dict[str, Scenario]) -> 
         if nodes != "0"
     }
     runs = {(job["jobId"], job["startTime"]): job["duration"] for job in connected.jobs()}
+    # Slurm reports a resized job twice, the second time with the time of the resize as the start.
+    resized = scenarios["epilog"].job_ids["resized"]
+    slurm_runs = {run: seconds for run, seconds in slurm_runs.items() if run[0] != resized}
+    runs = {run: seconds for run, seconds in runs.items() if run[0] != resized}
     assert runs.keys() == slurm_runs.keys()
     assert [key for key in runs if abs(runs[key] - max(1, slurm_runs[key])) > 2] == []
 
@@ -166,7 +195,13 @@ def test_array_of_50_tasks_is_50_jobs(scenario: Scenario) -> None:
 def test_nodes_hwthreads_and_gpus_equal_slurms_record(scenario: Scenario) -> None:
     job = only_run(scenario, "gpus")
     info = job["metaData"]["slurmInfo"]
-    record = job_record.find(info, job["jobId"], EVIL)
+    variables = {
+        "SLURM_JOB_ID": str(job["jobId"]),
+        "SLURM_JOB_NAME": EVIL,
+        "SLURM_JOB_NODELIST": "n[1-2]",
+        "SLURM_JOB_CPUS_PER_NODE": "2(x2)",
+    }
+    record = job_record.find(info, Event("prolog", 0, variables, info, ""))
     assert record is not None
     assert [host["hostname"] for host in job["resources"]] == ["n1", "n2"]
     assert [(n.hostname, n.hwthreads, n.accelerators) for n in record.nodes] == [

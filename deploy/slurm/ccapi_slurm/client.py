@@ -14,8 +14,10 @@ from typing import Any, NamedTuple, Optional
 
 from ccapi_slurm.settings import Settings
 
-_MAX_RESPONSE_BYTES = 16 * 1024 * 1024
-_UNAVAILABLE_STATUSES = {408, 425, 429, 502, 503, 504}
+_MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+# 404 and 405 mean that ccapi is not at this address.
+_UNAVAILABLE_STATUSES = {404, 405, 408, 425, 429, 502, 503, 504}
+_CHECK_SECONDS = 5.0
 # They reject the token, not the event. A message begins with the status.
 UNAUTHORIZED_STATUSES = ("401", "403")
 
@@ -26,6 +28,8 @@ class Verdict(enum.Enum):
     ACCEPTED = "accepted"
     DUPLICATE = "already registered"
     REJECTED = "rejected for good"
+    TOO_LARGE = "too large"
+    BROKEN = "connection broken"
     UNAUTHORIZED = "token rejected"
     ERROR = "failed in ccapi"
     UNAVAILABLE = "ccapi unavailable"
@@ -47,16 +51,17 @@ class Client:
         self._url = urllib.parse.urlsplit(settings.url)
         self._connection: Optional[http.client.HTTPConnection] = None
 
-    def send(self, operation: str, body: dict[str, Any]) -> Result:
+    def send(self, operation: str, body: dict[str, Any], timeout: Optional[float] = None) -> Result:
         """Send one request; network and HTTP errors become a Result."""
         try:
             token = self._settings.token_file.read_text("ascii").strip()
         except (OSError, ValueError) as error:
             return Result(Verdict.UNAVAILABLE, f"cannot read the token: {error}")
         headers = {"X-Auth-Token": token, "Content-Type": "application/json"}
-        request = ("POST", f"{self._url.path}/{operation}/", json.dumps(body).encode(), headers)
+        data = json.dumps(body, ensure_ascii=False).encode()
+        request = ("POST", f"{self._url.path}/{operation}/", data, headers)
         try:
-            with _time_limit(self._settings.timeout):
+            with _time_limit(timeout or self._settings.timeout):
                 if self._connection is not None:
                     try:
                         return self._exchange(self._connection, *request)
@@ -64,12 +69,33 @@ class Client:
                         # The server closed an idle connection. Repeating a request is safe.
                         self.close()
                 self._connection = self._connect()
-                return self._exchange(self._connection, *request)
+                try:
+                    return self._exchange(self._connection, *request)
+                except (ConnectionError, http.client.BadStatusLine) as error:
+                    self.close()
+                    return Result(Verdict.BROKEN, f"{type(error).__name__}: {error}")
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             is_slow = isinstance(error, _RequestTimeout)
             verdict = Verdict.ERROR if is_slow else Verdict.UNAVAILABLE
             return Result(verdict, f"{type(error).__name__}: {error}")
+
+    def check(self) -> str:
+        """Return what is wrong with address, token or role; "" if ccapi would take a start.
+
+        ccapi checks the token before it reads the body, and refuses a start without fields.
+        """
+        result = self.send("start_job", {}, min(_CHECK_SECONDS, self._settings.timeout))
+        status = result.message.partition(" ")[0]
+        if status == "400":
+            return ""
+        if status == "401":
+            return f"ccapi does not know the token in {self._settings.token_file}: {result.message}"
+        if status == "403":
+            return f"the token's role cannot register jobs, create one with --role writer: {status}"
+        if status.isdigit() and result.verdict is not Verdict.ERROR:
+            return f"no ccapi answers at CCAPI_URL={self._settings.url}: {result.message:.200}"
+        return f"cannot reach {self._settings.url}: {result.message:.200}"
 
     def close(self) -> None:
         """Close the connection; the next request opens a new one."""
@@ -99,7 +125,9 @@ class Client:
         body: bytes,
         headers: dict[str, str],
     ) -> Result:
-        connection.request(method, path, body, headers)
+        # A server that refuses a large body may answer and close before it has read all of it.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(method, path, body, headers)
         response = connection.getresponse()
         text = response.read(_MAX_RESPONSE_BYTES).decode("utf-8", "replace").strip()
         if response.will_close or not response.isclosed():
@@ -134,6 +162,8 @@ def classify(status: int, text: str) -> Verdict:
         return Verdict.ACCEPTED
     if status == http.client.UNPROCESSABLE_ENTITY and "already" in text:
         return Verdict.DUPLICATE
+    if status == http.client.REQUEST_ENTITY_TOO_LARGE:
+        return Verdict.TOO_LARGE
     if str(status) in UNAUTHORIZED_STATUSES:
         return Verdict.UNAUTHORIZED
     if status in _UNAVAILABLE_STATUSES or status < http.client.BAD_REQUEST:

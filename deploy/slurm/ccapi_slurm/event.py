@@ -1,7 +1,16 @@
 """An event as a hook wrote it into the spool; spool.sh describes the format."""
 
+import pwd
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
+
+from ccapi_slurm import hostlist
+
+# 16(x3),8
+_CPUS = re.compile(r"([0-9]{1,9})(?:\(x([0-9]{1,9})\))?")
+_MAX_DIGITS = 18
+END = b"\0end\0"
 
 PROLOG, EPILOG, JOBCOMP = "prolog", "epilog", "jobcomp"
 
@@ -27,7 +36,8 @@ class Event(NamedTuple):
     def get_int(self, *names: str) -> int:
         """Return the first of these variables that is set; 0 if it is not a number."""
         value = self.get(*names)
-        return int(value) if value.isascii() and value.isdigit() else 0
+        is_number = value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS
+        return int(value) if is_number else 0
 
     @property
     def job_id(self) -> int:
@@ -35,14 +45,72 @@ class Event(NamedTuple):
         return self.get_int("SLURM_JOB_ID", "JOBID")
 
     @property
+    def user(self) -> str:
+        """Return the job's user: a name, or "uid:54321" if Slurm knows only a number."""
+        name, uid = self.get("SLURM_JOB_USER", "USERNAME"), self.get("SLURM_JOB_UID", "UID")
+        # Slurm's words for a missing name; one of its versions repeats the number.
+        has_name = name not in {"", "nobody", uid} or (name == "nobody" and _is_nobody(uid))
+        return name if has_name or not uid else f"uid:{uid}"
+
+    @property
+    def array_job_id(self) -> int:
+        """Return the id of the job's array; 0 without one."""
+        return self.get_int("SLURM_ARRAY_JOB_ID", "ARRAYJOBID")
+
+    @property
+    def scontrol_id(self) -> str:
+        """Return the id that selects this job alone.
+
+        The last task of an array has the array's id, and the leader of a heterogeneous job has
+        the id of all its parts.
+        """
+        if self.array_job_id == self.job_id:
+            return f"{self.job_id}_{self.get('SLURM_ARRAY_TASK_ID', 'ARRAYTASKID')}"
+        is_leader = self.get_int("SLURM_HET_JOB_ID", "HETJOBID") == self.job_id
+        return f"{self.job_id}+0" if is_leader else str(self.job_id)
+
+    @property
+    def hosts(self) -> list[str]:
+        """Return the job's hosts; raises ValueError."""
+        return hostlist.expand(self.get("SLURM_JOB_NODELIST", "NODES"))
+
+    @property
+    def cpus_by_host(self) -> dict[str, int]:
+        """Return how many CPUs the job has on each host, at most; raises ValueError."""
+        hosts = self.hosts
+        cpus: list[int] = []
+        for number, repetitions in _CPUS.findall(self.get("SLURM_JOB_CPUS_PER_NODE")):
+            cpus += [int(number)] * min(int(repetitions or 1), len(hosts))
+        if len(cpus) != len(hosts):
+            # A jobcomp knows only the number of all CPUs.
+            cpus = [sum(cpus) or self.get_int("PROCS")] * len(hosts)
+        return dict(zip(hosts, cpus))
+
+    @property
     def job_name(self) -> str:
         """Return the job's name, exactly as its user wrote it."""
         return self.environment.get("SLURM_JOB_NAME", self.environment.get("JOBNAME", ""))
 
 
+def _is_nobody(uid: str) -> bool:
+    """Return whether a number belongs to the user with the name nobody."""
+    try:
+        return str(pwd.getpwnam("nobody").pw_uid) == uid
+    except KeyError:
+        return False
+
+
 def is_complete(data: bytes) -> bool:
     """Return whether a hook has written the whole event."""
-    return data.endswith(b"\0end\0")
+    return data.endswith(END)
+
+
+def join(head: bytes, tail: bytes) -> bytes:
+    """Return an event without its middle, which belongs to a long record or a long script."""
+    if is_complete(tail) and b"\0" not in tail[: -len(END)].rstrip(b"\0"):
+        # The tail belongs to the script, and the head perhaps to the record.
+        return head + b"\0" + END
+    return head + tail
 
 
 def parse(data: bytes, time: float) -> Event:

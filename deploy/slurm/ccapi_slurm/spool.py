@@ -5,13 +5,18 @@ tmp/    files for jobs/ and ends/ while the sender writes them
 jobs/   a file per job: its last reported run
 ends/   end states of epilogs in new/ and dead/, saved before Slurm forgets the jobs
 dead/   rejected events, each with the reason in a file NAME.answer
+lost/   what hooks could not write: a file per cause, a byte per event
+outage  why events wait now, for --status
+counters  what went wrong so far
 lock    locked by the running sender
+attempt the event that the sender is reading; remains if that kills the sender
 """
 
 import contextlib
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,12 +24,16 @@ from typing import Any, NamedTuple, Optional
 
 from ccapi_slurm import event
 from ccapi_slurm.end_states import EndState
-from ccapi_slurm.event import Event
+from ccapi_slurm.event import BrokenEvent, Event
 
 _ABANDONED_SECONDS = 3600
 _MAX_HOOK_SECONDS = 60
+_MAX_HALF_BYTES = 2 * 1024 * 1024
 _FOLDERS = ("new", "tmp", "jobs", "ends", "dead")
 _REASON_SUFFIX = ".answer"
+_LOCK_ATTEMPTS, _LOCK_INTERVAL = 10, 0.1
+# spool.sh has these words as well.
+LOST_CAUSES = ("full", "space", "missing", "write")
 
 
 class Run(NamedTuple):
@@ -43,29 +52,90 @@ class SpoolError(Exception):
 
 
 class Spool:
-    """A spool in a directory that exists."""
+    """A spool in a directory.
 
-    def __init__(self, directory: Path) -> None:
+    Hooks count lost events in the directory `state`, too, in case that the spool is missing.
+    """
+
+    def __init__(self, directory: Path, state: Optional[Path] = None) -> None:
+        self._directory = directory
+        self._lost_files = {
+            cause: [directory / "lost" / cause, *([state / f"ccapi-lost-{cause}"] if state else [])]
+            for cause in LOST_CAUSES
+        }
         self._folders = [directory / name for name in _FOLDERS]
         self.new, self.tmp, self.jobs, self.ends, self.dead = self._folders
         self._lock = directory / "lock"
+        self.outage = directory / "outage"
+        self.counters = directory / "counters"
+        self._attempt = directory / "attempt"
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Lock the spool; raises SpoolError if another sender is running on it."""
+        """Create the spool if it is missing, and lock it.
+
+        Raises SpoolError, also if another sender is running on it.
+        """
         try:
-            for folder in self._folders:
+            for folder in (self._directory, *self._folders, self._directory / "lost"):
                 folder.mkdir(mode=0o700, exist_ok=True)
             lock = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise SpoolError(f"cannot use the spool: {error}") from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._wait_for_lock(lock)
             yield
-        except BlockingIOError:
-            raise SpoolError("another sender is running on this spool") from None
         finally:
             os.close(lock)
+
+    @staticmethod
+    def _wait_for_lock(lock: int) -> None:
+        """Lock a file; `is_locked` of another process may hold the lock for a moment."""
+        for _ in range(_LOCK_ATTEMPTS):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(_LOCK_INTERVAL)
+        raise SpoolError("another sender is running on this spool")
+
+    def is_locked(self) -> bool:
+        """Return whether a sender is running on the spool; raises OSError."""
+        try:
+            lock = os.open(self._lock, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def check(self) -> None:
+        """Check that the hooks can write events; raises SpoolError."""
+        try:
+            is_directory = stat.S_ISDIR(self.new.stat().st_mode)
+        except FileNotFoundError:
+            is_directory = False
+        except OSError as error:
+            raise SpoolError(f"cannot use the spool: {error}") from error
+        if not is_directory:
+            raise SpoolError(f"the spool {self._directory} is missing")
+        if not os.access(self.new, os.R_OK | os.W_OK | os.X_OK):
+            raise SpoolError(f"cannot write to the spool {self._directory}: not as this user")
+
+    def lost_events(self) -> dict[str, int]:
+        """Return how many events hooks could not write, by cause."""
+        return {
+            cause: sum(_size(path) for path in paths) for cause, paths in self._lost_files.items()
+        }
+
+    def forget_lost_events(self) -> None:
+        """Start to count lost events anew; raises OSError."""
+        for paths in self._lost_files.values():
+            for path in paths:
+                _unlink(path)
 
     def events(self) -> list[str]:
         """Return the names of the waiting events, oldest first."""
@@ -78,23 +148,32 @@ class Spool:
     def read(self, name: str) -> Optional[Event]:
         """Return an event; None if its hook is writing it or has removed it.
 
-        Raises BrokenEvent.
+        The middle of a very long event is left out. Raises BrokenEvent.
         """
         path = self.new / name
-        time_written = _mtime(path)
         try:
-            data = path.read_bytes()
+            info = path.stat()
+            if not stat.S_ISREG(info.st_mode):
+                raise BrokenEvent("not a file")
+            with path.open("rb") as file:
+                data = file.read(_MAX_HALF_BYTES)
+                file.seek(max(len(data), info.st_size - _MAX_HALF_BYTES))
+                data = event.join(data, file.read(_MAX_HALF_BYTES))
         except FileNotFoundError:
             return None
-        if not event.is_complete(data) and time.time() - time_written < _MAX_HOOK_SECONDS:
+        except OSError as error:
+            raise BrokenEvent(f"cannot read the event: {error}") from error
+        if not event.is_complete(data) and time.time() - info.st_mtime < _MAX_HOOK_SECONDS:
             return None
-        return event.parse(data, time_written)
+        return event.parse(data, info.st_mtime)
 
     def is_complete(self, name: str) -> bool:
         """Return whether a hook has written the whole event."""
         try:
-            return event.is_complete((self.new / name).read_bytes())
-        except FileNotFoundError:
+            with (self.new / name).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - len(event.END)))
+                return event.is_complete(file.read())
+        except OSError:
             return False
 
     def oldest_seconds(self) -> float:
@@ -108,8 +187,32 @@ class Spool:
 
     def dead_letter(self, name: str, reason: str) -> None:
         """Move an event to the dead letters, with the reason beside it."""
-        (self.dead / (name + _REASON_SUFFIX)).write_text(reason + "\n", "utf-8")
         (self.new / name).rename(self.dead / name)
+        # A full disk must not keep the event in the queue.
+        with contextlib.suppress(OSError):
+            (self.dead / (name + _REASON_SUFFIX)).write_text(f"{reason}\n", "utf-8", "replace")
+
+    def begin_attempt(self, name: str, number: int) -> None:
+        """Record that the sender reads an event, for the `number`th time since it died of it."""
+        self._write_attempt(f"{number} {name}".encode("utf-8", "surrogateescape"))
+
+    def end_attempt(self) -> None:
+        """Record that the event has not killed the sender."""
+        self._write_attempt(b"")
+
+    def _write_attempt(self, data: bytes) -> None:
+        # A full disk must not keep the sender from emptying the spool.
+        with contextlib.suppress(OSError):
+            self._attempt.write_bytes(data)
+
+    def crash(self) -> tuple[str, int]:
+        """Return the event that an earlier sender died of, and how often; "" without one."""
+        text = ""
+        with contextlib.suppress(OSError):
+            text = self._attempt.read_text("utf-8", "surrogateescape")
+        number, _, name = text.partition(" ")
+        has_crashed = number.isdigit() and (self.new / name).exists()
+        return (name, int(number)) if has_crashed else ("", 0)
 
     def requeue(self, name: str) -> None:
         """Move a dead letter back to the waiting events."""
@@ -157,6 +260,14 @@ class Spool:
                 _unlink(self.jobs / name)
 
 
+def replace(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file atomically; raises OSError."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text, "utf-8", "replace")
+    draft.chmod(mode)
+    draft.rename(path)
+
+
 def job_id_of(name: str) -> str:
     """Return the job id in an event's file name."""
     return name.partition("-")[0]
@@ -189,6 +300,13 @@ def _mtime(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return time.time()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _load(path: Path) -> list[Any]:
