@@ -36,10 +36,8 @@ REMOVE = ["remove"]
 FORMATS = ("json", "csv")
 JSON_OR_CSV = ("application/json", "text/csv")
 _NON_EMPTY = rules.TextRule(min_length=1)
-# The contract's document has these states as choices of a list's filter.
-_LISTED_STATES = [
-    state for state in JobState if state not in {JobState.PREEMPTED, JobState.OUT_OF_MEMORY}
-]
+# The contract's document lists only the first six states as choices of a filter.
+_LISTED_STATES, _OTHER_STATES = [*JobState][:6], [*JobState][6:]
 
 
 class ApiTag(ContractSchema):
@@ -301,7 +299,8 @@ class ListQuery(ContractSchema):
     state = QueryChoices(
         JobState,
         metadata=describe(
-            "Only jobs in this state; may be repeated, and may also be preempted or out_of_memory",
+            "Only jobs in this state; may be repeated, and may also be "
+            f"{' or '.join(_OTHER_STATES)}",
             enum=_LISTED_STATES,
         ),
     )

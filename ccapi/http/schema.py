@@ -45,7 +45,7 @@ class ContractSchema(Schema):
         """Check data as marshmallow does, but faster if it is a correct object.
 
         Each value passes through its field. Missing, unknown, null and wrong values are left
-        to marshmallow. It saves 70 us of the 400 us CPU of a start with four nodes.
+        to marshmallow. It saves 60 us of the 800 us of CPU that a start takes.
         """
         if type(data) is not dict or self.many or not data.keys() >= self._required_keys:
             return super().load(data, **options)
