@@ -65,8 +65,8 @@ def test_lengths_count_code_only() -> None:
 
 
 def test_few_functions_are_private_with_one_caller() -> None:
-    """Short functions are paid for with jumps; `python -m tests.source` lists them."""
-    share = len(source.single_use_helpers()) / len(source.functions())
+    """Short functions cost the reader jumps; `python -m tests.source` lists them."""
+    share = len(source.single_caller_helpers()) / len(source.functions())
     assert share <= MAX_SINGLE_USE_HELPERS
 
 
