@@ -18,7 +18,6 @@ from ccapi.embedded import PrivatePostgres
 from tests.console import Step, assert_answers, outputs, script, split, steps
 from tests.processes import clean_environment, free_port, wait_for
 
-
 ROOT = Path(__file__).resolve().parent.parent
 # Sections of the operating guide that need no systemd; tests/deploy/ runs the others.
 SITE_SECTIONS = (
