@@ -256,15 +256,8 @@ def jobs(count: int, *, now: int, after_job_id: int = 0, seed: int = 1) -> Itera
     rng = Random(f"{seed} {after_job_id}")  # noqa: S311 - nothing is secret here
     tasks = _tasks(rng, after_job_id or _FIRST_JOB_ID)
     running = min(MAX_RUNNING, round(count * _RUNNING_FRACTION))
-    yield from _stopped_jobs(rng, tasks, count - running, now)
-    for _ in range(running):
-        task = next(tasks)
-        yield _job(task, now - int(task.request.walltime * rng.uniform(0.01, 0.95)))
-
-
-def _stopped_jobs(rng: Random, tasks: Iterator[_Task], count: int, now: int) -> Iterator[NewJob]:
     start_time = 0
-    for number, arrival in enumerate(_arrivals(rng, count, now)):
+    for number, arrival in enumerate(_arrivals(rng, count - running, now)):
         task = next(tasks)
         soon = start_time + rng.randrange(_MAX_TASK_DELAY_SECONDS)
         start_time = arrival if task.is_first else min(arrival, soon)
@@ -281,6 +274,9 @@ def _stopped_jobs(rng: Random, tasks: Iterator[_Task], count: int, now: int) -> 
         job.tags = rng.sample(_TAGS, rng.randint(1, 2)) if rng.random() < 0.08 else []
         job.job_state, job.stop_time = state.value, start_time + duration
         yield job
+    for _ in range(running):
+        task = next(tasks)
+        yield _job(task, now - int(task.request.walltime * rng.uniform(0.01, 0.95)))
 
 
 def _job(task: _Task, start_time: int) -> NewJob:
@@ -309,7 +305,15 @@ def _arrivals(rng: Random, count: int, now: int) -> Iterator[int]:
     """Yield the start times of a year's stopped jobs in order, most in working hours."""
     first, last = now - YEAR_SECONDS, now - _LAST_START_AGE_SECONDS
     hours = range(first, last, 3600)
-    cumulative = [0.0, *accumulate(map(_submission_rate, hours))]
+
+    def rate(hour: int) -> float:
+        """Return how many jobs start in an hour, in arbitrary units."""
+        days, hour_of_day = divmod(hour // 3600, 24)
+        if (days + 3) % 7 >= 5:  # a weekend, as the epoch began on a Thursday
+            return 1
+        return 6 if 8 <= hour_of_day < 18 else 2
+
+    cumulative = [0.0, *accumulate(map(rate, hours))]
     reached = 0.0
     for left in range(count, 0, -1):
         # The next of `left` sorted random numbers from `reached` to 1, without sorting them.
@@ -318,12 +322,3 @@ def _arrivals(rng: Random, count: int, now: int) -> Iterator[int]:
         hour = bisect(cumulative, position) - 1
         fraction = (position - cumulative[hour]) / (cumulative[hour + 1] - cumulative[hour])
         yield min(last, hours[hour] + int(3600 * fraction))
-
-
-def _submission_rate(time: int) -> float:
-    """Return how many jobs start in the hour that begins at a time, in arbitrary units."""
-    days, hour = divmod(time // 3600, 24)
-    is_weekend = (days + 3) % 7 >= 5  # the epoch began on a Thursday
-    if is_weekend:
-        return 1
-    return 6 if 8 <= hour < 18 else 2
