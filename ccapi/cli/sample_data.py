@@ -150,18 +150,6 @@ class _User(NamedTuple):
     project: str
 
 
-def _users(rng: Random) -> _Weighted[_User]:
-    """Invent users; a few of them submit most of the jobs."""
-    projects = {"".join(rng.choices(_CONSONANTS, k=4)): None for _ in range(_PROJECTS)}
-    members = [
-        _User(f"{project}{100 + number}h", project)
-        for project in projects
-        for number in range(rng.randint(1, _MAX_MEMBERS))
-    ]
-    rng.shuffle(members)
-    return _Weighted({member: 1 / rank for rank, member in enumerate(members, 1)})
-
-
 @dataclass(slots=True)
 class _Request:
     """What a user submits, as one job or as an array of `tasks` jobs; walltime in seconds."""
@@ -222,8 +210,19 @@ class _Task(NamedTuple):
 
 
 def _tasks(rng: Random, last_job_id: int) -> Iterator[_Task]:
-    """Submit requests without end; job ids grow, with gaps as if some were withdrawn."""
-    users, partitions = _users(rng), _partitions()
+    """Submit requests without end; job ids grow, with gaps as if some were withdrawn.
+
+    A few of the users submit most of the requests.
+    """
+    projects = {"".join(rng.choices(_CONSONANTS, k=4)): None for _ in range(_PROJECTS)}
+    members = [
+        _User(f"{project}{100 + number}h", project)
+        for project in projects
+        for number in range(rng.randint(1, _MAX_MEMBERS))
+    ]
+    rng.shuffle(members)
+    users = _Weighted({member: 1 / rank for rank, member in enumerate(members, 1)})
+    partitions = _partitions()
     job_id = last_job_id
     while True:
         user, partition = users.choose(rng), partitions.choose(rng)
