@@ -34,16 +34,19 @@ _PACKAGE = Path(ccapi.__file__).parent
 
 @dataclass
 class RequestPath:
-    """The functions of ccapi that a request entered; a move is a call into another file."""
+    """The functions of ccapi that a request entered.
+
+    A move is a call from one file into another, however often it happens.
+    """
 
     files: list[str] = field(default_factory=list)
     functions: set[tuple[str, str]] = field(default_factory=set)
     calls: int = 0
-    moves: int = 0
+    moves: set[tuple[str, str]] = field(default_factory=set)
 
     def __str__(self) -> str:
         """Return a row of the table."""
-        return f"{len(self.files):5} {len(self.functions):9} {self.calls:5} {self.moves:5}"
+        return f"{len(self.files):5} {len(self.functions):9} {self.calls:5} {len(self.moves):5}"
 
 
 def trace(request: Callable[[], Any]) -> RequestPath:
@@ -60,7 +63,8 @@ def trace(request: Callable[[], Any]) -> RequestPath:
             stack.pop()
             return
         path.calls += 1
-        path.moves += not stack or stack[-1] != file
+        if stack and stack[-1] != file:
+            path.moves.add((stack[-1], file))
         path.functions.add((file, code.co_qualname))
         if file not in path.files:
             path.files.append(file)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import fields
+from marshmallow import fields, post_load
 
 from ccapi.api import fields as job_fields
 from ccapi.api.fields import ListCursor, QueryRange, QueryTag, State, final_state
@@ -36,10 +36,8 @@ REMOVE = ["remove"]
 FORMATS = ("json", "csv")
 JSON_OR_CSV = ("application/json", "text/csv")
 _NON_EMPTY = rules.TextRule(min_length=1)
-# The contract's document has these states as choices of a list's filter.
-_LISTED_STATES = [
-    state for state in JobState if state not in {JobState.PREEMPTED, JobState.OUT_OF_MEMORY}
-]
+# The contract's document lists only the first six states as choices of a filter.
+_LISTED_STATES, _OTHER_STATES = [*JobState][:6], [*JobState][6:]
 
 
 class ApiTag(ContractSchema):
@@ -50,8 +48,8 @@ class ApiTag(ContractSchema):
     type = Text(rules.TAG, metadata=describe("Kind of tag", example="Debug"))
     name = Text(rules.TAG, metadata=describe("Name of tag", example="Testjob"))
 
-    def build(self, values: dict[str, Any]) -> Tag:
-        """Return the tag, without a database id that the request may have."""
+    @post_load
+    def _build(self, values: dict[str, Any], **_: Any) -> Tag:
         return Tag(values["type"], values["name"])
 
 
@@ -97,8 +95,8 @@ class JobStatistics(ContractSchema):
         rules.STATISTIC, metadata=describe("Largest value of the metric", example=3000, minimum=0)
     )
 
-    def build(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the metric, with a unit."""
+    @post_load
+    def _build(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
         return {"unit": "", **values}
 
 
@@ -228,8 +226,8 @@ class JobMeta(BaseJob):
         metadata=describe("Metrics of the whole job, by name"),
     )
 
-    def build(self, values: dict[str, Any]) -> NewJob:
-        """Return the job to register; raises InvalidInput."""
+    @post_load
+    def _build(self, values: dict[str, Any], **_: Any) -> NewJob:
         for ignored in ("id", "duration", "job_state"):
             values.pop(ignored, None)
         return NewJob(**values)
@@ -301,7 +299,8 @@ class ListQuery(ContractSchema):
     state = QueryChoices(
         JobState,
         metadata=describe(
-            "Only jobs in this state; may be repeated, and may also be preempted or out_of_memory",
+            "Only jobs in this state; may be repeated, and may also be "
+            f"{' or '.join(_OTHER_STATES)}",
             enum=_LISTED_STATES,
         ),
     )

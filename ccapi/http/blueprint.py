@@ -5,7 +5,7 @@ Context, and documents the errors; its `response` sends what the view returns as
 """
 
 from collections.abc import Callable, Collection
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from flask import Blueprint as FlaskBlueprint
@@ -27,7 +27,7 @@ _ERRORS = {
     400: "The request does not follow the contract",
     401: "The request has no valid token",
     403: "The token's role does not allow this",
-    404: "There is no such job",
+    404: "There is nothing with this id",
     422: "The state of the registry does not allow this",
     500: "The server failed",
 }
@@ -132,11 +132,7 @@ def _operation(view: View, role: Role, *, has_query: bool, cached: bool) -> View
             raise InvalidInput(f"{request.path} does not accept query parameters")
         numbers = {name: _path_integer(name, str(text)) for name, text in path.items()}
         request_log.current().job = numbers.get("id")
-
-        def answer(context: Context) -> Response:
-            response: Response = view(context, **numbers)
-            return response
-
+        answer: Callable[[Context], Response] = partial(view, **numbers)
         if cached:
             return cache.respond(request, token, answer, context, caches.responses)
         return answer(context)

@@ -1,7 +1,6 @@
 """The life of a cached response, from the first reader who asks to the last.
 
-- Operations that are declared with `cached=True` answer through `respond`: list_jobs, get_job and
-  get_stats.
+- Operations that are declared with `cached=True` answer through `respond`.
 - Writers and admins always get a fresh response, because they must see what they have written.
 - Readers who ask the same (path and query string) share one response for the seconds of [jobs]
   list_cache_seconds, whatever their tokens. A response is as old as its query to the database.
