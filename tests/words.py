@@ -33,7 +33,6 @@ _NAMES = {
     "adopt": "import_finished",
     "presented": "read_token",
     "sharing": "cache",
-    "shared": "cache",
     "shortcut": "cache_middleware",
     "observation": "gauges",
     "readiness": "health",

@@ -16,6 +16,7 @@ from ccapi.errors import InvalidInput
 from ccapi.http import csv_format, json_format, pagination
 from ccapi.model.job import JobFilter, ListPosition
 from ccapi.model.rules import MAX_INTEGER
+from ccapi.model.token import Scope
 from ccapi.repository import job_list
 from ccapi.repository.job_list import Batch, Columns, Page
 
@@ -38,7 +39,7 @@ class ListRequest(NamedTuple):
     is_csv: bool
 
     @classmethod
-    def parse(cls, query: dict[str, Any]) -> "ListRequest":
+    def parse(cls, context: Context, query: dict[str, Any]) -> "ListRequest":
         """Read a query that ListQuery has checked; raises InvalidInput."""
         if "cursor" in query and "page" in query:
             raise InvalidInput.of("page", "cannot be combined with cursor")
@@ -50,7 +51,7 @@ class ListRequest(NamedTuple):
         if query.get("with_metadata") and _METADATA not in names:
             names = (*names, _METADATA)
         return cls(
-            job_filter=parse_filter(query),
+            job_filter=parse_filter(query, context.scope),
             page=Page(offset, items, position),
             page_number=number,
             fields=names,
@@ -65,10 +66,10 @@ class ListRequest(NamedTuple):
         return pagination.encode((*end, min(self.page_number + 1, MAX_INTEGER)))
 
 
-def parse_filter(query: dict[str, Any]) -> JobFilter:
+def parse_filter(query: dict[str, Any], scope: Scope) -> JobFilter:
     """Return the filters of a query that ListQuery or StatsQuery has checked."""
     filters = {name: query[name] for name in _FILTERS & query.keys()}
-    return JobFilter(**filters, states=query.get("state"), now=now())
+    return JobFilter(**filters, states=query.get("state"), scope=scope, now=now())
 
 
 def respond(context: Context, request: ListRequest) -> Response:

@@ -13,7 +13,7 @@ from ccapi.context import Context
 from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint
 from ccapi.http.fields import Integer, QueryBoolean, describe
-from ccapi.http.schema import ContractSchema
+from ccapi.http.schema import ContractSchema, QuerySchema
 from ccapi.model import rules
 from ccapi.model.reconciliation import EndedRun, Run, Snapshot
 from ccapi.model.token import Role
@@ -133,7 +133,7 @@ class ReconcileResponse(ContractSchema):
     )
 
 
-class ReconcileQuery(ContractSchema):
+class ReconcileQuery(QuerySchema):
     """Whether to change anything."""
 
     dry_run = QueryBoolean(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import fields
+from marshmallow import ValidationError, fields
 
 from ccapi.api import fields as job_fields
 from ccapi.api.fields import ListCursor, QueryRange, QueryTag, State, final_state
@@ -12,6 +12,7 @@ from ccapi.http.fields import (
     Integer,
     IntegerList,
     Number,
+    NumberMap,
     OptionalText,
     QueryBoolean,
     QueryChoice,
@@ -24,8 +25,8 @@ from ccapi.http.fields import (
     TextMap,
     describe,
 )
-from ccapi.http.schema import ContractSchema
-from ccapi.model import rules
+from ccapi.http.schema import ContractSchema, QuerySchema
+from ccapi.model import compat, rules
 from ccapi.model.job import JOB_META_FIELDS, JobState, NewJob, Tag
 
 # The groups of operations in the document.
@@ -38,7 +39,12 @@ JSON_OR_CSV = ("application/json", "text/csv")
 _NON_EMPTY = rules.TextRule(min_length=1)
 # The contract's document has these states as choices of a list's filter.
 _LISTED_STATES = [
-    state for state in JobState if state not in {JobState.PREEMPTED, JobState.OUT_OF_MEMORY}
+    JobState.RUNNING,
+    JobState.COMPLETED,
+    JobState.FAILED,
+    JobState.CANCELLED,
+    JobState.STOPPED,
+    JobState.TIMEOUT,
 ]
 
 
@@ -47,6 +53,7 @@ class ApiTag(ContractSchema):
 
     definition = "api.ApiTag"
     also_required = ("type", "name")
+    dropped = frozenset(("scope", "id"))
     type = Text(rules.TAG, metadata=describe("Kind of tag", example="Debug"))
     name = Text(rules.TAG, metadata=describe("Name of tag", example="Testjob"))
 
@@ -62,6 +69,7 @@ class TagSchema(ApiTag):
         description = "A label, made of a type and a name."
 
     definition = "schema.Tag"
+    dropped = frozenset(("scope",))
     id = Integer(rules.COUNT, metadata=describe("Database id of the tag"))
 
 
@@ -164,10 +172,33 @@ class BaseJob(ContractSchema):
             maximum=3,
         ),
     )
+    shared = Text(
+        rules.TEXT,
+        metadata=describe(
+            "Who else may use the nodes, as newer clients say it: none is exclusive 1, "
+            "single_user 2, multi_user 0",
+            example="none",
+        ),
+    )
     smt = Count(rules.COUNT, metadata=describe("Hardware threads used per core", example=4))
     walltime = Count(
         rules.COUNT, metadata=describe("Time limit in seconds", example=86400, minimum=1)
     )
+    submit_time = Count(
+        rules.IntegerRule(max=rules.MAX_EPOCH_SECOND),
+        data_key="submitTime",
+        metadata=describe("Submission, in epoch seconds", example=1649723700),
+    )
+    requested_memory = Count(
+        rules.COUNT,
+        data_key="requestedMemory",
+        metadata=describe("Memory requested, in MB", example=128000),
+    )
+    energy = Number(rules.NUMBER, metadata=describe("Energy used", example=1.5))
+    energy_footprint = NumberMap(
+        data_key="energyFootprint", metadata=describe("Energy used, by source")
+    )
+    footprint = NumberMap(metadata=describe("Key figures of the whole job, by name"))
     job_state = State(
         [JobState.RUNNING],
         data_key="jobState",
@@ -228,8 +259,15 @@ class JobMeta(BaseJob):
         metadata=describe("Metrics of the whole job, by name"),
     )
 
+    def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return a job's fields from any dialect of the family, and its unknown keys."""
+        return compat.translate_job(data)
+
     def build(self, values: dict[str, Any]) -> NewJob:
         """Return the job to register; raises InvalidInput."""
+        if "shared" in values:
+            # Correct bodies do not pass through `translate`.
+            raise ValidationError({"shared": ["must be translated"]})
         for ignored in ("id", "duration", "job_state"):
             values.pop(ignored, None)
         return NewJob(**values)
@@ -263,6 +301,16 @@ class StopJobApiRequest(ContractSchema):
     start_time = job_fields.epoch_second("startTime", "Start")
     stop_time = job_fields.epoch_second("stopTime", "Stop", required=True, example=1649763839)
     job_state = final_state("How the job ended", required=True, example="completed")
+    meta_data = TextMap(
+        data_key="metaData", metadata=describe("What only the end knows; added to the job's")
+    )
+
+    def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return the body with the contract's word for the state, and its unknown keys."""
+        values, unknown = super().translate(data)
+        if isinstance(values.get("jobState"), str):
+            values["jobState"] = compat.translate_state(values["jobState"])
+        return values, unknown
 
 
 class DeleteJobApiRequest(ContractSchema):
@@ -272,6 +320,12 @@ class DeleteJobApiRequest(ContractSchema):
     job_id = job_fields.job_id(required=True)
     cluster = job_fields.cluster("Cluster of the job")
     start_time = job_fields.epoch_second("startTime", "Start")
+
+
+class DeleteBeforeQuery(QuerySchema):
+    """Which old jobs to keep."""
+
+    omit_tagged = QueryBoolean(data_key="omit-tagged", metadata=describe("Keep jobs with a tag"))
 
 
 class DeleteJobApiResponse(ContractSchema):
@@ -295,13 +349,13 @@ class GetJobsApiResponse(ContractSchema):
     total = fields.Integer(metadata=describe("Number of all jobs that match, if requested"))
 
 
-class ListQuery(ContractSchema):
+class ListQuery(QuerySchema):
     """Which jobs a list shows, and how much of each."""
 
     state = QueryChoices(
         JobState,
         metadata=describe(
-            "Only jobs in this state; may be repeated, and may also be preempted or out_of_memory",
+            "Only jobs in this state; may be repeated, and may be any other state of a job",
             enum=_LISTED_STATES,
         ),
     )

@@ -144,7 +144,7 @@ def get_stats(context: Context, query: dict[str, Any]) -> dict[str, Any] | Respo
     ordered by their names. At a point of the timeline a job runs that has started by then and
     stops later, or has not stopped.
     """
-    statistics_query = _parse_query(query)
+    statistics_query = _parse_query(context, query)
     result = statistics.compute(context, statistics_query)
     if query.get("format") == "csv":
         names = [by for by in GroupBy if by in statistics_query.group_by]
@@ -152,14 +152,14 @@ def get_stats(context: Context, query: dict[str, Any]) -> dict[str, Any] | Respo
     return _serialize(statistics_query.time, result)
 
 
-def _parse_query(query: dict[str, Any]) -> StatisticsQuery:
+def _parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
     limit = query.get("limit", _DEFAULT_LIMIT)
     if limit > _MAX_GROUPS:
         raise InvalidInput.of("limit", f"must be at most {_MAX_GROUPS}")
     with_timeline = query.get("timeline", "step" in query)
     if with_timeline and query.get("format") == "csv":
         raise InvalidInput.of("timeline", "must not come with format=csv, which has the groups")
-    jobs = parse_filter(query)
+    jobs = parse_filter(query, context.scope)
     last_day = Range(jobs.now - _DAY_SECONDS, jobs.now)
     return StatisticsQuery(
         jobs=jobs,

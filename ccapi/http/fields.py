@@ -97,6 +97,25 @@ class TextMap(fields.Dict):
         return dict(value)
 
 
+class NumberMap(fields.Dict):
+    """An object whose values are numbers; the empty one means "not given"."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(values=fields.Float(), **kwargs)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValidationError("must be an object of numbers")
+        violations = {
+            key.replace("\0", "\\0"): [violation]
+            for key, item in value.items()
+            if (violation := rules.TEXT.violation(key) or rules.NUMBER.violation(item))
+        }
+        if violations:
+            raise ValidationError(violations)
+        return dict(value) or None
+
+
 class EnumField(fields.Field[str]):
     """One of some members of an enumeration, which the document defines under a name."""
 

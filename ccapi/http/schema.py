@@ -4,22 +4,31 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
+from flask import current_app
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load
 
+from ccapi.http import request_log
 from ccapi.http.fields import describe
+from ccapi.model.rules import match_keys
 
 
 class ContractSchema(Schema):
-    """An object of the contract: unknown keys are errors, and null means "not given".
+    """An object of the contract: null means "not given", and keys match whatever their case.
 
-    `definition` is its name in the API's document, and `example` what the page sends.
+    Unknown keys are ignored and reported, unless the settings refuse them. `dropped` lists keys
+    that clients send and nobody needs.
+
+    `definition` is its name in the API's document, `example` what the page sends, and
+    `json_schema` replaces what the document would say.
     `also_required` lists keys that a request must have although the contract's document does
     not say so.
     """
 
     definition: ClassVar[str] = ""
     example: ClassVar[Mapping[str, Any] | None] = None
+    json_schema: ClassVar[Mapping[str, Any] | None] = None
     also_required: ClassVar[tuple[str, ...]] = ()
+    dropped: ClassVar[frozenset[str]] = frozenset()
     error_messages = {  # noqa: RUF012 - marshmallow's declaration
         "unknown": "is not known here",
         "type": "must be an object",
@@ -69,11 +78,27 @@ class ContractSchema(Schema):
         if isinstance(field_obj, fields.Nested):
             field_obj.error_messages["type"] = "must be an object"
 
+    def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return a body's values by their keys in the contract, and its unknown keys.
+
+        Raises InvalidInput for two spellings of one key.
+        """
+        return match_keys(data, self._known_keys)
+
+    @cached_property
+    def _known_keys(self) -> frozenset[str]:
+        return frozenset(self.fields_by_key) | self.dropped
+
     @pre_load
-    def _drop_nulls(self, data: Any, **_: Any) -> Any:
+    def _translate(self, data: Any, **_: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        values = {key: value for key, value in data.items() if value is not None}
+        values, unknown = self.translate(data)
+        values = {key: value for key, value in values.items() if key not in self.dropped}
+        if unknown:
+            if current_app.config["REFUSE_UNKNOWN_FIELDS"]:
+                raise ValidationError({key: ["is not known here"] for key in unknown})
+            request_log.current().ignored_fields.update(dict.fromkeys(unknown))
         missing = [key for key in self.also_required if key not in values]
         if missing:
             raise ValidationError({key: ["is required"] for key in missing})
@@ -82,6 +107,14 @@ class ContractSchema(Schema):
     @post_load
     def _build(self, values: dict[str, Any], **_: Any) -> Any:
         return self.build(values)
+
+
+class QuerySchema(ContractSchema):
+    """A query string: unknown parameters are errors, for a misspelt filter must not list all."""
+
+    def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return the parameters unchanged; marshmallow finds unknown ones."""
+        return dict(data), []
 
 
 class ErrorResponse(ContractSchema):
