@@ -56,11 +56,15 @@ class EditMetaRequest(ContractSchema):
     def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Accept {"metaData": {"note": "x"}}, {"key": "note", "value": "x"}, {"note": "x"}."""
         fields, unknown = match_keys(data, _META_DATA)
-        if fields or not data:
+        plain = {key: value for key, value in data.items() if key.lower() != "metadata"}
+        if fields or not plain:
             return fields, unknown
-        if data.keys() == {"key", "value"} and isinstance(data["key"], str):
-            return {"metaData": {data["key"]: data["value"]}}, []
-        return {"metaData": {**data}}, []
+        names = {key.lower(): key for key in plain}
+        key, value = names.get("key"), names.get("value")
+        if key is not None and value is not None and isinstance(plain[key], str):
+            ignored = [name for name in plain if name not in {key, value}]
+            return {"metaData": {plain[key]: plain[value]}}, ignored
+        return {"metaData": plain}, []
 
 
 class EditMetaByRequest(ContractSchema):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 from flask import Response
 
-from ccapi.api.serializers import JOB_FIELDS, job_meta, now
+from ccapi.api.serializers import JOB_FIELDS, job_meta, now, wants_unit_objects
 from ccapi.context import Context
 from ccapi.db.pool import Connection
 from ccapi.errors import InvalidInput
@@ -37,6 +37,7 @@ class ListRequest(NamedTuple):
     fields: tuple[str, ...]
     with_total: bool
     is_csv: bool
+    with_unit_objects: bool
 
     @classmethod
     def parse(cls, context: Context, query: dict[str, Any]) -> "ListRequest":
@@ -50,13 +51,15 @@ class ListRequest(NamedTuple):
         names = query.get("fields_", _DEFAULT_FIELDS)
         if query.get("with_metadata") and _METADATA not in names:
             names = (*names, _METADATA)
+        is_csv = query.get("format") == "csv"
         return cls(
             job_filter=parse_filter(query, context.scope),
             page=Page(offset, items, position),
             page_number=number,
             fields=names,
             with_total=query.get("total", False),
-            is_csv=query.get("format") == "csv",
+            is_csv=is_csv,
+            with_unit_objects=not is_csv and wants_unit_objects(),
         )
 
     def next_cursor(self, end: ListPosition | None) -> str:
@@ -152,7 +155,8 @@ def _write_csv(
 def _rows(request: ListRequest, batch: Batch) -> list[dict[str, Any]]:
     """Return a batch's jobs with the requested fields."""
     at = now()
-    jobs = [job_meta(job, at) for job in batch.jobs]
+    with_objects = request.with_unit_objects
+    jobs = [job_meta(job, at, with_unit_objects=with_objects) for job in batch.jobs]
     if set(_DEFAULT_FIELDS) <= set(request.fields):
         return jobs
     return [{name: job[name] for name in request.fields if name in job} for job in jobs]

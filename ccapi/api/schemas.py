@@ -13,6 +13,7 @@ from ccapi.http.fields import (
     IntegerList,
     Number,
     NumberMap,
+    OptionalNumber,
     OptionalText,
     QueryBoolean,
     QueryChoice,
@@ -194,7 +195,7 @@ class BaseJob(ContractSchema):
         data_key="requestedMemory",
         metadata=describe("Memory requested, in MB", example=128000),
     )
-    energy = Number(rules.NUMBER, metadata=describe("Energy used", example=1.5))
+    energy = OptionalNumber(rules.NUMBER, metadata=describe("Energy used", example=1.5))
     energy_footprint = NumberMap(
         data_key="energyFootprint", metadata=describe("Energy used, by source")
     )

@@ -28,13 +28,24 @@ def now() -> int:
     return int(time.time())
 
 
-def job_meta(job: Job, at: int) -> dict[str, Any]:
-    """Return a job as schema.JobMeta; if it is running, its duration ends `at`."""
+def wants_unit_objects() -> bool:
+    """Return whether the current request wants {"base": "B/s", "prefix": "G"} for "GB/s"."""
+    return json_format.wants_ld_json(request.environ)
+
+
+def job_meta(job: Job, at: int, *, with_unit_objects: bool | None = None) -> dict[str, Any]:
+    """Return a job as schema.JobMeta; if it is running, its duration ends `at`.
+
+    A stream outlives its request, and must pass `with_unit_objects`.
+    """
     pairs = zip(JOB_FIELDS, _values(job), strict=True)
     fields = {name: value for name, value in pairs if value is not None}
     fields["duration"] = job.duration(at)
-    if job.statistics is not None and json_format.wants_ld_json(request.environ):
-        fields["statistics"] = _split_units(job.statistics)
+    if job.statistics is not None:
+        if with_unit_objects is None:
+            with_unit_objects = wants_unit_objects()
+        if with_unit_objects:
+            fields["statistics"] = _split_units(job.statistics)
     for name in _JSON_FIELDS:
         if name in fields:
             fields[name] = Fragment(fields[name])

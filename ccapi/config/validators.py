@@ -14,6 +14,19 @@ MASK = "********"
 Network = IPv4Network | IPv6Network
 
 
+class Networks(tuple[Network, ...]):
+    """Networks; as text they are as in the settings."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """Return the networks with commas between."""
+        return ", ".join(map(str, self))
+
+
+NO_NETWORKS = Networks()
+
+
 class Rule(fields.Field[Any]):
     """A marshmallow field that coerces nothing.
 
@@ -71,10 +84,10 @@ def one_of(*choices: str) -> Rule:
     return Rule(f"one of {', '.join(choices)}", choices.__contains__)
 
 
-def _networks(text: str) -> tuple[Network, ...] | None:
+def _networks(text: str) -> Networks | None:
     """Return the networks of a list, None if one is wrong."""
     try:
-        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+        return Networks(ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError:
         return None
 

@@ -50,6 +50,13 @@ class Number(RuleField, fields.Float):
     """An integer or a float."""
 
 
+class OptionalNumber(Number):
+    """A number where 0 means "not given"."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return super()._deserialize(value, *args, **kwargs) or None
+
+
 class Text(RuleField, fields.String):
     """A string."""
 

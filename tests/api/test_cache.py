@@ -177,7 +177,7 @@ def test_the_name_of_an_answer_changes_with_its_bytes(admin: Client) -> None:
 def test_an_answer_is_for_its_client_alone(reader: Client) -> None:
     headers = reader.send("GET", "/").headers
     assert headers["Cache-Control"] == "private, no-cache"
-    assert headers["Vary"] == "X-Auth-Token, Authorization"
+    assert headers["Vary"] == "X-Auth-Token, Authorization, Accept"
 
 
 def test_without_a_token_there_is_no_shared_answer(app: Flask, reader: Client) -> None:

@@ -175,11 +175,17 @@ def test_statistics_are_replaced_with_units_in_both_forms(writer: Client) -> Non
     }
 
 
-def test_unit_is_an_object_for_clients_that_accept_ld_json(writer: Client) -> None:
+@pytest.mark.parametrize("batch", [1, 250], ids=["streamed", "at once"])
+def test_unit_is_an_object_for_clients_that_accept_ld_json(
+    writer: Client, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", batch)
     id_ = start(writer, "backend-1.5-start")
-    for path in (f"/jobs/{id_}", "/jobs/"):
+    start(writer, "slurm-sync-start")
+    poll = "/jobs/?state=running&items-per-page=9999999&page=1&with-metadata=false"
+    for path in (f"/jobs/{id_}", "/jobs/", poll):
         answer = send(writer, "GET", path, b"", Accept="application/ld+json").get_json()
-        [job] = answer.get("jobs", [answer])
+        [job] = [job for job in answer.get("jobs", [answer]) if job["id"] == id_]
         assert job["statistics"]["mem_bw"]["unit"] == {"prefix": "G", "base": "B/s"}
     assert writer.read(id_)["statistics"]["mem_bw"]["unit"] == "GB/s"
 

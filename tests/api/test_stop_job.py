@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from ccapi import metrics
@@ -100,6 +101,7 @@ def test_the_answer_is_the_whole_job(writer: Client) -> None:
         "duration": 3600,
         "jobState": "failed",
         "monitoringStatus": 3,
+        "shared": "single_user",
         **reported,
     }
 
@@ -115,6 +117,7 @@ def test_what_was_not_given_is_not_in_the_answer(writer: Client) -> None:
         "subCluster": "",
         "numNodes": 1,
         "exclusive": 1,
+        "shared": "none",
         "startTime": START,
         "duration": 3600,
         "jobState": "completed",
@@ -155,7 +158,23 @@ def test_a_job_may_end_in_any_final_state(writer: Client, state: str) -> None:
     assert [shown["jobState"] for shown in writer.list(f"state={state}")] == [state]
 
 
-@pytest.mark.parametrize("state", ["running", "finished", "", "COMPLETED", 1, None])
+@pytest.mark.parametrize(
+    ("reported", "state"),
+    [
+        ("COMPLETED", "completed"),
+        ("NODE_FAIL", "node_fail"),
+        ("CANCELLED by 1000", "cancelled"),
+        ("cancelled by 0", "cancelled"),
+        ("revoked", "cancelled"),
+        ("Deadline", "deadline"),
+    ],
+)
+def test_states_of_slurm_are_understood(writer: Client, reported: str, state: str) -> None:
+    writer.start()
+    assert writer.stop(jobState=reported)["jobState"] == state
+
+
+@pytest.mark.parametrize("state", ["running", "RUNNING", "finished", "", "cancelled by", 1, None])
 def test_any_other_state_is_refused(writer: Client, state: object) -> None:
     id_ = writer.start()
     assert_error(writer.send("POST", "/stop_job/", stop(jobState=state)), 400, "jobState")
@@ -171,9 +190,34 @@ def test_a_stop_needs(writer: Client, field: str) -> None:
 
 def test_a_job_cannot_stop_before_it_starts(writer: Client) -> None:
     id_ = writer.start()
-    early = stop(stopTime=START - 1)
+    early = stop(stopTime=START - 61)
     assert_error(writer.send("POST", "/stop_job/", early), 400, "stopTime", str(START))
-    assert_error(stop_by_id(writer, id_, stopTime=START - 1), 400, "stopTime")
+    assert_error(stop_by_id(writer, id_, stopTime=START - 61), 400, "stopTime")
+    assert len(writer.list("state=running")) == 1
+
+
+@pytest.mark.parametrize("early", [1, 60])
+def test_a_stop_shortly_before_the_start_counts_as_the_start(
+    writer: Client, context: Context, early: int
+) -> None:
+    id_ = writer.start()
+    assert stop_by_id(writer, id_, stopTime=START - early).get_json()["duration"] == 1
+    assert writer.list(f"stop-time={START}-{START}")[0]["id"] == id_
+
+
+def test_metadata_of_a_stop_is_merged_and_archived(writer: Client, context: Context) -> None:
+    writer.start(metaData={"jobName": "x", "reason": "y"})
+    stopped = writer.stop(metaData={"exitCode": "0:9", "reason": "oom"})
+    assert stopped["metaData"] == {"jobName": "x", "reason": "oom", "exitCode": "0:9"}
+    [file] = context.archive_root.rglob("meta.json")
+    assert orjson.loads(file.read_bytes())["metaData"] == stopped["metaData"]
+
+
+@pytest.mark.parametrize("meta_data", [[], "x", {"a": 1}, {"a": None}, {"a": "\0"}], ids=str)
+def test_a_stop_with_bad_metadata_stops_nothing(writer: Client, meta_data: Any) -> None:
+    writer.start()
+    response = writer.send("POST", "/stop_job/", stop(metaData=meta_data))
+    assert_error(response, 400, "metaData")
     assert len(writer.list("state=running")) == 1
 
 

@@ -123,9 +123,9 @@ def test_no_tags_change_nothing(writer: Client, archived: int, context: Context)
         ({"type": "Debug", "name": None}, "name"),
         ({"type": "Debug", "name": 7}, "name"),
         ({"type": "Debug", "name": "a\0b"}, "name"),
-        ({"type": "Debug", "name": "x", "colour": "red"}, "colour"),
+        ({"type": "Debug", "name": "x", "Name": "y"}, "Name"),
     ],
-    ids=["no name", "no type", "empty", "null", "number", "NUL", "unknown field"],
+    ids=["no name", "no type", "empty", "null", "number", "NUL", "two spellings"],
 )
 def test_when_one_tag_is_refused_none_is_added(
     writer: Client, database: Database, bad: dict[str, Any], field: str
