@@ -7,7 +7,8 @@
 #   make test             run the whole test suite on the newest PostgreSQL of this machine
 #   make lint             run ruff, mypy --strict and the import contracts
 #   make format           format the code, and fix what ruff can fix
-#   make bench            measure the speed on JOBS=1000000 jobs, beside an empty Flask route and pgbench
+#   make bench            measure the speed on JOBS=1000000 jobs, beside an empty Flask route and
+#                         pgbench, and check each figure's limit
 #   make bench-compare    compare two results: BEFORE=old.json AFTER=new.json
 #
 # Test it with the real thing

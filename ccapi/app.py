@@ -45,7 +45,14 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     for warning in file_modes.warnings(config.secret_files, config.archive.root):
         _log.warning(warning)
     context = context or build_context(config)
-    _prepare(context)
+    try:
+        writer.create_if_missing(context.archive_root)
+    except ArchiveError as error:
+        _log.warning("starting without an archive: %s", error)
+    try:
+        migrations.require_current(context.database)
+    except DatabaseUnavailable as error:
+        _log.warning("starting without a database: %s", error)
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = config.server.max_body_bytes
     app.config["USED_NODES_OPEN_TO"] = config.server.used_nodes_open_to
@@ -85,14 +92,3 @@ def build_context(config: Config) -> Context:
             else None
         ),
     )
-
-
-def _prepare(context: Context) -> None:
-    try:
-        writer.create_if_missing(context.archive_root)
-    except ArchiveError as error:
-        _log.warning("starting without an archive: %s", error)
-    try:
-        migrations.require_current(context.database)
-    except DatabaseUnavailable as error:
-        _log.warning("starting without a database: %s", error)

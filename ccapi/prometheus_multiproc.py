@@ -26,21 +26,17 @@ def make(uid: int, gid: int) -> Path:
     """Make an empty directory for this process's workers; remove those of dead processes."""
     in_memory = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK)
     base = _MEMORY if in_memory else Path(tempfile.gettempdir())
-    _remove_stale(base)
-    directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))
-    if os.geteuid() == 0:
-        os.chown(directory, uid, gid)
-    os.environ[VARIABLE] = str(directory)
-    return directory
-
-
-def _remove_stale(base: Path) -> None:
     for path in base.glob(f"{_PREFIX}*"):
         with suppress(OSError, ValueError):
             pid = int(path.name.removeprefix(_PREFIX).partition("-")[0])
             is_ours = path.lstat().st_uid == os.geteuid() and not path.is_symlink()
             if is_ours and not Path(f"/proc/{pid}").exists():
                 shutil.rmtree(path)
+    directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))
+    if os.geteuid() == 0:
+        os.chown(directory, uid, gid)
+    os.environ[VARIABLE] = str(directory)
+    return directory
 
 
 def remove(directory: Path) -> None:
@@ -97,7 +93,7 @@ def _used(file: Path) -> int:
 
 
 def _reserve(file: Path, size: int) -> None:
-    """Allocate the file's memory first: if there is none, an error now is no crash later."""
+    """Allocate the file's memory now: without it, a later write would kill the process."""
     with file.open("ab") as stream:
         try:
             os.posix_fallocate(stream.fileno(), 0, (size // _BLOCK_BYTES + 1) * _BLOCK_BYTES)
@@ -122,11 +118,11 @@ class LabelLimiter:
 
     def _add(self, name: str) -> None:
         """Read the names of all workers, and add another if the limit allows it."""
-        shared = directory()
-        if shared is None:
+        workers = directory()
+        if workers is None:
             self._names.add(name)
             return
-        with locked(shared) as file:
+        with locked(workers) as file:
             size = os.fstat(file).st_size
             self._names.update(os.pread(file, size, 0).decode().split())
             if name not in self._names and len(self._names) < self._limit:

@@ -12,16 +12,23 @@ from flask import Flask
 
 from ccapi import config as settings
 from ccapi.app import build_context, create_app
+from ccapi.archive.writer import create_if_missing
 from ccapi.context import Context
 from ccapi.db import migrations
-from ccapi.db.pool import Database
+from ccapi.db.pool import Connection, Database
 from ccapi.embedded import PrivatePostgres, find_installations
+from ccapi.http.cache import Caches
 from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.client import Client
 
 _SHARED_MEMORY = Path("/dev/shm")
 _MIN_FREE_BYTES = 500_000_000
+# Faster than TRUNCATE.
+_DELETE_ALL = (
+    "DELETE FROM jobs; DELETE FROM archive_queue; DELETE FROM hosts; DELETE FROM tags;"
+    "DELETE FROM tokens; DELETE FROM node_states"
+)
 
 
 @pytest.fixture(scope="session")
@@ -44,23 +51,23 @@ def _migrated(postgres: PrivatePostgres) -> Iterator[Database]:
     database.close()
 
 
+@pytest.fixture(scope="session")
+def _session(_migrated: Database) -> Iterator[Connection]:
+    with _migrated.session() as conn:
+        yield conn
+
+
 @pytest.fixture
-def database(_migrated: Database) -> Iterator[Database]:
+def database(_migrated: Database, _session: Connection) -> Database:
     """Return an empty, migrated database."""
-    empty(_migrated)
-    yield _migrated
-    empty(_migrated)
+    _session.execute(_DELETE_ALL)
+    return _migrated
 
 
 def empty(database: Database) -> None:
-    """Delete all jobs, tags, tokens and states of nodes; faster than TRUNCATE."""
+    """Delete all jobs, tags and tokens."""
     with database.session() as conn:
-        conn.execute("DELETE FROM jobs")
-        conn.execute("DELETE FROM archive_queue")
-        conn.execute("DELETE FROM hosts")
-        conn.execute("DELETE FROM node_states")
-        conn.execute("DELETE FROM tags")
-        conn.execute("DELETE FROM tokens")
+        conn.execute(_DELETE_ALL)
 
 
 @pytest.fixture
@@ -80,10 +87,26 @@ def config(
     return settings.load(environ=environment)
 
 
+@pytest.fixture(scope="session")
+def _apps() -> list[tuple[settings.Config, Flask]]:
+    """Return the apps that tests with the same settings share: building one takes 30 ms."""
+    return []
+
+
 @pytest.fixture
-def app(config: settings.Config, database: Database) -> Flask:
-    """Build the service."""
-    return serve(config, database)
+def app(
+    config: settings.Config, database: Database, _apps: list[tuple[settings.Config, Flask]]
+) -> Flask:
+    """Return the service with a context and caches of its own."""
+    key = replace(config, archive=replace(config.archive, root=Path()))
+    app = next((app for settings, app in _apps if settings == key), None)
+    if app is None:
+        app = serve(config, database)
+        _apps.append((key, app))
+    create_if_missing(config.archive.root)
+    app.extensions["ccapi"] = replace(build_context(config), database=database)
+    app.extensions["ccapi_caches"] = Caches(config.jobs.list_cache_seconds)
+    return app
 
 
 @pytest.fixture

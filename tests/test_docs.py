@@ -194,6 +194,15 @@ def test_paths_exist(name: str) -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.parametrize(
+    ("change", "max_files"), [("A filter of the list", 3), ("A final state", 4), ("A field", 6)]
+)
+def test_a_change_touches_few_files(change: str, max_files: int) -> None:
+    text = sections("CONTRIBUTING.rst")["How to add things"].partition(f"\n{change}")[2]
+    files = re.findall(r"^    \d+\. ``", text.partition("\n\n")[0], re.MULTILINE)
+    assert 2 < len(files) <= max_files
+
+
 def test_every_directory_is_on_the_map() -> None:
     text = sections("CONTRIBUTING.rst")["The map"]
     folders = [f"ccapi/{path.parent.name}/" for path in (ROOT / "ccapi").glob("*/__init__.py")]

@@ -8,7 +8,7 @@ import pytest
 from ccapi.embedded import PrivatePostgres
 from tests.faults import suite
 from tests.faults.audit import Tolerance, audit
-from tests.faults.testbed import Setup, running
+from tests.faults.series import Setup, running
 
 pytestmark = pytest.mark.slow
 
@@ -39,10 +39,10 @@ def test_the_audit_notices_lost_duplicated_and_wrong_jobs(
     server: tuple[PrivatePostgres, Path],
 ) -> None:
     postgres, directory = server
-    with running(postgres, directory / "forged", "forged", Setup(threads=2)) as testbed:
-        testbed.await_attempts(10)
-        testbed.finish()
-        with testbed.administrator(testbed.database) as conn:
+    with running(postgres, directory / "forged", "forged", Setup(threads=2)) as series:
+        series.await_attempts(10)
+        series.finish()
+        with series.administrator(series.database) as conn:
             conn.execute("DELETE FROM jobs WHERE id = (SELECT min(id) FROM jobs)")
             conn.execute(
                 """
@@ -58,7 +58,7 @@ def test_the_audit_notices_lost_duplicated_and_wrong_jobs(
                 FROM jobs ORDER BY id LIMIT 1
                 """
             )
-        verdict = audit(testbed, Tolerance())
+        verdict = audit(series, Tolerance())
     assert any("not in the database" in text for text in verdict.lost)
     assert verdict.duplicated
     assert any("not started" in text for text in verdict.wrong)

@@ -6,11 +6,12 @@
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+PRODUCT = ("ccapi", "sql", "deploy", "docs")
 _SUFFIXES = {".py", ".sql", ".rst", ".j2", ".yml", ".json", ".sh", ".conf", ".service"}
 _SCRIPTS = {"ccapi-slurm", "epilog", "jobcomp", "prolog"}
 
@@ -28,7 +29,7 @@ _NAMES = {
     "authentication": "auth",
     "multiprocess": "prometheus_multiproc",
     "permissions": "file_modes",
-    "account": "request_info",  # but in embedded/, where it is a user of the system
+    "account": "request_info",  # but not where it is a user of the system
     "admit": "authorize, validate",
     "adopt": "import_finished",
     "presented": "read_token",
@@ -101,8 +102,7 @@ _PHRASES = {
     r"\black(?:s|ed|ing)?\b": "miss",
     r"\brooms?\b(?! temperature)": "space",
     r"(?<![.\w])(?:tells?|told)\b": "report, say",
-    r"\btakes? no\b": "does not accept, is read-only",
-    r"\btakes? (?:any )?writes\b": "is read-write",
+    r"\btakes? (?:no|any) (?:writes?|jobs?|tokens?)\b": "is read-only, does not accept",
     r"\bbare routes?\b": "an empty Flask route",
     r"\bpatien(?:ce|t)\b": "timeout",
     r"\bseldom\b": "rarely",
@@ -114,7 +114,7 @@ _PHRASES = {
     r"\bccapi_(?:refusals_total|database_use_seconds|archive_age_seconds)\b": "see house.md",
     r"\bccapi_database_connections_most\b": "ccapi_database_connections_max",
     r"\bread_(?:url|max_lag)\b": "replica_url, replica_max_lag",
-    r'"""(?:Tell|Say|Name|Let|Note|Hold|Lend)s? ': "Return, Describe, List, Allow, Record, Lock",
+    r'"""(?:Tell|Say|Name|Note|Hold|Lend)s? ': "Return, Describe, List, Record, Lock",
     # A subject clause: "Who revokes waits as long." A question is fine.
     r'(?:"""|# |-- |[.!?] |^ *)Who\b[^?\n]*[.,;:]': "say who does it",
     r'(?:"""|# |-- |[.!?] |^ *)What (?:is|was|are|were)\b[^?\n]*[.,;:]': "name the thing",
@@ -134,13 +134,14 @@ class Place(NamedTuple):
         return f"{self.path.relative_to(ROOT)}:{self.line}: {self.word.strip()!r}: {self.better}"
 
 
-def documents() -> Iterator[Path]:
-    """Yield the files of the product whose words count."""
-    for part in ("ccapi", "sql", "deploy", "docs"):
-        for path in sorted((ROOT / part).rglob("*")):
-            if path.suffix in _SUFFIXES or path.name in _SCRIPTS:
-                yield path
+def documents(folders: Iterable[str]) -> Iterator[Path]:
+    """Yield README.rst and the texts in folders, without the lists of words themselves."""
     yield ROOT / "README.rst"
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*")):
+            is_text = path.suffix in _SUFFIXES or path.name in _SCRIPTS
+            if is_text and path.name not in {"words.py", "test_style.py"}:
+                yield path
 
 
 def places(path: Path) -> Iterator[Place]:
@@ -159,9 +160,9 @@ def places(path: Path) -> Iterator[Place]:
 
 def _better_names(name: str, path: Path) -> Iterator[str]:
     plain = name.lstrip("_")
-    if plain in _NAMES and (plain != "account" or "embedded" not in path.parts):
+    if plain in _NAMES and (plain != "account" or not {"embedded", "replica"} & {*path.parts}):
         yield _NAMES[plain]
-    for part in plain.lower().split("_"):
+    for part in re.sub("at_(least|most)", "", plain.lower()).split("_"):
         if part in _PARTS:
             yield _PARTS[part]
 
@@ -186,7 +187,7 @@ def main() -> int:
     """List the places in the files below the paths of the command line, or in all files."""
     chosen = [Path(argument).resolve() for argument in sys.argv[1:]] or [ROOT]
     number = 0
-    for path in documents():
+    for path in documents((*PRODUCT, "bench", "tests")):
         if any(path.is_relative_to(one) for one in chosen):
             for place in places(path):
                 print(place)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError, fields, post_load
 
 from ccapi.api import fields as job_fields
 from ccapi.api.fields import final_state
@@ -13,8 +13,7 @@ from ccapi.context import Context
 from ccapi.http import request_log
 from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint
-from ccapi.http.fields import Text, TextMap, describe
-from ccapi.http.schema import ContractSchema
+from ccapi.http.schema import ContractSchema, Text, TextMap, describe
 from ccapi.model import compat, rules
 from ccapi.model.job import JobSelection, Tag
 from ccapi.model.rules import match_keys
@@ -34,8 +33,8 @@ class CorrectJobRequest(ContractSchema):
     job_state = final_state("How the job ended", example="timeout")
     stop_time = job_fields.epoch_second("stopTime", "Stop", example=1649763839)
 
-    def build(self, values: dict[str, Any]) -> End:
-        """Return the corrected end."""
+    @post_load
+    def _build(self, values: dict[str, Any], **_: Any) -> End:
         if not values:
             raise ValidationError("must have jobState or stopTime, or both")
         return End(values.get("job_state"), values.get("stop_time"))

@@ -6,7 +6,7 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from ccapi.http import pagination
-from ccapi.http.fields import EnumField, Integer, QueryText, Text, describe
+from ccapi.http.schema import EnumField, Integer, QueryText, Text, describe
 from ccapi.model import rules
 from ccapi.model.job import FINAL_STATES, JobState, ListPosition, Range, Tag
 

@@ -11,7 +11,6 @@ from flask import Response
 
 from ccapi.api.serializers import JOB_FIELDS, job_meta, now, wants_unit_objects
 from ccapi.context import Context
-from ccapi.db.pool import Connection
 from ccapi.errors import InvalidInput
 from ccapi.http import csv_format, json_format, pagination
 from ccapi.model.job import JobFilter, ListPosition
@@ -62,6 +61,16 @@ class ListRequest(NamedTuple):
             with_unit_objects=not is_csv and wants_unit_objects(),
         )
 
+    @property
+    def columns(self) -> Columns:
+        """Return which large columns to read."""
+        return Columns(
+            meta_data=_METADATA in self.fields,
+            resources="resources" in self.fields,
+            statistics="statistics" in self.fields,
+            tags="tags" in self.fields,
+        )
+
     def next_cursor(self, end: ListPosition | None) -> str:
         """Return the cursor of the next page, whose position is None at the end of the list."""
         if end is None:
@@ -82,18 +91,21 @@ def respond(context: Context, request: ListRequest) -> Response:
     before the response begins, so that most failures are ordinary errors.
     """
     write = _write_csv if request.is_csv else _write_json
-    is_short = request.page.limit <= _BATCH_SIZE
-    stream = None
+    job_filter, page = request.job_filter, request.page
+    is_short = page.limit <= _BATCH_SIZE
     with ExitStack() as stack:
         database = context.database
         conn = stack.enter_context(database.connection() if is_short else database.snapshot())
-        batches = _read(conn, request)
+        batches = job_list.batches(conn, job_filter, page, request.columns, _BATCH_SIZE)
         first = next(batches)
-        total = _count(conn, request, first)
-        end = first.end
+        total, end = None, first.end
+        if request.with_total:
+            has_all = end is None and page.offset == 0 and page.after is None
+            total = len(first.jobs) if has_all else job_list.count(conn, job_filter)
+        stream = None
         if not is_short and end is not None:
             if request.is_csv:
-                end = job_list.find_end(conn, request.job_filter, request.page)
+                end = job_list.find_end(conn, job_filter, page)
             stream = write(request, chain([first], batches), total)
             stream = _close_after(stream, stack.pop_all())
     body = stream or b"".join(write(request, [first], total))
@@ -103,25 +115,6 @@ def respond(context: Context, request: ListRequest) -> Response:
     if total is not None:
         headers["X-Total"] = str(total)
     return Response(body, headers=headers, content_type=csv_format.CONTENT_TYPE)
-
-
-def _read(conn: Connection, request: ListRequest) -> Iterator[Batch]:
-    columns = Columns(
-        meta_data=_METADATA in request.fields,
-        resources="resources" in request.fields,
-        statistics="statistics" in request.fields,
-        tags="tags" in request.fields,
-    )
-    return job_list.batches(conn, request.job_filter, request.page, columns, _BATCH_SIZE)
-
-
-def _count(conn: Connection, request: ListRequest, first: Batch) -> int | None:
-    """Count all jobs that match, if requested; without a query if they are all in the batch."""
-    if not request.with_total:
-        return None
-    page = request.page
-    has_all = first.end is None and page.offset == 0 and page.after is None
-    return len(first.jobs) if has_all else job_list.count(conn, request.job_filter)
 
 
 def _write_json(

@@ -45,7 +45,7 @@ class _TokenCheck:
         self._valid_at: dict[bytes, float] = {}
 
     def require_token(self) -> None:
-        """Let any valid token pass; raises Unauthenticated, DatabaseUnavailable."""
+        """Accept any valid token; raises Unauthenticated, DatabaseUnavailable."""
         secret = auth.read_secret(request.environ)
         key = auth.cache_key(secret)
         probe = CachedProbe(

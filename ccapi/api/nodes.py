@@ -3,15 +3,22 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError, fields, post_load
 
 from ccapi.api import fields as job_fields
 from ccapi.api.schemas import CHANGE, QUERY
 from ccapi.api.serializers import now
 from ccapi.context import Context
 from ccapi.http.blueprint import Blueprint
-from ccapi.http.fields import Integer, QueryInteger, Text, TextList, describe
-from ccapi.http.schema import ContractSchema, QuerySchema
+from ccapi.http.schema import (
+    ContractSchema,
+    Integer,
+    QueryInteger,
+    QuerySchema,
+    Text,
+    TextList,
+    describe,
+)
 from ccapi.model import rules
 from ccapi.model.token import Role
 from ccapi.service import nodes
@@ -91,8 +98,8 @@ class NodeState(ContractSchema):
         rules.COUNT, data_key="jobsRunning", metadata=describe("Number of jobs on the node")
     )
 
-    def build(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the columns of a node, with defaults."""
+    @post_load
+    def _build(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
         numbers = ("cpus_allocated", "memory_allocated", "gpus_allocated", "jobs_running")
         return {"states": [], **dict.fromkeys(numbers, 0), **values}
 
@@ -112,8 +119,8 @@ class NodeStateRequest(ContractSchema):
         metadata=describe("The nodes; those that are left out keep their last state"),
     )
 
-    def build(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the report; raises ValidationError for a node that appears twice."""
+    @post_load
+    def _build(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
         hosts = [node["hostname"] for node in values["nodes"]]
         if len(set(hosts)) < len(hosts):
             raise ValidationError("must have each node once", "nodes")

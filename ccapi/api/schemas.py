@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, fields
+from marshmallow import fields, post_load
 
 from ccapi.api import fields as job_fields
 from ccapi.api.fields import ListCursor, QueryRange, QueryTag, State, final_state
-from ccapi.http.fields import (
+from ccapi.http.schema import (
+    ContractSchema,
     Count,
     Integer,
     IntegerList,
@@ -20,13 +21,13 @@ from ccapi.http.fields import (
     QueryChoices,
     QueryInteger,
     QueryNames,
+    QuerySchema,
     QueryText,
     Text,
     TextList,
     TextMap,
     describe,
 )
-from ccapi.http.schema import ContractSchema, QuerySchema
 from ccapi.model import compat, rules
 from ccapi.model.job import JOB_META_FIELDS, JobState, NewJob, Tag
 
@@ -38,15 +39,8 @@ REMOVE = ["remove"]
 FORMATS = ("json", "csv")
 JSON_OR_CSV = ("application/json", "text/csv")
 _NON_EMPTY = rules.TextRule(min_length=1)
-# The contract's document has these states as choices of a list's filter.
-_LISTED_STATES = [
-    JobState.RUNNING,
-    JobState.COMPLETED,
-    JobState.FAILED,
-    JobState.CANCELLED,
-    JobState.STOPPED,
-    JobState.TIMEOUT,
-]
+# The contract's document lists only the first six states as choices of a filter.
+_LISTED_STATES, _OTHER_STATES = [*JobState][:6], [*JobState][6:]
 
 
 class ApiTag(ContractSchema):
@@ -58,8 +52,8 @@ class ApiTag(ContractSchema):
     type = Text(rules.TAG, metadata=describe("Kind of tag", example="Debug"))
     name = Text(rules.TAG, metadata=describe("Name of tag", example="Testjob"))
 
-    def build(self, values: dict[str, Any]) -> Tag:
-        """Return the tag, without a database id that the request may have."""
+    @post_load
+    def _build(self, values: dict[str, Any], **_: Any) -> Tag:
         return Tag(values["type"], values["name"])
 
 
@@ -106,8 +100,8 @@ class JobStatistics(ContractSchema):
         rules.STATISTIC, metadata=describe("Largest value of the metric", example=3000, minimum=0)
     )
 
-    def build(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the metric, with a unit."""
+    @post_load
+    def _build(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
         return {"unit": "", **values}
 
 
@@ -264,11 +258,8 @@ class JobMeta(BaseJob):
         """Return a job's fields from any dialect of the family, and its unknown keys."""
         return compat.translate_job(data)
 
-    def build(self, values: dict[str, Any]) -> NewJob:
-        """Return the job to register; raises InvalidInput."""
-        if "shared" in values:
-            # Correct bodies do not pass through `translate`.
-            raise ValidationError({"shared": ["must be translated"]})
+    @post_load
+    def _build(self, values: dict[str, Any], **_: Any) -> NewJob:
         for ignored in ("id", "duration", "job_state"):
             values.pop(ignored, None)
         return NewJob(**values)
@@ -356,7 +347,8 @@ class ListQuery(QuerySchema):
     state = QueryChoices(
         JobState,
         metadata=describe(
-            "Only jobs in this state; may be repeated, and may be any other state of a job",
+            "Only jobs in this state; may be repeated, and may also be "
+            f"{' or '.join(_OTHER_STATES)}",
             enum=_LISTED_STATES,
         ),
     )

@@ -12,10 +12,16 @@ from ccapi.context import Context
 from ccapi.errors import InvalidInput
 from ccapi.http import csv_format
 from ccapi.http.blueprint import Blueprint
-from ccapi.http.fields import QueryBoolean, QueryChoice, QueryChoices, QueryInteger, describe
-from ccapi.http.schema import ContractSchema
+from ccapi.http.schema import (
+    ContractSchema,
+    QueryBoolean,
+    QueryChoice,
+    QueryChoices,
+    QueryInteger,
+    describe,
+)
 from ccapi.model.job import Range
-from ccapi.model.statistics import Group, GroupBy, Statistics, StatisticsQuery
+from ccapi.model.statistics import GroupBy, StatisticsQuery
 from ccapi.model.token import Role
 from ccapi.service import statistics
 
@@ -146,10 +152,30 @@ def get_stats(context: Context, query: dict[str, Any]) -> dict[str, Any] | Respo
     """
     statistics_query = _parse_query(context, query)
     result = statistics.compute(context, statistics_query)
+    groups = [
+        {**group.key, "numJobs": group.num_jobs, "nodeHours": _hours(group.node_seconds)}
+        for group in result.groups
+    ]
     if query.get("format") == "csv":
-        names = [by for by in GroupBy if by in statistics_query.group_by]
-        return _csv_response([*names, "numJobs", "nodeHours"], result)
-    return _serialize(statistics_query.time, result)
+        keys = [by for by in GroupBy if by in statistics_query.group_by]
+        names = [*keys, "numJobs", "nodeHours"]
+        body = csv_format.header(names) + csv_format.lines(names, groups)
+        return Response(body, content_type=csv_format.CONTENT_TYPE)
+    content: dict[str, Any] = {
+        "from": statistics_query.time.lower,
+        "to": statistics_query.time.upper,
+        "numJobs": result.num_jobs,
+        "nodeHours": _hours(result.node_seconds),
+        "numGroups": result.num_groups,
+        "groups": groups,
+    }
+    if result.step is not None:
+        content["step"] = result.step
+        content["timeline"] = [
+            {"time": point.time, "numJobs": point.num_jobs, "numNodes": point.num_nodes}
+            for point in result.timeline
+        ]
+    return content
 
 
 def _parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
@@ -170,35 +196,6 @@ def _parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
         with_timeline=with_timeline,
         step=query.get("step"),
     )
-
-
-def _serialize(time: Range, result: Statistics) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "from": time.lower,
-        "to": time.upper,
-        "numJobs": result.num_jobs,
-        "nodeHours": _hours(result.node_seconds),
-        "numGroups": result.num_groups,
-        "groups": [_serialize_group(group) for group in result.groups],
-    }
-    if result.step is not None:
-        content["step"] = result.step
-        content["timeline"] = [
-            {"time": point.time, "numJobs": point.num_jobs, "numNodes": point.num_nodes}
-            for point in result.timeline
-        ]
-    return content
-
-
-def _csv_response(names: list[str], result: Statistics) -> Response:
-    rows = [_serialize_group(group) for group in result.groups]
-    body = csv_format.header(names) + csv_format.lines(names, rows)
-    return Response(body, content_type=csv_format.CONTENT_TYPE)
-
-
-def _serialize_group(group: Group) -> dict[str, Any]:
-    hours = _hours(group.node_seconds)
-    return {**group.key, "numJobs": group.num_jobs, "nodeHours": hours}
 
 
 def _hours(seconds: float) -> float:

@@ -72,20 +72,20 @@ ANSWER=$(curl -sS -H "X-Auth-Token: $TOKEN" $API/start_job/ -d '{
 ID=$(echo "$ANSWER" | sed -n 's/.*"id": *\\([0-9]*\\).*/\\1/p')
 
 # list the running jobs
-curl -sS -H "X-Auth-Token: $TOKEN" "$API/?state=running&cluster=test"; echo
+curl -sS -H "X-Auth-Token: $TOKEN" "$API/?state=running&cluster=test"
 
 # stop it; this also writes it to the archive
 curl -sS -H "X-Auth-Token: $TOKEN" $API/stop_job/$ID -d '{
-  "jobState": "completed", "stopTime": '$(date +%%s)'}'; echo
+  "jobState": "completed", "stopTime": '$(date +%%s)'}'
 
 # tag it
-curl -sS -H "X-Auth-Token: $TOKEN" $API/tag_job/$ID -d '[{"type": "try", "name": "out"}]'; echo
+curl -sS -H "X-Auth-Token: $TOKEN" $API/tag_job/$ID -d '[{"type": "try", "name": "out"}]'
 
 # list it with its metadata
-curl -sS -H "X-Auth-Token: $TOKEN" "$API/?start-time=$NOW-$NOW&cluster=test&with-metadata"; echo
+curl -sS -H "X-Auth-Token: $TOKEN" "$API/?start-time=$NOW-$NOW&cluster=test&with-metadata"
 
 # delete it
-curl -sS -H "X-Auth-Token: $TOKEN" -X DELETE $API/delete_job/$ID; echo
+curl -sS -H "X-Auth-Token: $TOKEN" -X DELETE $API/delete_job/$ID
 
 Press Ctrl-C to stop; the data stays in %(home)s."""
 

@@ -145,16 +145,16 @@ def _partitions() -> _Weighted[_Partition]:
     )
 
 
-class _Account(NamedTuple):
+class _User(NamedTuple):
     name: str
     project: str
 
 
-def _accounts(rng: Random) -> _Weighted[_Account]:
+def _users(rng: Random) -> _Weighted[_User]:
     """Invent users; a few of them submit most of the jobs."""
     projects = {"".join(rng.choices(_CONSONANTS, k=4)): None for _ in range(_PROJECTS)}
     members = [
-        _Account(f"{project}{100 + number}h", project)
+        _User(f"{project}{100 + number}h", project)
         for project in projects
         for number in range(rng.randint(1, _MAX_MEMBERS))
     ]
@@ -166,7 +166,7 @@ def _accounts(rng: Random) -> _Weighted[_Account]:
 class _Request:
     """What a user submits, as one job or as an array of `tasks` jobs; walltime in seconds."""
 
-    account: _Account
+    user: _User
     partition: _Partition
     num_nodes: int
     accelerators: int
@@ -193,7 +193,7 @@ class _Request:
         )
         slurm_info = (
             f"JobId={job_id} JobName={self.name}\n"
-            f"   UserId={self.account.name} Account={self.account.project}\n"
+            f"   UserId={self.user.name} Account={self.user.project}\n"
             f"   Partition={self.partition.name} NumNodes={self.num_nodes} "
             f"TimeLimit={self.walltime // 3600:02}:00:00\n"
         )
@@ -223,17 +223,17 @@ class _Task(NamedTuple):
 
 def _tasks(rng: Random, last_job_id: int) -> Iterator[_Task]:
     """Submit requests without end; job ids grow, with gaps as if some were withdrawn."""
-    accounts, partitions = _accounts(rng), _partitions()
+    users, partitions = _users(rng), _partitions()
     job_id = last_job_id
     while True:
-        account, partition = accounts.choose(rng), partitions.choose(rng)
+        user, partition = users.choose(rng), partitions.choose(rng)
         num_nodes = partition.num_nodes.choose(rng)
         accelerators = 0
         if partition.accelerators:
             whole_nodes = num_nodes > 1
             accelerators = len(_ACCELERATORS) if whole_nodes else partition.accelerators.choose(rng)
         request = _Request(
-            account=account,
+            user=user,
             partition=partition,
             num_nodes=num_nodes,
             accelerators=accelerators,
@@ -287,8 +287,8 @@ def _job(task: _Task, start_time: int) -> NewJob:
     request = task.request
     return NewJob(
         job_id=task.job_id,
-        user_name=request.account.name,
-        project=request.account.project,
+        user_name=request.user.name,
+        project=request.user.project,
         cluster=CLUSTER,
         sub_cluster=request.partition.sub_cluster.name,
         partition=request.partition.name,

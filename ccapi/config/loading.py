@@ -35,7 +35,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
         url_file = values[f"{key}_file"]
         file = path if origins[f"{key}_file"] == "file" else None
         if url_file:
-            values[key] = _read_url(url_file, sources.location(file, f"{key}_file"))
+            values[key] = _url_from_file(url_file, sources.location(file, f"{key}_file"))
         source = url_file or file
         if source and values[key] and mask(values[key]) != values[key]:
             secret_files.append(source)
@@ -61,7 +61,7 @@ def _merge(layers: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], dic
     return values, origins
 
 
-def _read_url(url_file: Path, where: str) -> str:
+def _url_from_file(url_file: Path, where: str) -> str:
     """Read a database's URL from the file that a setting names; no error shows its content."""
     problem = "expected a line of text in UTF-8"
     try:

@@ -66,7 +66,7 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Log:
-    """What is logged, and how."""
+    """The level and format of the log."""
 
     level: Annotated[str, one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
     format: Annotated[str, one_of("auto", "json", "text")] = "auto"
@@ -74,7 +74,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Who may read /metrics."""
+    """Access to /metrics."""
 
     access: Annotated[str, one_of("token", "open", "off")] = "token"
 

@@ -88,20 +88,16 @@ def migrate(database: Database) -> list[Migration]:
             conn.execute(_SQL["create_migrations_table"])
             migrations = pending(conn)
             for migration in migrations:
-                _apply(conn, migration)
+                if migration.sql.startswith(_NO_TRANSACTION):
+                    for statement in _STATEMENT_END.split(migration.sql):
+                        if statement.strip():
+                            conn.execute(statement.encode())
+                    _record(conn, migration)
+                else:
+                    with conn.transaction():
+                        conn.execute(migration.sql.encode())
+                        _record(conn, migration)
     return migrations
-
-
-def _apply(conn: Connection, migration: Migration) -> None:
-    if migration.sql.startswith(_NO_TRANSACTION):
-        for statement in _STATEMENT_END.split(migration.sql):
-            if statement.strip():
-                conn.execute(statement.encode())
-        _record(conn, migration)
-        return
-    with conn.transaction():
-        conn.execute(migration.sql.encode())
-        _record(conn, migration)
 
 
 def _record(conn: Connection, migration: Migration) -> None:

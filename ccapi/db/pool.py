@@ -176,30 +176,27 @@ class Database:
             self._pool = None
 
     def _opened_pool(self) -> Pool:
+        """Return this process's pool, and open it on first use."""
         if self._pool is None or self._pool_owner != os.getpid():
-            self._open_pool()
+            with self._lock:
+                if self._pool is None or self._pool_owner != os.getpid():
+                    self._pool = ConnectionPool(
+                        self._url,
+                        kwargs=self._connect_options(),
+                        connection_class=TimeoutConnection,
+                        min_size=1,
+                        max_size=self._limits.pool_size,
+                        timeout=self._limits.pool_timeout,
+                        configure=self._configure,
+                        check=self._check,
+                        reconnect_timeout=0,
+                        open=True,
+                    )
+                    self._pool_owner = os.getpid()
+                    metrics.CONNECTIONS_MAX.inc(self._limits.pool_size)
         pool = self._pool
         assert pool is not None
         return pool
-
-    def _open_pool(self) -> None:
-        with self._lock:
-            if self._pool is not None and self._pool_owner == os.getpid():
-                return
-            self._pool = ConnectionPool(
-                self._url,
-                kwargs=self._connect_options(),
-                connection_class=TimeoutConnection,
-                min_size=1,
-                max_size=self._limits.pool_size,
-                timeout=self._limits.pool_timeout,
-                configure=self._configure,
-                check=self._check,
-                reconnect_timeout=0,
-                open=True,
-            )
-            self._pool_owner = os.getpid()
-            metrics.CONNECTIONS_MAX.inc(self._limits.pool_size)
 
     def _connect_options(self) -> dict[str, Any]:
         return {

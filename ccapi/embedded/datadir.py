@@ -72,7 +72,7 @@ def create(data: Path, programs: Installation, account: Account, *, durable: boo
 
 
 def restrict_access(data: Path, account: Account) -> None:
-    """Let only the server's user and root connect, both as the role ccapi."""
+    """Allow connections of the server's user and root only, both as the role ccapi."""
     names = dict.fromkeys((account.name, pwd.getpwuid(ROOT).pw_name))
     ident = "".join(f'ccapi "{name}" {ROLE}\n' for name in names)
     _replace(data / "pg_hba.conf", "local all all peer map=ccapi\n", account)

@@ -63,8 +63,8 @@ class PrivatePostgres:
         self._data = self.directory / DATA
         self._account = server_account(self._data)
         self._socket_directory = self._data
-        longest = os.fsencode(self._data / f".s.PGSQL.{datadir.PORT}.lock")
-        if len(longest) > _MAX_SOCKET_PATH or b"," in longest:  # not a valid host for libpq
+        path = os.fsencode(self._data / f".s.PGSQL.{datadir.PORT}.lock")
+        if len(path) > _MAX_SOCKET_PATH or b"," in path:  # not a valid host for libpq
             digest = hashlib.sha256(os.fsencode(self._data)).hexdigest()
             name = f"ccapi-{self._account.uid}-{digest[:12]}"
             self._socket_directory = Path("/tmp") / name  # noqa: S108 - start() makes it private

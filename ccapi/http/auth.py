@@ -56,7 +56,7 @@ def is_anonymous(environ: Mapping[str, Any], networks: Collection[Network]) -> b
 
 
 def authorize(token: ValidToken, roles: Collection[Role]) -> None:
-    """Let the current request pass if its token has one of the roles; raises Forbidden."""
+    """Check that the current request's token has one of the roles; raises Forbidden."""
     if token.role not in roles:
         role = next(role for role in Role if role in roles)
         raise Forbidden(f"this needs a token of role {role}; {token.name} is a {token.role}")

@@ -6,7 +6,7 @@ Context, and documents the errors; its `response` sends what the view returns as
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from flask import Blueprint as FlaskBlueprint
@@ -28,7 +28,7 @@ _ERRORS = {
     400: "The request does not follow the contract",
     401: "The request has no valid token",
     403: "The token's role does not allow this",
-    404: "There is no such job",
+    404: "There is nothing with this id",
     422: "The state of the registry does not allow this",
     500: "The server failed",
 }
@@ -59,8 +59,7 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships n
         `errors` are documented beside those that every operation has. `alias` is another
         method that clients use; the contract does not have it. `undocumented` are errors and
         keys that the contract's document does not have. `open_to` names the app's setting of
-        networks whose clients need no token. ccapi/http/cache.py tells what
-        `cached` means.
+        networks whose clients need no token. ccapi/http/cache.py explains `cached`.
         """
 
         def decorate(view: View) -> View:
@@ -143,14 +142,10 @@ def _operation(
         if token.scope.is_limited:
             context = replace(context, scope=token.scope)
         if request.query_string and not has_query:
-            raise InvalidInput(f"{request.path} takes no query parameters")
+            raise InvalidInput(f"{request.path} does not accept query parameters")
         numbers = {name: _path_integer(name, str(text)) for name, text in path.items()}
         request_log.current().job = numbers.get("id")
-
-        def answer(context: Context) -> Response:
-            response: Response = view(context, **numbers)
-            return response
-
+        answer: Callable[[Context], Response] = partial(view, **numbers)
         if cached:
             return cache.respond(request, token, answer, context, caches.responses)
         return answer(context)

@@ -1,7 +1,6 @@
 """The life of a cached response, from the first reader who asks to the last.
 
-- Operations that are declared with `cached=True` answer through `respond`: list_jobs, get_job and
-  get_stats.
+- Operations that are declared with `cached=True` answer through `respond`.
 - Writers and admins always get a fresh response, because they must see what they have written.
 - Readers who ask the same (path, query string, form of units) and see the same jobs share one
   response for the seconds of [jobs] list_cache_seconds, whatever their tokens. A response is as
@@ -33,7 +32,7 @@ View = Callable[[Context], Response]
 
 _MAX_TOKENS = 1_000
 _MAX_RESPONSE_BYTES = 16 * 2**20
-# What a response takes in memory beside its body, nearly.
+# What a response takes in memory beside its body.
 _OVERHEAD_BYTES = 1_000
 _LOCKS = 64
 _CACHE_HEADERS = (
@@ -114,6 +113,11 @@ class CachedResponse:
     headers: Sequence[tuple[str, str]]
     etag: str
 
+    @property
+    def size(self) -> int:
+        """Return what the response takes in memory, nearly."""
+        return len(self.body) + _OVERHEAD_BYTES
+
     @classmethod
     def of(cls, response: Response) -> "CachedResponse":
         """Copy a response that is not a stream."""
@@ -154,7 +158,11 @@ def respond(
         environ = request.environ
         question = environ["PATH_INFO"], environ.get("QUERY_STRING", "")
         key = *question, token.scope, json_format.wants_ld_json(environ)
-        response = cache.get_or_compute(key, lambda: _freeze(_read(view, context)), _size_of)
+        response = cache.get_or_compute(
+            key,
+            lambda: _freeze(_read(view, context)),
+            lambda response: getattr(response, "size", None),
+        )
     else:
         response = _freeze(view(context))
     if isinstance(response, CachedResponse):
@@ -165,12 +173,6 @@ def respond(
 
 def _freeze(response: Response) -> CachedResponse | Response:
     return response if response.is_streamed else CachedResponse.of(response)
-
-
-def _size_of(response: CachedResponse | Response) -> int | None:
-    if isinstance(response, Response):
-        return None
-    return len(response.body) + _OVERHEAD_BYTES
 
 
 def _read(view: View, context: Context) -> Response:

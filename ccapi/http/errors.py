@@ -74,7 +74,7 @@ def handle_http_exception(error: HTTPException) -> Response:
 
 
 def as_method_not_allowed(error: NotFound) -> HTTPException:
-    """Return a 405 for a path that lacks only its slash; werkzeug makes no difference."""
+    """Return a 405 if only the slash at the path's end is missing, unlike werkzeug."""
     routes = current_app.create_url_adapter(request)
     allowed = routes.allowed_methods(f"{request.path}/") if routes else ()
     return MethodNotAllowed(allowed) if allowed else error

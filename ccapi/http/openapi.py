@@ -6,6 +6,7 @@ own document differs.
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 import flask_swagger_ui
@@ -18,8 +19,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ccapi import __version__
 from ccapi.http import errors, json_format
-from ccapi.http.fields import EnumField
-from ccapi.http.schema import ContractSchema, ErrorResponse
+from ccapi.http.schema import ContractSchema, EnumField, ErrorResponse
 
 BASE_PATH = "/api"
 _PAGE = f"{BASE_PATH}/docs"
@@ -80,7 +80,7 @@ def create(
     app.config.update(
         API_TITLE="ClusterCockpit REST API", API_VERSION="0.2.0", OPENAPI_VERSION="2.0"
     )
-    plugin = _MarshmallowPlugin(schema_name_resolver=_definition_name)
+    plugin = _MarshmallowPlugin(schema_name_resolver=attrgetter("definition"))
     api = Api(
         app,
         spec_kwargs={"marshmallow_plugin": plugin, "info": _INFO, "basePath": BASE_PATH},
@@ -167,10 +167,6 @@ def _path_item(
             ]
             operations[method] = {**operation, "parameters": in_path + parameters}
     return operations
-
-
-def _definition_name(schema: Schema | type[Schema]) -> str:
-    return str(getattr(schema, "definition", ""))
 
 
 def _enum_reference(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:

@@ -56,23 +56,26 @@ def tags_json(tags: Iterable[Tag]) -> str:
 
 
 def group_nodes(nodes: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Group consecutive nodes with the same use; hardware threads become ranges."""
-    return [
-        _group([node["hostname"] for node in group], use) for use, group in groupby(nodes, _use)
-    ]
+    """Group consecutive nodes with the same use; hardware threads become ranges.
 
+    A use is a node's fields in their order, without the name if that comes first: otherwise
+    the node would not come back byte for byte.
+    """
 
-def _use(node: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return a node's fields in order, without its name if that comes first."""
-    (first, _), *rest = items = list(node.items())
-    return rest if first == "hostname" else items
+    def use_of(node: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        (first, _), *rest = items = list(node.items())
+        return rest if first == "hostname" else items
 
-
-def _group(hosts: Sequence[str], use: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    group = {key: to_ranges(value) if key == "hwthreads" else value for key, value in use}
-    if "hostname" in group:
-        return group
-    return {"hostname": hosts[0] if len(hosts) == 1 else hosts, **group}
+    groups = []
+    for use, same_use in groupby(nodes, use_of):
+        hosts = [node["hostname"] for node in same_use]
+        group = {"hostname": hosts[0] if len(hosts) == 1 else hosts}
+        if any(key == "hostname" for key, _ in use):
+            group = {}
+        groups.append(
+            group | {key: to_ranges(value) if key == "hwthreads" else value for key, value in use}
+        )
+    return groups
 
 
 def to_ranges(numbers: list[int]) -> str | list[int]:
@@ -96,7 +99,7 @@ def expand_nodes(resources: str) -> str:
     for group in orjson.loads(resources):
         threads = group.get("hwthreads")
         if type(threads) is str:
-            group["hwthreads"] = _expanded.get(threads) or _expand_ranges(threads)
+            group["hwthreads"] = _expanded.get(threads) or expand_ranges(threads)
         if type(group["hostname"]) is str:
             nodes.append(group)
         else:
@@ -104,7 +107,7 @@ def expand_nodes(resources: str) -> str:
     return orjson.dumps(nodes).decode()
 
 
-def _expand_ranges(ranges: str) -> Fragment:
+def expand_ranges(ranges: str) -> Fragment:
     """Return ranges as a JSON array; most jobs have one of a few, which are cached."""
     numbers: list[int] = []
     for part in ranges.split(","):
@@ -120,10 +123,10 @@ def _expand_ranges(ranges: str) -> Fragment:
 
 def job_row(_cursor: Cursor[Any]) -> Callable[[Sequence[Any]], Job]:
     """Make a Job of each row whose columns are its fields, in order; psycopg's row factory."""
-    return _to_job
 
+    def to_job(values: Sequence[Any]) -> Job:
+        job = Job(*values)
+        job.resources = expand_nodes(job.resources)
+        return job
 
-def _to_job(values: Sequence[Any]) -> Job:
-    job = Job(*values)
-    job.resources = expand_nodes(job.resources)
-    return job
+    return to_job

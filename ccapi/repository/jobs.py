@@ -19,7 +19,7 @@ _SQL = queries.load("jobs")
 
 @dataclass(slots=True, kw_only=True)
 class RunRef:
-    """A run of a job: enough to tell it from others."""
+    """The fields that identify a run of a job, and its state."""
 
     id: int
     job_id: int

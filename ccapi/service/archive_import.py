@@ -103,20 +103,12 @@ def _insert(
             root = context.archive_root
             new = [job for job in jobs if job.key in added]
             with ThreadPoolExecutor(_WRITERS) as pool:
-                shares = [new[number::_WRITERS] for number in range(_WRITERS)]
-                for actions in pool.map(lambda share: _write(root, share), shares):
-                    replaced += actions
+                backups = pool.map(lambda job: writer.write_with_backup(root, job), new)
+                for job, backup in zip(new, backups, strict=True):
+                    if backup:
+                        path = layout.meta_path(root, job.key)
+                        reason = f"kept the former file as {backup}"
+                        replaced.append(RepairAction("replaced", path, reason))
     for job in jobs:
         yield RepairAction("imported" if job.key in added else "already there")
     yield from replaced
-
-
-def _write(root: Path, jobs: Sequence[Job]) -> list[RepairAction]:
-    """Write jobs to our archive; return an action for each file with a different content."""
-    actions: list[RepairAction] = []
-    for job in jobs:
-        backup = writer.write_with_backup(root, job)
-        if backup:
-            path = layout.meta_path(root, job.key)
-            actions.append(RepairAction("replaced", path, f"kept the former file as {backup}"))
-    return actions

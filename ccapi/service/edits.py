@@ -126,16 +126,11 @@ def _edit(context: Context, id_: int, edit: Callable[[Connection], object]) -> J
                 writer.write(context.archive_root, job)
     except BaseException:
         if job is not None and former is not None:
-            _restore_file(context, job, former)
+            # Only a failed rename or commit gets here; the file may have the edit already.
+            try:
+                if reader.read_bytes(context.archive_root, job.key) != former:
+                    writer.write_bytes(context.archive_root, job.key, former)
+            except ArchiveError:
+                _log.exception("meta.json of job id %s may have an edit that was refused", job.id)
         raise
     return job
-
-
-def _restore_file(context: Context, job: Job, former: bytes) -> None:
-    """Undo an edit of meta.json after a failed rename or commit."""
-    root = context.archive_root
-    try:
-        if reader.read_bytes(root, job.key) != former:
-            writer.write_bytes(root, job.key, former)
-    except ArchiveError:
-        _log.exception("meta.json of job id %s may contain an edit that was refused", job.id)

@@ -15,7 +15,7 @@ _TTL_SECONDS = 1
 
 
 class _Problem(NamedTuple):
-    """What is wrong: for the caller, and with details for the log."""
+    """A reason for the caller, and its details for the log."""
 
     reason: str
     detail: str

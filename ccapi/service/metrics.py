@@ -45,29 +45,26 @@ class DatabaseGauges:
             values = None
         up = "Whether PostgreSQL answered the last query for these gauges."
         yield GaugeMetricFamily("ccapi_database_up", up, value=float(values is not None))
-        if values is not None:
-            yield from _gauges(values)
+        if values is None:
+            return
+        running: Counter[str] = Counter()
+        for cluster, number in values.running.items():
+            running[cluster_label(cluster)] += number
+        family = GaugeMetricFamily(
+            "ccapi_jobs", "Jobs that run now, by cluster.", labels=["cluster", "state"]
+        )
+        for label, number in running.items():
+            family.add_metric([label, JobState.RUNNING], number)
+        yield family
+        pending, failed, oldest_stop_time = values.backlog
+        age = max(time.time() - oldest_stop_time, 0.0) if oldest_stop_time else 0.0
+        for name, text, value in (
+            ("pending", "Stopped jobs that are not archived yet; 100000 stands for more.", pending),
+            ("failed", "Pending jobs that could not be archived.", failed),
+            ("oldest_pending_seconds", "Time since the first pending job stopped.", age),
+        ):
+            yield GaugeMetricFamily(f"ccapi_archive_{name}", text, value=value)
 
     def _query(self) -> _Values:
         with self._context.database.connection() as conn:
             return _Values(metrics.count_running_jobs(conn), metrics.archive_backlog(conn))
-
-
-def _gauges(values: _Values) -> Iterator[Metric]:
-    running: Counter[str] = Counter()
-    for cluster, number in values.running.items():
-        running[cluster_label(cluster)] += number
-    family = GaugeMetricFamily(
-        "ccapi_jobs", "Jobs that run now, by cluster.", labels=["cluster", "state"]
-    )
-    for label, number in running.items():
-        family.add_metric([label, JobState.RUNNING], number)
-    yield family
-    pending, failed, oldest_stop_time = values.backlog
-    age = max(time.time() - oldest_stop_time, 0.0) if oldest_stop_time else 0.0
-    for name, text, value in (
-        ("pending", "Stopped jobs that are not archived yet; 100000 stands for more.", pending),
-        ("failed", "Pending jobs that could not be archived.", failed),
-        ("oldest_pending_seconds", "Time since the first pending job stopped.", age),
-    ):
-        yield GaugeMetricFamily(f"ccapi_archive_{name}", text, value=value)

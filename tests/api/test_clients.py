@@ -138,6 +138,12 @@ def test_node_states_are_stored(writer: Client, database: Database) -> None:
     ]
 
 
+def test_node_that_appears_twice_is_refused(writer: Client) -> None:
+    report = {"cluster": "fritz", "nodes": [{"hostname": "f1"}, {"hostname": "f1"}]}
+    response = send(writer, "POST", "/nodestate/", orjson.dumps(report))
+    assert_error(response, 400, "nodes", "once")
+
+
 def test_edit_meta_by_request_finds_a_finished_job(writer: Client) -> None:
     id_ = start(writer, "backend-1.5-start")
     sent = parsed("backend-1.5-start")

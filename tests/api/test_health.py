@@ -23,6 +23,12 @@ from tests.conftest import serve
 _STALE_SECONDS = 1.1
 
 
+@pytest.fixture
+def app(config: Config, database: Database) -> Flask:
+    """Build an app that has no results of probes yet."""
+    return serve(config, database)
+
+
 def ready(app: Flask) -> TestResponse:
     return app.test_client().get("/readyz")
 
@@ -93,6 +99,7 @@ def processes(server: PrivatePostgres) -> list[int]:
     return [server.pid or 0, *map(int, children.split())]
 
 
+@pytest.mark.slow
 def test_the_schema_the_writes_and_a_frozen_server_are_noticed(
     config: Config, own: PrivatePostgres
 ) -> None:

@@ -20,6 +20,12 @@ from tests import conftest
 from tests.client import Client, assert_error, job
 
 
+@pytest.fixture
+def app(config: Config, database: Database) -> Flask:
+    """Build an app that has no results of probes yet."""
+    return conftest.serve(config, database)
+
+
 def read(client: Client) -> TestResponse:
     return client.http.get("/metrics", headers={"Authorization": f"Bearer {client.token}"})
 
@@ -86,6 +92,7 @@ def test_the_database_and_the_version_are_told(admin: Client) -> None:
     assert value(admin, "ccapi_database_connections_in_use") == 0
 
 
+@pytest.mark.slow
 def test_a_million_jobs_and_hostile_requests_make_no_series_more(
     admin: Client, database: Database
 ) -> None:

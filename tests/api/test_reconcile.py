@@ -258,6 +258,7 @@ def test_a_real_stop_that_is_not_committed_yet_is_waited_for_and_wins(
     assert states(admin) == {1: "completed", 2: "stopped"}
 
 
+@pytest.mark.slow
 def test_20000_jobs_are_compared_and_stopped_quickly(admin: Client, database: Database) -> None:
     """Each list alone in a plan that goes through it per job would take minutes."""
     load(database, 20_000)

@@ -9,8 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +26,7 @@ from ccapi.errors import StartupError
 from ccapi.model.job import JobState
 from ccapi.model.token import Role
 from ccapi.service import tokens
+from tests.embedded.support import eventually, is_alive
 from tests.processes import clean_environment
 
 REPOSITORY = Path(__file__).parents[2]
@@ -115,23 +115,6 @@ def descendants(pid: int) -> list[int]:
     except (FileNotFoundError, ProcessLookupError):
         return []
     return [one for child in map(int, children) for one in (child, *descendants(child))]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
-
-
-def eventually(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def paste(lines: str) -> list[Any]:

@@ -60,6 +60,7 @@ def test_running_ones_are_few_and_have_time_left(jobs: Jobs) -> None:
         assert job.statistics is None
 
 
+@pytest.mark.slow
 def test_running_ones_share_no_node() -> None:
     hosts = [
         host for one in running(list(sample_data.jobs(20_000, now=NOW))) for host in one.hostnames
@@ -129,6 +130,7 @@ def test_some_have_tags_and_all_have_a_script(jobs: Jobs) -> None:
         assert f"JobId={job.job_id} " in job.meta_data["slurmInfo"]
 
 
+@pytest.mark.slow
 def test_a_million_need_no_more_memory_than_a_few() -> None:
     tracemalloc.start()
     try:

@@ -11,6 +11,8 @@ from tests.deploy.machine import Machine, booted, missing
 from tests.distribution import PIP, ROOT, build_wheel, copy_product, run
 
 NEXT_VERSION = "1.1.0"
+# What the guide exports: curl trusts the certificate of the tests.
+TRUSTED = {"CURL_CA_BUNDLE": "/etc/ccapi/tls/certificate.pem"}
 _SITE = "/root/site"
 _WHEELS = "/root/wheels"
 
@@ -32,7 +34,7 @@ def install(machine: Machine, wheels: Path) -> None:
     """Follow "Install" of the operating guide; later shells trust the certificate, too."""
     bring_wheels(machine, wheels)
     follow(machine, guide()["Install"])
-    machine.environment["CURL_CA_BUNDLE"] = "/etc/ccapi/tls/certificate.pem"
+    machine.environment |= TRUSTED
 
 
 @pytest.fixture(scope="session")

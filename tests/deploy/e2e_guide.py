@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.console import Step
-from tests.deploy.conftest import bring_wheels, follow, guide, install
+from tests.deploy.conftest import TRUSTED, bring_wheels, follow, guide, install
 from tests.deploy.machine import NAME, Machine, booted
 from tests.test_docs import RECONCILE, SITE_SECTIONS, SQL
 
@@ -104,6 +104,7 @@ def test_a_backup_is_restored_elsewhere_and_archive_and_database_agree(
             machine.fetch(f"/var/backups/ccapi/{name}", tmp_path / name)
             elsewhere.bring(tmp_path / name, f"/var/backups/ccapi/{name}")
         follow(elsewhere, sections["Restore"])
+        elsewhere.environment |= TRUSTED
         elsewhere.tell(f"echo {token} > slurm.token")
         assert elsewhere.tell(f"{SEND}/ --retry 9 --retry-all-errors") == before
     assert '"jobId":1034871' in before

@@ -41,6 +41,6 @@ def test_a_reload_with_a_wrong_setting_is_refused_and_the_service_goes_on(
         said = machine.tell("journalctl --unit=ccapi --since=-1min --output=cat")
         assert "did you mean duplicate_window?" in said
         ask = "curl -sS --fail --max-time 20 --unix-socket /run/ccapi.sock http://x/healthz"
-        assert machine.tell(ask) == '{"status":"OK"}'
+        assert machine.tell(ask) == '{"status":"OK"}\n'
     finally:
         machine.tell(f"cp -p /tmp/kept {settings}; systemctl reset-failed ccapi || true")

@@ -13,7 +13,7 @@ from ccapi.model.job import JobKey
 from tests.faults.audit import Tolerance
 from tests.faults.fault import Fault
 from tests.faults.ledger import Attempt
-from tests.faults.testbed import Setup, Testbed
+from tests.faults.series import Series, Setup
 
 # A tag that cannot be written to the archive gets an error, and the client sends it again.
 _TAG_FAILS = Tolerance(frozenset({"tag 500"}))
@@ -27,50 +27,50 @@ def _is_archived(attempt: Attempt) -> bool:
     return attempt.operation == "stop" and attempt.archived == 3
 
 
-def _flagged(flag: str, content: str = "", seconds: float = 0) -> Callable[[Testbed], None]:
+def _flagged(flag: str, content: str = "", seconds: float = 0) -> Callable[[Series], None]:
     """Make the disk fail or wait while a flag exists."""
 
-    def inject(testbed: Testbed) -> None:
+    def inject(series: Series) -> None:
         def hold() -> None:
-            (testbed.flags / flag).write_text(content, "ascii")
+            (series.flags / flag).write_text(content, "ascii")
             time.sleep(seconds)
             if not seconds:
-                testbed.await_attempts(_ATTEMPTS)
+                series.await_attempts(_ATTEMPTS)
 
-        testbed.strike(hold, (testbed.flags / flag).unlink, _is_archived)
+        series.strike(hold, (series.flags / flag).unlink, _is_archived)
 
     return inject
 
 
-def _fill(testbed: Testbed) -> None:
-    filler = testbed.archive / ".filler"
+def _fill(series: Series) -> None:
+    filler = series.archive / ".filler"
 
     def hold() -> None:
         with suppress(OSError), filler.open("wb", buffering=0) as file:
             while file.write(_BLOCK) == len(_BLOCK):
                 pass
-        testbed.await_attempts(_ATTEMPTS)
+        series.await_attempts(_ATTEMPTS)
 
-    testbed.strike(hold, lambda: filler.unlink(missing_ok=True), _is_archived)
+    series.strike(hold, lambda: filler.unlink(missing_ok=True), _is_archived)
 
 
-def _remount_read_only(testbed: Testbed) -> None:
+def _remount_read_only(series: Series) -> None:
     def hold() -> None:
         deadline = time.monotonic() + 20
         # Busy while a file is open for writing, which it is most of the time.
-        while not _run("mount", "-o", "remount,ro", str(testbed.archive)):
+        while not _run("mount", "-o", "remount,ro", str(series.archive)):
             assert time.monotonic() < deadline, "the archive's disk is always busy"
-        testbed.await_attempts(_ATTEMPTS)
+        series.await_attempts(_ATTEMPTS)
 
     def heal() -> None:
-        _run("mount", "-o", "remount,rw", str(testbed.archive))
+        _run("mount", "-o", "remount,rw", str(series.archive))
 
-    testbed.strike(hold, heal, _is_archived)
+    series.strike(hold, heal, _is_archived)
 
 
-def _forbid(testbed: Testbed) -> None:
+def _forbid(series: Series) -> None:
     """Forbid new directories of a cluster; only an attribute stops root."""
-    cluster = testbed.archive / "c1"
+    cluster = series.archive / "c1"
     cluster.mkdir(exist_ok=True)
     as_root = os.geteuid() == 0
 
@@ -79,7 +79,7 @@ def _forbid(testbed: Testbed) -> None:
             assert _run("chattr", "+i", str(cluster))
         else:
             cluster.chmod(0o500)
-        testbed.await_attempts(_ATTEMPTS)
+        series.await_attempts(_ATTEMPTS)
 
     def heal() -> None:
         if as_root:
@@ -87,48 +87,48 @@ def _forbid(testbed: Testbed) -> None:
         else:
             cluster.chmod(0o750)
 
-    testbed.strike(hold, heal, _is_archived)
+    series.strike(hold, heal, _is_archived)
 
 
 def _obstructed(
     place: Callable[[Path, Path], None],
     heal: Callable[[Path], None] = lambda run: None,
-) -> Callable[[Testbed], None]:
+) -> Callable[[Series], None]:
     """Put an obstacle at the path of running jobs, before they are archived."""
 
-    def inject(testbed: Testbed) -> None:
-        trap = testbed.directory / "trap"
+    def inject(series: Series) -> None:
+        trap = series.directory / "trap"
         trap.mkdir(exist_ok=True)
         (trap / "meta.json").write_text("untouched", "ascii")
         obstacles: list[Path] = []
 
         def hold() -> None:
             while not obstacles:
-                obstacles.extend(_obstruct_running_jobs(testbed, lambda run: place(run, trap)))
-            testbed.await_attempts(_ATTEMPTS)
+                obstacles.extend(_obstruct_running_jobs(series, lambda run: place(run, trap)))
+            series.await_attempts(_ATTEMPTS)
 
         def heal_all() -> None:
             for run in obstacles:
                 heal(run)
 
-        testbed.strike(hold, heal_all, _is_archived)
-        testbed.planted.update(obstacles)
+        series.strike(hold, heal_all, _is_archived)
+        series.planted.update(obstacles)
         if [path.name for path in trap.iterdir()] != ["meta.json"] or (
             trap / "meta.json"
         ).read_text("ascii") != "untouched":
-            testbed.complaints.append("the service followed a symbolic link out of the archive")
+            series.complaints.append("the service followed a symbolic link out of the archive")
 
     return inject
 
 
-def _obstruct_running_jobs(testbed: Testbed, place: Callable[[Path], None]) -> Iterator[Path]:
+def _obstruct_running_jobs(series: Series, place: Callable[[Path], None]) -> Iterator[Path]:
     query = """
         SELECT cluster, job_id, start_time FROM jobs WHERE job_state = 'running'
         ORDER BY id DESC LIMIT 3 FOR UPDATE SKIP LOCKED
     """
-    with testbed.administrator(testbed.database) as conn, conn.transaction():
+    with series.administrator(series.database) as conn, conn.transaction():
         for row in conn.execute(query).fetchall():
-            run = layout.meta_path(testbed.archive, JobKey(*row)).parent
+            run = layout.meta_path(series.archive, JobKey(*row)).parent
             if not run.parent.exists():
                 run.parent.mkdir(parents=True)
                 place(run)

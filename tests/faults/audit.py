@@ -1,4 +1,4 @@
-"""After a series: compare database and archive with the service's answers."""
+"""Audit a series: compare database and archive with the answers of the service."""
 
 import re
 from collections import Counter, defaultdict
@@ -14,7 +14,7 @@ from ccapi.archive import layout, reader
 from ccapi.errors import ArchiveError
 from ccapi.model.job import JobKey
 from tests.faults.ledger import NO_ANSWER, Attempt, Key, Promise, promises
-from tests.faults.testbed import Testbed
+from tests.faults.series import Series
 
 _WINDOW = 60
 _STILL_FAILING_SECONDS = 5
@@ -60,26 +60,26 @@ class Tolerance(NamedTuple):
     slowest: float | None = None
 
 
-def audit(testbed: Testbed, tolerance: Tolerance) -> Verdict:
+def audit(series: Series, tolerance: Tolerance) -> Verdict:
     """Compare, run `ccapi archive retry`, and compare again."""
     verdict = Verdict()
-    promised = promises(testbed.ledger.attempts)
-    before = _rows(testbed)
-    _compare_unarchived(testbed.archive, promised, before, verdict)
-    retried = testbed.command("archive", "retry")
+    promised = promises(series.ledger.attempts)
+    before = _rows(series)
+    _compare_unarchived(series.archive, promised, before, verdict)
+    retried = series.command("archive", "retry")
     if retried.returncode != 0:
         verdict.wrong.append(f"archive retry: {retried.stdout} {retried.stderr}")
-    rows = _rows(testbed)
+    rows = _rows(series)
     _compare_rows(promised, rows, verdict)
-    _compare_archive(testbed.archive, promised, rows, verdict)
+    _compare_archive(series.archive, promised, rows, verdict)
     _find_duplicates(rows, verdict)
-    _check(testbed, promised, verdict)
-    verdict.wrong += _unexcused_answers(testbed, tolerance)
-    verdict.debris += (str(path) for path in testbed.archive.rglob(".meta.json.[0-9]*.*"))
+    _check(series, promised, verdict)
+    verdict.wrong += _unexcused_answers(series, tolerance)
+    verdict.debris += (str(path) for path in series.archive.rglob(".meta.json.[0-9]*.*"))
     return verdict
 
 
-def _rows(testbed: Testbed) -> dict[Key, Row]:
+def _rows(series: Series) -> dict[Key, Row]:
     query = """
         SELECT job_id, cluster, start_time, id, job_state, stop_time, monitoring_status,
                ARRAY(SELECT t.name FROM job_tags AS jt JOIN tags AS t ON t.id = jt.tag
@@ -87,7 +87,7 @@ def _rows(testbed: Testbed) -> dict[Key, Row]:
         FROM job_details AS d
     """
     with (
-        testbed.administrator(testbed.database) as conn,
+        series.administrator(series.database) as conn,
         conn.cursor(row_factory=class_row(Row)) as c,
     ):
         return {row.key: row for row in c.execute(query)}
@@ -176,41 +176,41 @@ def _find_duplicates(rows: dict[Key, Row], verdict: Verdict) -> None:
                 verdict.duplicated.append(f"{number}: starts {earlier} and {later}")
 
 
-def _check(testbed: Testbed, promised: dict[Key, Promise], verdict: Verdict) -> None:
+def _check(series: Series, promised: dict[Key, Promise], verdict: Verdict) -> None:
     """Record the findings of `ccapi archive check` that no deletion and no fault explains."""
-    checked = testbed.command("archive", "check")
+    checked = series.command("archive", "check")
     findings = _FINDING.findall(checked.stdout)
     if checked.returncode != (1 if findings else 0):
         verdict.wrong.append(f"archive check: {checked.returncode}: {checked.stdout}")
     for kind, path, reason in findings:
         directory = Path(path).parent if path.endswith(layout.META_FILE) else Path(path)
-        key = layout.parse(directory.relative_to(testbed.archive).parts)
+        key = layout.parse(directory.relative_to(series.archive).parts)
         promise = promised.get((*key,)) if key else None
         is_deleted = promise is not None and promise.is_deleted
         if (is_deleted and reason.endswith("has no meta.json")) or (
-            directory in testbed.planted and promise is not None and not promise.is_archivable
+            directory in series.planted and promise is not None and not promise.is_archivable
         ):
             verdict.debris.append(path)
         elif not (is_deleted and kind == "orphaned"):
             verdict.wrong.append(f"archive check: {kind} {path}: {reason}")
 
 
-def _unexcused_answers(testbed: Testbed, tolerance: Tolerance) -> Iterator[str]:
+def _unexcused_answers(series: Series, tolerance: Tolerance) -> Iterator[str]:
     """Yield the answers that the fault does not excuse."""
     tried: Counter[tuple[Key, str]] = Counter()
-    for attempt in sorted(testbed.ledger.attempts, key=lambda attempt: attempt.sent):
+    for attempt in sorted(series.ledger.attempts, key=lambda attempt: attempt.sent):
         event = (attempt.key, f"{attempt.operation} {attempt.event}")
         failed = attempt.status == NO_ANSWER or attempt.status >= 500
         if failed:
             tried[event] += 1
-            yield from _unexcused_failure(testbed, tolerance, attempt)
-        elif attempt.is_repeated and not tried[event] and testbed.setup.twins == 1:
+            yield from _unexcused_failure(series, tolerance, attempt)
+        elif attempt.is_repeated and not tried[event] and series.setup.twins == 1:
             yield f"{attempt.key}: {attempt.operation} rejected at the first try: {attempt.text}"
         elif not attempt.is_success and not attempt.is_repeated:
             yield f"{attempt.key}: {attempt.operation}: {attempt.status} {attempt.text}"
 
 
-def _unexcused_failure(testbed: Testbed, tolerance: Tolerance, attempt: Attempt) -> Iterator[str]:
+def _unexcused_failure(series: Series, tolerance: Tolerance, attempt: Attempt) -> Iterator[str]:
     took = attempt.answered - attempt.sent
     what = f"{attempt.key}: {attempt.operation}: {attempt.status} after {took:.1f} s {attempt.text}"
     excuses = {str(attempt.status), f"{attempt.operation} {attempt.status}"}
@@ -219,10 +219,10 @@ def _unexcused_failure(testbed: Testbed, tolerance: Tolerance, attempt: Attempt)
         yield what
     elif attempt.status == 503 and tolerance.slowest and took > tolerance.slowest:
         yield f"{what}: later than {tolerance.slowest:.1f} s"
-    elif _is_long_after(testbed, attempt):
+    elif _is_long_after(series, attempt):
         yield f"{what}: long after the end of the fault"
 
 
-def _is_long_after(testbed: Testbed, attempt: Attempt) -> bool:
-    healed = [s.healed for s in testbed.strikes if s.begin <= attempt.answered]
+def _is_long_after(series: Series, attempt: Attempt) -> bool:
+    healed = [s.healed for s in series.strikes if s.begin <= attempt.answered]
     return attempt.sent - max(healed, default=attempt.sent) > _STILL_FAILING_SECONDS

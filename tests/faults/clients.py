@@ -31,7 +31,7 @@ _DONE_BEFORE = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """An answer; status 0 means that there was none."""
 
     status: int
@@ -68,7 +68,7 @@ class Sender:
             time.sleep(min(_MAX_PAUSE, 0.02 * 2**number))
         raise AssertionError
 
-    def _request(self, method: str, path: str, body: Any) -> Answer:
+    def _request(self, method: str, path: str, body: Any) -> Response:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, self._timeout)
         try:
             headers = {"X-Auth-Token": self._token}
@@ -76,16 +76,16 @@ class Sender:
             connection.request(method, f"/api/jobs{path}", content, headers)
             response = connection.getresponse()
             text = response.read().decode()
-            return Answer(
+            return Response(
                 response.status, json.loads(text), text, "Retry-After" in response.headers
             )
         except (OSError, http.client.HTTPException, ValueError) as error:
-            return Answer(NO_ANSWER, {}, f"{type(error).__name__}: {error}")
+            return Response(NO_ANSWER, {}, f"{type(error).__name__}: {error}")
         finally:
             connection.close()
 
     def _attempt(
-        self, operation: str, key: Key, event: dict[str, Any], sent: float, answer: Answer
+        self, operation: str, key: Key, event: dict[str, Any], sent: float, answer: Response
     ) -> Attempt:
         now = time.monotonic()
         match = _ID.search(answer.text)

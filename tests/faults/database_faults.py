@@ -15,7 +15,7 @@ from psycopg import sql
 
 from tests.faults.audit import Tolerance
 from tests.faults.fault import Fault
-from tests.faults.testbed import GRACE_SECONDS, LIMITS, Setup, Testbed
+from tests.faults.series import GRACE_SECONDS, LIMITS, Series, Setup
 
 # As many clients as workers: no request waits for another one.
 _SETUP = Setup(threads=4)
@@ -28,27 +28,27 @@ _STATEMENT_FIRST = replace(_SETUP, limits=replace(LIMITS, statement_timeout=0.8,
 
 def _down(
     number: signal.Signals, min_seconds: float, max_seconds: float
-) -> Callable[[Testbed], None]:
+) -> Callable[[Series], None]:
     """End the server with a signal, and start it again after a while."""
 
-    def inject(testbed: Testbed) -> None:
+    def inject(series: Series) -> None:
         def hold() -> None:
-            assert testbed.postgres.pid is not None
-            os.kill(testbed.postgres.pid, number)
+            assert series.postgres.pid is not None
+            os.kill(series.postgres.pid, number)
             time.sleep(random.uniform(min_seconds, max_seconds))
 
         def heal() -> None:
-            testbed.postgres.stop()
-            testbed.postgres.start()
+            series.postgres.stop()
+            series.postgres.start()
 
-        testbed.strike(hold, heal)
+        series.strike(hold, heal)
 
     return inject
 
 
-def _freeze(testbed: Testbed) -> None:
-    assert testbed.postgres.pid is not None
-    master = testbed.postgres.pid
+def _freeze(series: Series) -> None:
+    assert series.postgres.pid is not None
+    master = series.postgres.pid
     children = Path(f"/proc/{master}/task/{master}/children")
     frozen = [master]
 
@@ -64,28 +64,28 @@ def _freeze(testbed: Testbed) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    testbed.strike(hold, lambda: signal_all(signal.SIGCONT))
+    series.strike(hold, lambda: signal_all(signal.SIGCONT))
 
 
-def _take_all_connections(testbed: Testbed) -> None:
+def _take_all_connections(series: Series) -> None:
     """Open all connections that the server allows, then those of the service, one by one."""
     with ExitStack() as others:
 
         def hold() -> None:
-            administrator = others.enter_context(testbed.administrator())
+            administrator = others.enter_context(series.administrator())
             deadline = time.monotonic() + 10
-            while _connect_until_refused(testbed, others) or _disconnect_service(administrator):
+            while _connect_until_refused(series, others) or _disconnect_service(administrator):
                 assert time.monotonic() < deadline, "the service keeps its connections"
             time.sleep(2)
 
-        testbed.strike(hold, others.close)
+        series.strike(hold, others.close)
 
 
-def _connect_until_refused(testbed: Testbed, others: ExitStack) -> int:
+def _connect_until_refused(series: Series, others: ExitStack) -> int:
     taken = 0
     while True:
         try:
-            others.enter_context(testbed.administrator())
+            others.enter_context(series.administrator())
         except psycopg.OperationalError:
             return taken
         taken += 1
@@ -98,26 +98,26 @@ def _disconnect_service(administrator: psycopg.Connection[Any]) -> int:
     return administrator.execute(query).rowcount
 
 
-def _refuse_writes_in_new_sessions(testbed: Testbed) -> None:
+def _refuse_writes_in_new_sessions(series: Series) -> None:
     """Make the database read-only as an administrator does, and end open sessions."""
-    database = sql.Identifier(testbed.database)
+    database = sql.Identifier(series.database)
 
     def change(what: sql.SQL) -> None:
-        with testbed.administrator() as conn:
+        with series.administrator() as conn:
             conn.execute(sql.SQL("ALTER DATABASE {} {}").format(database, what))
 
     def hold() -> None:
         change(sql.SQL("SET default_transaction_read_only = on"))
-        with testbed.administrator() as conn:
+        with series.administrator() as conn:
             _disconnect_service(conn)
         time.sleep(1.5)
 
-    testbed.strike(hold, lambda: change(sql.SQL("RESET default_transaction_read_only")))
+    series.strike(hold, lambda: change(sql.SQL("RESET default_transaction_read_only")))
 
 
-def _refuse_writes_in_all_sessions(testbed: Testbed) -> None:
+def _refuse_writes_in_all_sessions(series: Series) -> None:
     def change(what: sql.SQL) -> None:
-        with testbed.administrator() as conn:
+        with series.administrator() as conn:
             conn.execute(sql.SQL("ALTER SYSTEM {}").format(what))
             conn.execute("SELECT pg_reload_conf()")
 
@@ -125,23 +125,23 @@ def _refuse_writes_in_all_sessions(testbed: Testbed) -> None:
         change(sql.SQL("SET default_transaction_read_only = on"))
         time.sleep(1.5)
 
-    testbed.strike(hold, lambda: change(sql.SQL("RESET default_transaction_read_only")))
+    series.strike(hold, lambda: change(sql.SQL("RESET default_transaction_read_only")))
 
 
 @contextmanager
-def _held(testbed: Testbed, statement: str) -> Iterator[None]:
-    with testbed.administrator(testbed.database) as conn, conn.transaction():
+def _held(series: Series, statement: str) -> Iterator[None]:
+    with series.administrator(series.database) as conn, conn.transaction():
         conn.execute(statement)
         yield
 
 
-def _locked(statement: str, seconds: float) -> Callable[[Testbed], None]:
-    def inject(testbed: Testbed) -> None:
+def _locked(statement: str, seconds: float) -> Callable[[Series], None]:
+    def inject(series: Series) -> None:
         def hold() -> None:
-            with _held(testbed, statement):
+            with _held(series, statement):
                 time.sleep(seconds)
 
-        testbed.strike(hold)
+        series.strike(hold)
 
     return inject
 

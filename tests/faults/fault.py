@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.audit import Tolerance
-from tests.faults.testbed import Setup, Testbed
+from tests.faults.series import Series, Setup
 
 RECOVERY_SECONDS = 5
 
@@ -31,7 +31,7 @@ class Fault:
 
     name: str
     weight: int
-    inject: Callable[[Testbed], None]
+    inject: Callable[[Series], None]
     setup: Setup = field(default_factory=Setup)
     tolerance: Tolerance = field(default_factory=Tolerance)
     obstacle: Callable[[], str] = _no_obstacle

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tests.faults.audit import Tolerance
 from tests.faults.fault import Fault
-from tests.faults.testbed import Setup, Testbed
+from tests.faults.series import Series, Setup
 
 # A killed worker closes its connection; no other request may fail.
 _NO_ANSWER = Tolerance(frozenset({"0"}))
@@ -28,23 +28,23 @@ _STEPS = (
 )
 
 
-def _kill_worker(testbed: Testbed) -> None:
-    testbed.strike(random.choice(testbed.services).kill_worker)
+def _kill_worker(series: Series) -> None:
+    series.strike(random.choice(series.services).kill_worker)
 
 
-def _kill_at(flag: str) -> Callable[[Testbed], None]:
-    def inject(testbed: Testbed) -> None:
-        (testbed.flags / flag).touch()
-        testbed.await_flag_taken(flag)
+def _kill_at(flag: str) -> Callable[[Series], None]:
+    def inject(series: Series) -> None:
+        (series.flags / flag).touch()
+        series.await_flag_taken(flag)
         now = time.monotonic()
-        testbed.record_strike(now, now)
+        series.record_strike(now, now)
 
     return inject
 
 
-def _kill_master(testbed: Testbed) -> None:
+def _kill_master(series: Series) -> None:
     """Kill the master; its workers end by themselves or are killed as well."""
-    service = testbed.service
+    service = series.service
 
     def heal() -> None:
         if random.random() < 0.5:
@@ -52,29 +52,29 @@ def _kill_master(testbed: Testbed) -> None:
         service.kill_group()
         service.start()
 
-    testbed.strike(service.kill_master, heal)
+    series.strike(service.kill_master, heal)
 
 
-def _reload(testbed: Testbed) -> None:
+def _reload(series: Series) -> None:
     """Replace the workers; gunicorn ends the old ones at once, and requests wait for the new."""
-    testbed.strike(testbed.service.reload)
-    testbed.await_attempts(_ATTEMPTS_AFTERWARDS)
+    series.strike(series.service.reload)
+    series.await_attempts(_ATTEMPTS_AFTERWARDS)
 
 
-def _take_over(testbed: Testbed) -> None:
-    testbed.strike(testbed.service.take_over)
-    testbed.await_attempts(_ATTEMPTS_AFTERWARDS)
+def _take_over(series: Series) -> None:
+    series.strike(series.service.take_over)
+    series.await_attempts(_ATTEMPTS_AFTERWARDS)
 
 
-def _await_recycling(testbed: Testbed) -> None:
-    before = testbed.service.recycled()
+def _await_recycling(series: Series) -> None:
+    before = series.service.recycled()
     deadline = time.monotonic() + 20
-    while testbed.service.recycled() == before:
+    while series.service.recycled() == before:
         if time.monotonic() > deadline:
             raise TimeoutError("no worker reached --max-requests")
         time.sleep(0.01)
     now = time.monotonic()
-    testbed.record_strike(now, now)
+    series.record_strike(now, now)
 
 
 FAULTS = (

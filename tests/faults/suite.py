@@ -14,7 +14,7 @@ from tests.faults import archive_faults, database_faults, process_faults
 from tests.faults.audit import Verdict, audit
 from tests.faults.fault import Fault
 from tests.faults.ledger import NO_ANSWER
-from tests.faults.testbed import Testbed, running
+from tests.faults.series import Series, running
 
 ALL = (*process_faults.FAULTS, *database_faults.FAULTS, *archive_faults.FAULTS)
 _SETTINGS = {"max_connections": "40", "superuser_reserved_connections": "0"}
@@ -95,30 +95,30 @@ def run(
     if reason := fault.obstacle():
         return Outcome(fault, skipped=reason)
     name = f"faults_{time.monotonic_ns()}"
-    series = directory / name
-    series.mkdir()
+    path = directory / name
+    path.mkdir()
     outcome = Outcome(fault)
     deadline = time.monotonic() + seconds
-    with fault.surroundings(series), running(postgres, series, name, fault.setup) as testbed:
+    with fault.surroundings(path), running(postgres, path, name, fault.setup) as series:
         try:
             while outcome.times < times and not (outcome.times and time.monotonic() > deadline):
-                fault.inject(testbed)
+                fault.inject(series)
                 outcome.times += 1
         except (TimeoutError, AssertionError) as error:
-            testbed.complaints.append(f"injection {outcome.times + 1}: {error}")
-        if not testbed.finish():
-            testbed.complaints.append("the clients did not end")
-        outcome.verdict = audit(testbed, fault.tolerance)
-        _measure(outcome, testbed)
-    shutil.rmtree(series, ignore_errors=True)
+            series.complaints.append(f"injection {outcome.times + 1}: {error}")
+        if not series.finish():
+            series.complaints.append("the clients did not end")
+        outcome.verdict = audit(series, fault.tolerance)
+        _measure(outcome, series)
+    shutil.rmtree(path, ignore_errors=True)
     return outcome
 
 
-def _measure(outcome: Outcome, testbed: Testbed) -> None:
-    attempts = testbed.ledger.attempts
+def _measure(outcome: Outcome, series: Series) -> None:
+    attempts = series.ledger.attempts
     outcome.requests = len(attempts)
-    outcome.verdict.wrong += testbed.complaints
-    for strike in testbed.strikes:
+    outcome.verdict.wrong += series.complaints
+    for strike in series.strikes:
         outcome.in_flight += sum(
             1 for one in attempts if one.sent < strike.healed and one.answered > strike.begin
         )

@@ -30,7 +30,7 @@ _INTERNALS = (
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """An answer of the service, or of gunicorn itself."""
 
     status: int
@@ -77,7 +77,7 @@ class HostileClient:
         """Return the header with the token of role admin."""
         return f"X-Auth-Token: {self.token}".encode()
 
-    def send(self, parts: bytes | Iterable[bytes], pause: float = 0) -> Answer | None:
+    def send(self, parts: bytes | Iterable[bytes], pause: float = 0) -> Response | None:
         """Send bytes, close the sending side, and check the answer, if there is one."""
         parts = [parts] if isinstance(parts, bytes) else list(parts)
         received = self._exchange(parts, pause)
@@ -94,7 +94,7 @@ class HostileClient:
             ) from error
         return answer
 
-    def call(self, method: str, path: str, body: Any = None) -> Answer:
+    def call(self, method: str, path: str, body: Any = None) -> Response:
         """Send an ordinary request with the token."""
         data = b"" if body is None else json.dumps(body).encode()
         first = f"{method} /api/jobs{path} HTTP/1.1".encode()
@@ -118,7 +118,7 @@ class HostileClient:
                     received += part
         return received
 
-    def _check(self, answer: Answer, sent: bytes) -> None:
+    def _check(self, answer: Response, sent: bytes) -> None:
         for internal in _INTERNALS if answer.status >= 400 else ():
             assert internal not in answer.body or internal in sent, internal
         assert "X-Injected" not in answer.headers
@@ -175,7 +175,7 @@ def _phrase(status: int) -> str:
     return {413: "Request Entity Too Large"}.get(status) or HTTPStatus(status).phrase
 
 
-def _parse(received: bytes, *, head: bool) -> Answer:
+def _parse(received: bytes, *, head: bool) -> Response:
     """Parse exactly one response; a second one would answer a smuggled request."""
     stream = _Received(received)
     response = http.client.HTTPResponse(stream, method="HEAD" if head else "GET")  # type: ignore[arg-type]
@@ -185,4 +185,4 @@ def _parse(received: bytes, *, head: bool) -> Answer:
     body = response.read()
     rest = stream.read() if not stream.closed else b""
     assert not rest, f"more than one response: {rest[:200]!r}"
-    return Answer(response.status, response.headers, body)
+    return Response(response.status, response.headers, body)

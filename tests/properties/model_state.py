@@ -113,8 +113,8 @@ def check_job(answer: dict[str, Any], run: Run, call: Call, leave_out: Iterable[
         expected.pop(name, None)
     duration = answer.get("duration", 0)
     ends = (call.began, call.ended) if run.stop_time is None else (run.stop_time, run.stop_time)
-    shortest, longest = (max(1, int(end) - run.start_time) for end in ends)
-    check(shortest <= duration <= longest, f"{shortest} <= duration <= {longest}, not {duration}")
+    minimum, maximum = (max(1, int(end) - run.start_time) for end in ends)
+    check(minimum <= duration <= maximum, f"{minimum} <= duration <= {maximum}, not {duration}")
     job = {name: value for name, value in answer.items() if name != "duration"}
     job["tags"] = sorted((tag["type"], tag["name"]) for tag in answer["tags"])
     check(job == expected, f"the job is\n  {expected}, not\n  {job}")

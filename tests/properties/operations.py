@@ -126,7 +126,7 @@ class Generator:
             "monitoringStatus": choice([1, 1, 1, 0, 2, 3]),
             "tags": self._tag(),
         }
-        optional = {
+        optional: dict[str, Any] = {
             "numNodes": len(hosts),
             "project": choice(_TEXTS),
             "subCluster": choice(["", "own", None]),

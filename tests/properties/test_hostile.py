@@ -21,7 +21,7 @@ from tests.client import START, job
 from tests.processes import gunicorn
 from tests.properties import hostile_requests, hostile_texts, invalid_bodies
 from tests.properties.duration import long_form, rounds
-from tests.properties.hostile_client import Answer, HostileClient
+from tests.properties.hostile_client import HostileClient, Response
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ def test_slow_clients_are_served(client: HostileClient) -> None:
     assert time.monotonic() - began < 20
 
 
-def statuses(sent: list[Future[Answer | None]]) -> list[int]:
+def statuses(sent: list[Future[Response | None]]) -> list[int]:
     answers = [each.result() for each in sent]
     return [answer.status for answer in answers if answer is not None]
 

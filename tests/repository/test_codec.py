@@ -110,6 +110,7 @@ def test_job_is_found_by_each_of_its_hosts(admin: Client, database: Database) ->
     assert row == ('[{"hostname":["f0101","f0102","f0103"],"hwthreads":"0-71"}]',)
 
 
+@pytest.mark.slow
 def test_hwthreads_of_huge_jobs_are_not_cached() -> None:
     tracemalloc.start()
     try:

@@ -28,6 +28,7 @@ def server_pids(server: PrivatePostgres) -> list[int]:
     return [server.pid or 0, *map(int, children.split())]
 
 
+@pytest.mark.slow
 def test_frozen_server_times_out_and_is_usable_afterwards(
     server: PrivatePostgres,
 ) -> None:

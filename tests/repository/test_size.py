@@ -2,6 +2,8 @@
 
 from random import Random
 
+import pytest
+
 from ccapi.db.pool import Database
 from ccapi.model.job import NewJob
 from ccapi.repository import bulk_insert
@@ -77,6 +79,7 @@ def make_job(number: int, random: Random) -> NewJob:
     )
 
 
+@pytest.mark.slow
 def test_disk_space_per_job_is_bounded(database: Database) -> None:
     random = Random(1)
     with database.session() as conn:

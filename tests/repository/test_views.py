@@ -117,6 +117,7 @@ def test_columns_of_the_views_are_stable(database: Database) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("condition", "index"),
     [

@@ -303,6 +303,7 @@ def test_number_of_runs_is_known_before_the_import(context: Context, tree: Path)
     assert archive_import.count_runs(tree) == len(run(context, tree)) == 12
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_archive(context: Context, tmp_path: Path) -> None:
     def peak(name: str, jobs: int) -> int:
         for number in range(1, jobs + 1):

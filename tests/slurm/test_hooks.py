@@ -80,6 +80,7 @@ def test_last_array_task_does_not_query_the_whole_array(
     assert (tmp_path / "calls").read_text("ascii") == "show job -d 3_9\nwrite batch_script 3 -\n"
 
 
+@pytest.mark.slow
 def test_hanging_scontrol_delays_a_job_by_three_seconds(site: Site, commands: Path) -> None:
     add_command(commands, "scontrol", "exec sleep 60")
     assert site.run_hook("prolog", PROLOG) < 10

@@ -1,4 +1,4 @@
-"""The testbed of a series: a database, an archive, one or two services, and clients."""
+"""A series of injections: its database, archive, services and clients."""
 
 import os
 import random
@@ -57,7 +57,7 @@ class Strike(NamedTuple):
 
 
 @dataclass
-class Testbed:
+class Series:
     """A running series; `planted` are paths of runs in which a fault left an obstacle."""
 
     postgres: PrivatePostgres
@@ -245,12 +245,12 @@ class Testbed:
 @contextmanager
 def running(
     postgres: PrivatePostgres, directory: Path, name: str, setup: Setup
-) -> Iterator[Testbed]:
-    """Run a testbed; the clients send requests when the block begins."""
-    testbed = Testbed(postgres, directory, name, setup)
+) -> Iterator[Series]:
+    """Run a series; the clients send requests when the block begins."""
+    series = Series(postgres, directory, name, setup)
     try:
-        testbed.prepare()
-        testbed.start()
-        yield testbed
+        series.prepare()
+        series.start()
+        yield series
     finally:
-        testbed.end()
+        series.end()
