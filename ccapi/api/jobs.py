@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Response
 
-from ccapi.api import job_list, schemas
+from ccapi.api import job_list, queries, schemas
 from ccapi.api.job_list import ListRequest
 from ccapi.api.serializers import job_meta, job_with_timestamp, now
 from ccapi.context import Context
@@ -21,12 +21,12 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
 
 
 @blueprint.route("/", Role.READER, methods=["GET"], tags=schemas.QUERY, cached=True)
-@blueprint.arguments(schemas.ListQuery(), location="query")
+@blueprint.arguments(queries.ListQuery(), location="query")
 @blueprint.response(
     200,
     schemas.GetJobsApiResponse(),
     description="The jobs of the page",
-    produces=schemas.JSON_OR_CSV,
+    produces=queries.JSON_OR_CSV,
 )
 def list_jobs(context: Context, query: dict[str, Any]) -> Response:
     """List jobs, the latest first.
@@ -164,7 +164,7 @@ def delete_job_by_id(context: Context, *, id: int) -> dict[str, Any]:
 @blueprint.route(
     "/delete_job_before/<ts>", Role.ADMIN, methods=["DELETE"], tags=schemas.REMOVE, errors=[422]
 )
-@blueprint.arguments(schemas.DeleteBeforeQuery(), location="query")
+@blueprint.arguments(queries.DeleteBeforeQuery(), location="query")
 @blueprint.response(200, schemas.DeleteJobApiResponse(), description="The jobs are deleted")
 def delete_job_before(context: Context, query: dict[str, Any], *, ts: int) -> dict[str, Any]:
     """Delete every job that started before a time from the database.

@@ -7,7 +7,8 @@ from marshmallow import fields
 
 from ccapi.api.fields import QueryRange
 from ccapi.api.job_list import parse_filter
-from ccapi.api.schemas import FORMATS, JSON_OR_CSV, QUERY, ListQuery
+from ccapi.api.queries import FORMATS, JSON_OR_CSV, ListQuery
+from ccapi.api.schemas import QUERY
 from ccapi.context import Context
 from ccapi.errors import InvalidInput
 from ccapi.http import csv_format

@@ -52,6 +52,8 @@ def is_anonymous(environ: Mapping[str, Any], networks: Collection[Network]) -> b
         client = ip_address(address)
     except ValueError:
         return False
+    # A socket for both versions of IP has ::ffff:10.0.0.7 for 10.0.0.7.
+    client = getattr(client, "ipv4_mapped", None) or client
     return any(client in network for network in networks)
 
 

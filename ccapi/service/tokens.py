@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from ccapi.db.pool import Connection, Database
 from ccapi.errors import CcapiError, DatabaseUnavailable
+from ccapi.model import rules
 from ccapi.model.token import ALL_JOBS, TOKEN_TTL_SECONDS, Role, Scope, Token, ValidToken
 from ccapi.repository import tokens
 
@@ -40,6 +41,10 @@ def create(
             "a token's name has 1 to 64 letters, digits, '.', '_' and '-', "
             "and begins with a letter or digit"
         )
+    limits = (("user", rules.USER, scope.users), ("project", rules.PROJECT, scope.projects))
+    for limit, rule, values in limits:
+        for violation in filter(None, map(rule.violation, values or ())):
+            raise TokenError(f"a {limit} {violation}")
     with database.transaction() as conn:
         tokens.lock(conn, name)
         if tokens.valid(conn, name):

@@ -83,11 +83,10 @@ def test_everything_that_is_reported_is_shown_as_it_was(writer: Client) -> None:
     assert {name: shown[name] for name in EVERYTHING} == EVERYTHING
 
 
-NOTHING = {
-    "partition": "", "metaData": {}, "statistics": {}, "footprint": {}, "energyFootprint": {},
-    **dict.fromkeys(("arrayJobId", "numHwthreads", "numAcc", "smt", "walltime"), 0),
-    **dict.fromkeys(("submitTime", "requestedMemory", "energy"), 0),
-}  # fmt: skip
+NOTHING: dict[str, Any] = {"partition": "", "metaData": {}, "statistics": {}, "footprint": {}}
+NOTHING |= dict.fromkeys(
+    ("arrayJobId", "numHwthreads", "numAcc", "smt", "walltime", "submitTime", "energy"), 0
+)
 
 
 @pytest.mark.parametrize("field", NOTHING)
@@ -117,39 +116,6 @@ def test_zero_and_empty_mean_that_an_optional_field_is_not_given(
 )
 def test_a_value_at_its_limit_is_taken_and_shown(writer: Client, field: str, value: Any) -> None:
     assert writer.read(writer.start(**{field: value}))[field] == value
-
-
-@pytest.mark.parametrize("state", ["", "running", "RUNNING", None])
-def test_a_start_may_say_in_any_way_that_the_job_runs(writer: Client, state: str | None) -> None:
-    assert writer.read(writer.start(jobState=state))["jobState"] == "running"
-
-
-@pytest.mark.parametrize(
-    ("reported", "exclusive", "shared"),
-    [
-        ({}, 1, "none"),
-        ({"exclusive": 0}, 0, "multi_user"),
-        ({"exclusive": 2}, 2, "single_user"),
-        ({"exclusive": 3}, 2, "single_user"),
-        ({"shared": "multi_user"}, 0, "multi_user"),
-        ({"shared": "single_user", "exclusive": 3}, 2, "single_user"),
-        ({"shared": "none", "exclusive": 1}, 1, "none"),
-        ({"shared": "", "exclusive": 0}, 0, "multi_user"),
-        ({"shared": None}, 1, "none"),
-    ],
-    ids=str,
-)
-def test_exclusive_and_shared_say_the_same(
-    writer: Client, reported: dict[str, Any], exclusive: int, shared: str
-) -> None:
-    shown = writer.read(writer.start(**reported))
-    assert (shown["exclusive"], shown["shared"]) == (exclusive, shared)
-
-
-def test_contradicting_exclusive_and_shared_are_refused(writer: Client, database: Database) -> None:
-    body = job(exclusive=1, shared="multi_user")
-    assert_error(writer.send("POST", "/start_job/", body), 400, "shared", "multi_user", "not 1")
-    assert_nothing_written(database)
 
 
 @pytest.mark.parametrize("state", [state for state in JobState if state is not JobState.RUNNING])
@@ -246,9 +212,7 @@ def test_a_start_whose_tags_cannot_be_stored_leaves_no_job(
 
 
 @pytest.mark.parametrize("shift", [-_WINDOW, -1, 0, 1, _WINDOW])
-def test_a_start_within_the_window_of_a_known_one_is_the_same_job(
-    writer: Client, shift: int
-) -> None:
+def test_a_start_within_the_window_is_the_same_job(writer: Client, shift: int) -> None:
     id_ = writer.start()
     response = writer.send("POST", "/start_job/", job(startTime=START + shift, user="other"))
     assert_error(response, 422, f"database id is {id_}", "123000", "fritz")

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from ccapi import metrics
@@ -158,22 +157,6 @@ def test_a_job_may_end_in_any_final_state(writer: Client, state: str) -> None:
     assert [shown["jobState"] for shown in writer.list(f"state={state}")] == [state]
 
 
-@pytest.mark.parametrize(
-    ("reported", "state"),
-    [
-        ("COMPLETED", "completed"),
-        ("NODE_FAIL", "node_fail"),
-        ("CANCELLED by 1000", "cancelled"),
-        ("cancelled by 0", "cancelled"),
-        ("revoked", "cancelled"),
-        ("Deadline", "deadline"),
-    ],
-)
-def test_states_of_slurm_are_understood(writer: Client, reported: str, state: str) -> None:
-    writer.start()
-    assert writer.stop(jobState=reported)["jobState"] == state
-
-
 @pytest.mark.parametrize("state", ["running", "RUNNING", "finished", "", "cancelled by", 1, None])
 def test_any_other_state_is_refused(writer: Client, state: object) -> None:
     id_ = writer.start()
@@ -193,31 +176,6 @@ def test_a_job_cannot_stop_before_it_starts(writer: Client) -> None:
     early = stop(stopTime=START - 61)
     assert_error(writer.send("POST", "/stop_job/", early), 400, "stopTime", str(START))
     assert_error(stop_by_id(writer, id_, stopTime=START - 61), 400, "stopTime")
-    assert len(writer.list("state=running")) == 1
-
-
-@pytest.mark.parametrize("early", [1, 60])
-def test_a_stop_shortly_before_the_start_counts_as_the_start(
-    writer: Client, context: Context, early: int
-) -> None:
-    id_ = writer.start()
-    assert stop_by_id(writer, id_, stopTime=START - early).get_json()["duration"] == 1
-    assert writer.list(f"stop-time={START}-{START}")[0]["id"] == id_
-
-
-def test_metadata_of_a_stop_is_merged_and_archived(writer: Client, context: Context) -> None:
-    writer.start(metaData={"jobName": "x", "reason": "y"})
-    stopped = writer.stop(metaData={"exitCode": "0:9", "reason": "oom"})
-    assert stopped["metaData"] == {"jobName": "x", "reason": "oom", "exitCode": "0:9"}
-    [file] = context.archive_root.rglob("meta.json")
-    assert orjson.loads(file.read_bytes())["metaData"] == stopped["metaData"]
-
-
-@pytest.mark.parametrize("meta_data", [[], "x", {"a": 1}, {"a": None}, {"a": "\0"}], ids=str)
-def test_a_stop_with_bad_metadata_stops_nothing(writer: Client, meta_data: Any) -> None:
-    writer.start()
-    response = writer.send("POST", "/stop_job/", stop(metaData=meta_data))
-    assert_error(response, 400, "metaData")
     assert len(writer.list("state=running")) == 1
 
 

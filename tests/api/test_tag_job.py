@@ -63,6 +63,7 @@ def test_the_answer_is_the_whole_job_its_start_an_rfc_3339_time(writer: Client) 
         "project": "",
         "cluster": "fritz",
         "subCluster": "",
+        "shared": "none",
         "partition": "main",
         "walltime": 3600,
         "numNodes": 1,
