@@ -113,18 +113,14 @@ class LabelLimiter:
     def label(self, name: str) -> str:
         """Return the name, or "other" if there are too many already."""
         if name not in self._names and len(self._names) < self._limit:
-            self._add(name)
-        return name if name in self._names else _OTHER
-
-    def _add(self, name: str) -> None:
-        """Read the names of all workers, and add another if the limit allows it."""
-        workers = directory()
-        if workers is None:
-            self._names.add(name)
-            return
-        with locked(workers) as file:
-            size = os.fstat(file).st_size
-            self._names.update(os.pread(file, size, 0).decode().split())
-            if name not in self._names and len(self._names) < self._limit:
-                os.pwrite(file, f"{name}\n".encode(), size)
+            workers = directory()
+            if workers is None:
                 self._names.add(name)
+                return name
+            with locked(workers) as file:
+                size = os.fstat(file).st_size
+                self._names.update(os.pread(file, size, 0).decode().split())
+                if name not in self._names and len(self._names) < self._limit:
+                    os.pwrite(file, f"{name}\n".encode(), size)
+                    self._names.add(name)
+        return name if name in self._names else _OTHER

@@ -19,8 +19,6 @@ from tests import cc_backend
 from tests.console import Step, assert_answers, outputs, script, split, steps
 from tests.processes import clean_environment, free_port, wait_for
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).resolve().parent.parent
 # Sections of the operating guide that need no systemd; tests/deploy/ runs the others.
 SITE_SECTIONS = (
@@ -151,25 +149,30 @@ def create_database(postgres: PrivatePostgres) -> str:
     return postgres.database_url(name)
 
 
+@pytest.mark.slow
 def test_readme(demo: Demo) -> None:
     demo.follow("README.rst")
 
 
+@pytest.mark.slow
 def test_api_tour(demo: Demo) -> None:
     demo.follow("docs/api.rst")
 
 
+@pytest.mark.slow
 def test_operating_guide(site: Site) -> None:
     guide = sections("docs/operating.rst")
     site.follow(*(guide[title] for title in SITE_SECTIONS))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("psql") is None, reason="psql is not installed")
 def test_sql_of_operating_guide(site: Site) -> None:
     guide = sections("docs/operating.rst")
     site.follow(guide["Without systemd"], guide[SQL])
 
 
+@pytest.mark.slow
 def test_reconcile_of_slurm_guide(site: Site) -> None:
     site.follow(
         sections("docs/operating.rst")["Without systemd"], sections("docs/slurm.rst")[RECONCILE]

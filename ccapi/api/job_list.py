@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from flask import Response
+from werkzeug.wsgi import ClosingIterator
 
 from ccapi.api.serializers import JOB_FIELDS, job_meta, now, wants_unit_objects
 from ccapi.context import Context
@@ -107,7 +108,8 @@ def respond(context: Context, request: ListRequest) -> Response:
             if request.is_csv:
                 end = job_list.find_end(conn, job_filter, page)
             stream = write(request, chain([first], batches), total)
-            stream = _close_after(stream, stack.pop_all())
+            # Closed by the server at the end of the response, however it ends.
+            stream = ClosingIterator(stream, stack.pop_all().close)
     body = stream or b"".join(write(request, [first], total))
     if not request.is_csv:
         return Response(body, content_type=json_format.CONTENT_TYPE)
@@ -153,9 +155,3 @@ def _rows(request: ListRequest, batch: Batch) -> list[dict[str, Any]]:
     if set(_DEFAULT_FIELDS) <= set(request.fields):
         return jobs
     return [{name: job[name] for name in request.fields if name in job} for job in jobs]
-
-
-def _close_after(chunks: Iterator[bytes], stack: ExitStack) -> Iterator[bytes]:
-    """Yield the chunks of a stream; at its end, give back the connection."""
-    with stack:
-        yield from chunks

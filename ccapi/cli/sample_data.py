@@ -150,18 +150,6 @@ class _User(NamedTuple):
     project: str
 
 
-def _users(rng: Random) -> _Weighted[_User]:
-    """Invent users; a few of them submit most of the jobs."""
-    projects = {"".join(rng.choices(_CONSONANTS, k=4)): None for _ in range(_PROJECTS)}
-    members = [
-        _User(f"{project}{100 + number}h", project)
-        for project in projects
-        for number in range(rng.randint(1, _MAX_MEMBERS))
-    ]
-    rng.shuffle(members)
-    return _Weighted({member: 1 / rank for rank, member in enumerate(members, 1)})
-
-
 @dataclass(slots=True)
 class _Request:
     """What a user submits, as one job or as an array of `tasks` jobs; walltime in seconds."""
@@ -222,8 +210,19 @@ class _Task(NamedTuple):
 
 
 def _tasks(rng: Random, last_job_id: int) -> Iterator[_Task]:
-    """Submit requests without end; job ids grow, with gaps as if some were withdrawn."""
-    users, partitions = _users(rng), _partitions()
+    """Submit requests without end; job ids grow, with gaps as if some were withdrawn.
+
+    A few of the users submit most of the requests.
+    """
+    projects = {"".join(rng.choices(_CONSONANTS, k=4)): None for _ in range(_PROJECTS)}
+    members = [
+        _User(f"{project}{100 + number}h", project)
+        for project in projects
+        for number in range(rng.randint(1, _MAX_MEMBERS))
+    ]
+    rng.shuffle(members)
+    users = _Weighted({member: 1 / rank for rank, member in enumerate(members, 1)})
+    partitions = _partitions()
     job_id = last_job_id
     while True:
         user, partition = users.choose(rng), partitions.choose(rng)
@@ -256,15 +255,8 @@ def jobs(count: int, *, now: int, after_job_id: int = 0, seed: int = 1) -> Itera
     rng = Random(f"{seed} {after_job_id}")  # noqa: S311 - nothing is secret here
     tasks = _tasks(rng, after_job_id or _FIRST_JOB_ID)
     running = min(MAX_RUNNING, round(count * _RUNNING_FRACTION))
-    yield from _stopped_jobs(rng, tasks, count - running, now)
-    for _ in range(running):
-        task = next(tasks)
-        yield _job(task, now - int(task.request.walltime * rng.uniform(0.01, 0.95)))
-
-
-def _stopped_jobs(rng: Random, tasks: Iterator[_Task], count: int, now: int) -> Iterator[NewJob]:
     start_time = 0
-    for number, arrival in enumerate(_arrivals(rng, count, now)):
+    for number, arrival in enumerate(_arrivals(rng, count - running, now)):
         task = next(tasks)
         soon = start_time + rng.randrange(_MAX_TASK_DELAY_SECONDS)
         start_time = arrival if task.is_first else min(arrival, soon)
@@ -281,6 +273,9 @@ def _stopped_jobs(rng: Random, tasks: Iterator[_Task], count: int, now: int) -> 
         job.tags = rng.sample(_TAGS, rng.randint(1, 2)) if rng.random() < 0.08 else []
         job.job_state, job.stop_time = state.value, start_time + duration
         yield job
+    for _ in range(running):
+        task = next(tasks)
+        yield _job(task, now - int(task.request.walltime * rng.uniform(0.01, 0.95)))
 
 
 def _job(task: _Task, start_time: int) -> NewJob:
@@ -309,7 +304,15 @@ def _arrivals(rng: Random, count: int, now: int) -> Iterator[int]:
     """Yield the start times of a year's stopped jobs in order, most in working hours."""
     first, last = now - YEAR_SECONDS, now - _LAST_START_AGE_SECONDS
     hours = range(first, last, 3600)
-    cumulative = [0.0, *accumulate(map(_submission_rate, hours))]
+
+    def rate(hour: int) -> float:
+        """Return how many jobs start in an hour, in arbitrary units."""
+        days, hour_of_day = divmod(hour // 3600, 24)
+        if (days + 3) % 7 >= 5:  # a weekend, as the epoch began on a Thursday
+            return 1
+        return 6 if 8 <= hour_of_day < 18 else 2
+
+    cumulative = [0.0, *accumulate(map(rate, hours))]
     reached = 0.0
     for left in range(count, 0, -1):
         # The next of `left` sorted random numbers from `reached` to 1, without sorting them.
@@ -318,12 +321,3 @@ def _arrivals(rng: Random, count: int, now: int) -> Iterator[int]:
         hour = bisect(cumulative, position) - 1
         fraction = (position - cumulative[hour]) / (cumulative[hour + 1] - cumulative[hour])
         yield min(last, hours[hour] + int(3600 * fraction))
-
-
-def _submission_rate(time: int) -> float:
-    """Return how many jobs start in the hour that begins at a time, in arbitrary units."""
-    days, hour = divmod(time // 3600, 24)
-    is_weekend = (days + 3) % 7 >= 5  # the epoch began on a Thursday
-    if is_weekend:
-        return 1
-    return 6 if 8 <= hour < 18 else 2

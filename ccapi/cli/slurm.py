@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ccapi.errors import CcapiError
@@ -74,7 +74,14 @@ def ended_runs(runs: Sequence[StaleRun]) -> list[EndedRun]:
         since = datetime.fromtimestamp(min(run.start_time for run in batch), UTC)
         job_ids = ",".join(str(run.job_id) for run in batch)
         output = _run((*_SACCT, f"--starttime={since:%Y-%m-%dT00:00:00}", f"--jobs={job_ids}"))
-        ended += _parse_sacct(output)
+        rows = (line.split("|") for line in output.splitlines() if line.count("|") == 3)
+        for job_id, start, end, state in rows:
+            job_state = SLURM_STATES.get(state.partition(" ")[0])
+            if not _JOB_ID.fullmatch(job_id) or job_state is None:
+                continue
+            start_time, stop_time = _parse_time(start), _parse_time(end)
+            if start_time is not None and stop_time is not None and stop_time >= start_time:
+                ended.append(EndedRun(int(job_id), start_time, stop_time, job_state))
     return ended
 
 
@@ -95,18 +102,6 @@ def _require_complete_view(cluster: str) -> None:
         raise SlurmError(
             "Slurm hides other users' jobs (PrivateData): run this as root or as the SlurmUser"
         )
-
-
-def _parse_sacct(output: str) -> Iterator[EndedRun]:
-    """Yield the runs with a final state, a start and an end."""
-    for line in output.splitlines():
-        job_id, start, end, state = line.split("|") if line.count("|") == 3 else ("", "", "", "")
-        job_state = SLURM_STATES.get(state.partition(" ")[0])
-        if not _JOB_ID.fullmatch(job_id) or job_state is None:
-            continue
-        start_time, stop_time = _parse_time(start), _parse_time(end)
-        if start_time is not None and stop_time is not None and stop_time >= start_time:
-            yield EndedRun(int(job_id), start_time, stop_time, job_state)
 
 
 def _parse_time(text: str) -> int | None:

@@ -28,6 +28,13 @@ class CachedProbe(Generic[Result]):
 
         Raises what the probe raised, or TimeoutError after `timeout` seconds.
         """
+
+        def run(future: Future[Result]) -> None:
+            try:
+                future.set_result(self._probe())
+            except BaseException as error:
+                future.set_exception(error)
+
         with self._lock:
             future = self._future
             age = time.monotonic() - self._started_at
@@ -35,11 +42,5 @@ class CachedProbe(Generic[Result]):
                 future = self._future = Future()
                 self._started_at = time.monotonic()
                 # A daemon: a thread that hangs on a dead disk must not keep the process alive.
-                threading.Thread(target=self._run, args=(future,), daemon=True).start()
+                threading.Thread(target=run, args=(future,), daemon=True).start()
         return future.result(timeout)
-
-    def _run(self, future: Future[Result]) -> None:
-        try:
-            future.set_result(self._probe())
-        except BaseException as error:
-            future.set_exception(error)

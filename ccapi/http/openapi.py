@@ -5,7 +5,6 @@ own document differs.
 """
 
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
@@ -89,9 +88,22 @@ def create(
     converter = plugin.converter
     assert converter is not None
     converter.map_to_openapi_type(EnumField, None, None)
-    converter.add_attribute_function(_enum_reference)
+
+    def enum_reference(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:
+        """Refer to the definition of an enumeration."""
+        if isinstance(field, EnumField):
+            return {"allOf": [{"$ref": f"#/definitions/{field.definition}"}]}
+        return {}
+
+    converter.add_attribute_function(enum_reference)
     for field in enums:
-        api.spec.components.schema(field.definition, _enum_definition(field.enum))
+        words = ["".join(map(str.capitalize, member.split("_"))) for member in field.enum]
+        definition = {
+            "type": "string",
+            "enum": list(field.enum),
+            "x-enum-varnames": [f"{field.enum.__name__}{word}" for word in words],
+        }
+        api.spec.components.schema(field.definition, definition)
     _serve(app, api, path_parameters)
     return api
 
@@ -167,19 +179,3 @@ def _path_item(
             ]
             operations[method] = {**operation, "parameters": in_path + parameters}
     return operations
-
-
-def _enum_reference(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:
-    """Refer to the definition of an enumeration."""
-    if isinstance(field, EnumField):
-        return {"allOf": [{"$ref": f"#/definitions/{field.definition}"}]}
-    return {}
-
-
-def _enum_definition(enum: type[StrEnum]) -> dict[str, Any]:
-    names = ["".join(word.capitalize() for word in member.split("_")) for member in enum]
-    return {
-        "type": "string",
-        "enum": list(enum),
-        "x-enum-varnames": [f"{enum.__name__}{name}" for name in names],
-    }

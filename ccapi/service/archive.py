@@ -19,12 +19,24 @@ def archive(context: Context, job: Job) -> Job:
     """Archive a stopped job and return it with the outcome as its monitoring status.
 
     The stop is already committed, so a failure here is logged, counted, and left to `retry`.
-    A job with monitoring status 0 is not archived.
+    A job with monitoring status 0 is not archived. The job is archived as it is now: an edit at
+    the same time is either in this file or is written to it afterwards, because the job's queue
+    entry is locked. A job that was deleted since its stop is archived as it was.
     """
     if job.monitoring_status == MonitoringStatus.DISABLED or job.id is None:
         return job
     try:
-        return _archive(context, job, job.id)
+        with context.database.transaction() as conn:
+            entry = jobs.dequeue(conn, job.id)
+            is_unchanged = entry is not None and not entry.job_changed
+            current = job if is_unchanged else jobs.get(conn, job.id)
+            if current is not None and entry is None:
+                return current
+            archived = replace(current or job, monitoring_status=MonitoringStatus.ARCHIVED)
+            backup = writer.write_with_backup(context.archive_root, archived)
+            if backup:
+                _log.warning("id %s: kept the former meta.json as %s", job.id, backup)
+        return archived
     except (ArchiveError, DatabaseUnavailable) as error:
         metrics.ARCHIVE_FAILURES.inc()
         _log.error("archiving job %s (id %s) failed: %s", job.job_id, job.id, error)
@@ -41,26 +53,6 @@ def archive_by_id(context: Context, id_: int) -> Job | None:
     with context.database.connection() as conn:
         job = jobs.get(conn, id_)
     return None if job is None else archive(context, job)
-
-
-def _archive(context: Context, stopped: Job, id_: int) -> Job:
-    """Archive a job as it is now, if it is still in the archive queue, and return it.
-
-    Its queue entry is locked meanwhile: an edit at the same time is either in this file, or
-    is written to the file afterwards. A job that was deleted since its stop is archived as it
-    was, because a deletion does not touch the archive.
-    """
-    with context.database.transaction() as conn:
-        entry = jobs.dequeue(conn, id_)
-        is_unchanged = entry is not None and not entry.job_changed
-        current = stopped if is_unchanged else jobs.get(conn, id_)
-        if current is not None and entry is None:
-            return current
-        job = replace(current or stopped, monitoring_status=MonitoringStatus.ARCHIVED)
-        backup = writer.write_with_backup(context.archive_root, job)
-        if backup:
-            _log.warning("id %s: kept the former meta.json as %s", id_, backup)
-        return job
 
 
 def retry(context: Context) -> Iterator[Job]:

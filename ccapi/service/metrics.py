@@ -31,8 +31,11 @@ class DatabaseGauges:
     """Queries the database for gauges at most every 5 seconds, and never waits long."""
 
     def __init__(self, context: Context) -> None:
-        self._context = context
-        self._probe = CachedProbe(self._query, ttl_seconds=_TTL_SECONDS)
+        def query() -> _Values:
+            with context.database.connection() as conn:
+                return _Values(metrics.count_running_jobs(conn), metrics.archive_backlog(conn))
+
+        self._probe = CachedProbe(query, ttl_seconds=_TTL_SECONDS)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the version, whether the database is up and, if it is, its gauges."""
@@ -64,7 +67,3 @@ class DatabaseGauges:
             ("oldest_pending_seconds", "Time since the first pending job stopped.", age),
         ):
             yield GaugeMetricFamily(f"ccapi_archive_{name}", text, value=value)
-
-    def _query(self) -> _Values:
-        with self._context.database.connection() as conn:
-            return _Values(metrics.count_running_jobs(conn), metrics.archive_backlog(conn))

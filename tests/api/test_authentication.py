@@ -49,11 +49,11 @@ def secret(database: Database) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_a_token_may_come_as_bearer(app: Flask, secret: str, scheme: str) -> None:
+def test_bearer_token_is_accepted(app: Flask, secret: str, scheme: str) -> None:
     assert _get(app, Authorization=f"{scheme} {secret}").status_code == 200
 
 
-def test_a_token_may_come_as_x_auth_token(app: Flask, secret: str) -> None:
+def test_x_auth_token_is_accepted(app: Flask, secret: str) -> None:
     assert _get(app, X_Auth_Token=secret).status_code == 200
 
 
@@ -78,32 +78,28 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("headers", MALFORMED.values(), ids=MALFORMED)
-def test_without_a_valid_token_the_answer_is_401(
-    app: Flask, secret: str, headers: dict[str, str]
-) -> None:
+def test_missing_or_invalid_token_is_401(app: Flask, secret: str, headers: dict[str, str]) -> None:
     given = {name: value.replace("{secret}", secret) for name, value in headers.items()}
     response = app.test_client().get("/api/jobs/", headers=given)
     assert_error(response, 401, "token", "X-Auth-Token", "Bearer")
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-def test_an_expired_token_is_refused(app: Flask, database: Database) -> None:
+def test_expired_token_is_refused(app: Flask, database: Database) -> None:
     secret = tokens.create(database, "hook", Role.ADMIN, timedelta(hours=1))
     with database.connection() as conn:
         conn.execute("UPDATE tokens SET expires_at = now() - interval '1 second'")
     assert_error(_get(app, X_Auth_Token=secret), 401, "expired")
 
 
-def test_a_token_that_is_used_is_refused_as_soon_as_it_expires(
-    app: Flask, database: Database
-) -> None:
+def test_token_in_use_is_refused_when_it_expires(app: Flask, database: Database) -> None:
     secret = tokens.create(database, "hook", Role.ADMIN, timedelta(seconds=0.5))
     assert _get(app, X_Auth_Token=secret).status_code == 200
     time.sleep(0.5)
     assert_error(_get(app, X_Auth_Token=secret), 401, "expired")
 
 
-def test_a_token_is_refused_once_it_is_revoked_however_often_it_was_used(
+def test_token_in_use_is_refused_when_it_is_revoked(
     app: Flask, database: Database, secret: str
 ) -> None:
     assert _get(app, X_Auth_Token=secret).status_code == 200
@@ -111,7 +107,7 @@ def test_a_token_is_refused_once_it_is_revoked_however_often_it_was_used(
     assert_error(_get(app, X_Auth_Token=secret), 401, "revoked")
 
 
-def test_both_tokens_of_a_rotated_pair_are_valid_until_the_first_expires(
+def test_rotated_token_is_valid_until_it_expires(
     app: Flask, database: Database, secret: str
 ) -> None:
     second = tokens.rotate(database, "hook", grace=timedelta(seconds=0.5))
@@ -122,7 +118,7 @@ def test_both_tokens_of_a_rotated_pair_are_valid_until_the_first_expires(
     assert _get(app, X_Auth_Token=second).status_code == 200
 
 
-def test_of_three_tokens_only_the_latest_two_are_valid(
+def test_second_rotation_revokes_the_first_token(
     app: Flask, database: Database, secret: str
 ) -> None:
     second = tokens.rotate(database, "hook", grace=timedelta(days=1))
@@ -143,7 +139,7 @@ def test_every_operation_needs_a_token(app: Flask, admin: Client, operation: str
 
 @every_operation
 @pytest.mark.parametrize("role", Role)
-def test_a_role_may_do_what_it_is_for_and_nothing_else(
+def test_role_permits_its_operations_only(
     app: Flask, database: Database, operation: str, role: Role
 ) -> None:
     method, path, body, least = OPERATIONS[operation]
@@ -176,9 +172,7 @@ _UNREAD = {"wsgi.input": _Unreadable(), "CONTENT_LENGTH": "100"}
 
 
 @every_operation
-def test_a_caller_without_a_token_is_refused_before_the_body_is_read(
-    app: Flask, operation: str
-) -> None:
+def test_missing_token_is_refused_before_the_body_is_read(app: Flask, operation: str) -> None:
     method, path, *_ = OPERATIONS[operation]
     nobody = Client(app.test_client(), "ccapi_" + "x" * 43)
     response = nobody.send(method, path.format(id=1), environ_overrides=_UNREAD)
@@ -186,9 +180,7 @@ def test_a_caller_without_a_token_is_refused_before_the_body_is_read(
 
 
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name != "list"])
-def test_a_caller_without_the_right_is_refused_before_the_body_is_read(
-    reader: Client, operation: str
-) -> None:
+def test_missing_role_is_refused_before_the_body_is_read(reader: Client, operation: str) -> None:
     method, path, *_ = OPERATIONS[operation]
     assert_error(reader.send(method, path.format(id=1), environ_overrides=_UNREAD), 403)
 
@@ -196,7 +188,7 @@ def test_a_caller_without_the_right_is_refused_before_the_body_is_read(
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"\xff", b" " * 5000], ids=["none", "cut off", "no UTF-8", "oversized"]
 )
-def test_a_bad_token_is_401_whatever_the_body_is(
+def test_invalid_token_is_401_with_any_body(
     config: Config, database: Database, body: bytes
 ) -> None:
     app = serve(replace(config, server=replace(config.server, max_body_bytes=1024)), database)
@@ -217,7 +209,7 @@ def test_a_bad_token_is_401_whatever_the_body_is(
         ("POST", "/start_job/?unknown=1"),
     ],
 )
-def test_a_bad_address_is_401_without_a_token_403_without_the_right_and_else_400(
+def test_bad_path_is_401_403_or_400_in_this_order(
     app: Flask, reader: Client, admin: Client, method: str, path: str
 ) -> None:
     assert_error(Client(app.test_client(), "no token").send(method, path), 401)
@@ -231,13 +223,13 @@ def _last_use(database: Database) -> list[Any]:
         return conn.execute("SELECT last_used_at, xmin::text FROM tokens").fetchall()
 
 
-def test_the_first_use_of_a_token_is_recorded(app: Flask, database: Database, secret: str) -> None:
+def test_first_use_of_a_token_is_recorded(app: Flask, database: Database, secret: str) -> None:
     assert _last_use(database)[0][0] is None
     _get(app, X_Auth_Token=secret)
     assert _last_use(database)[0][0] is not None
 
 
-def test_a_token_used_often_is_not_written_with_every_request(
+def test_frequent_use_is_not_recorded_each_time(
     app: Flask, database: Database, secret: str
 ) -> None:
     _get(app, X_Auth_Token=secret)
@@ -247,7 +239,7 @@ def test_a_token_used_often_is_not_written_with_every_request(
     assert _last_use(database) == first
 
 
-def test_a_use_after_a_while_is_recorded_again(app: Flask, database: Database, secret: str) -> None:
+def test_later_use_is_recorded_again(app: Flask, database: Database, secret: str) -> None:
     with database.connection() as conn:
         conn.execute("UPDATE tokens SET last_used_at = now() - interval '2 minutes'")
     before = _last_use(database)
@@ -255,7 +247,7 @@ def test_a_use_after_a_while_is_recorded_again(app: Flask, database: Database, s
     assert _last_use(database)[0][0] > before[0][0] + timedelta(minutes=1)
 
 
-def test_a_request_does_not_wait_until_its_tokens_use_can_be_recorded(
+def test_request_does_not_wait_for_recording_the_use(
     app: Flask, database: Database, secret: str
 ) -> None:
     with database.session() as conn, conn.transaction():
@@ -265,7 +257,7 @@ def test_a_request_does_not_wait_until_its_tokens_use_can_be_recorded(
     assert time.monotonic() - began < 2
 
 
-def test_a_token_is_stored_as_a_digest_only(database: Database, secret: str) -> None:
+def test_token_is_stored_as_a_digest_only(database: Database, secret: str) -> None:
     with database.connection() as conn:
         stored = conn.execute("SELECT tokens::text, digest FROM tokens").fetchone()
     assert stored is not None
@@ -273,7 +265,7 @@ def test_a_token_is_stored_as_a_digest_only(database: Database, secret: str) -> 
     assert secret.removeprefix("ccapi_").encode() not in stored[1]
 
 
-def test_a_token_never_appears_in_the_log(
+def test_token_is_never_logged(
     app: Flask, database: Database, secret: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -298,6 +290,6 @@ def test_a_token_never_appears_in_the_log(
         assert token.removeprefix("ccapi_") not in caplog.text
 
 
-def test_a_refusal_does_not_repeat_the_token(app: Flask) -> None:
+def test_error_does_not_repeat_the_token(app: Flask) -> None:
     wrong = "ccapi_" + "w" * 43
     assert wrong not in _get(app, X_Auth_Token=wrong).text

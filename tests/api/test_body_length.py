@@ -39,23 +39,23 @@ def _send_chunked(client: Client, body: bytes) -> Any:
     )
 
 
-def test_a_body_of_exactly_the_limit_is_taken(limited: Client) -> None:
+def test_body_of_exactly_the_limit_is_accepted(limited: Client) -> None:
     assert limited.send("POST", "/start_job/", _body_of(_LIMIT)).status_code == 201
 
 
-def test_a_chunked_body_of_exactly_the_limit_is_taken(limited: Client) -> None:
+def test_chunked_body_of_exactly_the_limit_is_accepted(limited: Client) -> None:
     assert _send_chunked(limited, _body_of(_LIMIT)).status_code == 201
 
 
 @pytest.mark.parametrize("excess", [1, 2, 100_000])
-def test_a_body_over_the_limit_is_refused(limited: Client, database: Database, excess: int) -> None:
+def test_body_over_the_limit_is_refused(limited: Client, database: Database, excess: int) -> None:
     response = limited.send("POST", "/start_job/", _body_of(_LIMIT + excess))
     assert_error(response, 413, str(_LIMIT))
     assert_nothing_written(database)
 
 
 @pytest.mark.parametrize("excess", [1, 2, 100_000])
-def test_a_chunked_body_over_the_limit_is_refused(
+def test_chunked_body_over_the_limit_is_refused(
     limited: Client, database: Database, excess: int
 ) -> None:
     assert_error(_send_chunked(limited, _body_of(_LIMIT + excess)), 413, str(_LIMIT))
@@ -63,14 +63,14 @@ def test_a_chunked_body_over_the_limit_is_refused(
 
 
 @pytest.mark.parametrize("length", ["x", "1.5", "-5"])
-def test_a_body_of_no_length_is_refused(writer: Client, database: Database, length: str) -> None:
+def test_invalid_content_length_is_refused(writer: Client, database: Database, length: str) -> None:
     given = {"CONTENT_LENGTH": length}
     response = writer.send("POST", "/start_job/", job(), environ_overrides=given)
     assert_error(response, 400, "body")
     assert_nothing_written(database)
 
 
-def test_the_limit_is_8_mib_unless_set(app: Flask, writer: Client) -> None:
+def test_default_limit_is_8_mib(app: Flask, writer: Client) -> None:
     assert app.config["MAX_CONTENT_LENGTH"] == 8 * 1024 * 1024
     assert writer.send("POST", "/start_job/", _body_of(8 * 2**20)).status_code == 201
     assert_error(writer.send("POST", "/start_job/", _body_of(8 * 2**20 + 1)), 413)

@@ -51,7 +51,7 @@ def ids(response: TestResponse) -> list[int]:
     return [job["id"] for job in response.get_json()["jobs"]]
 
 
-def test_readers_who_ask_the_same_share_one_answer(
+def test_same_query_of_readers_is_answered_from_the_cache(
     reader: Client, admin: Client, asked: list[Any]
 ) -> None:
     first = reader.send("GET", _LIST)
@@ -60,7 +60,7 @@ def test_readers_who_ask_the_same_share_one_answer(
     assert len(asked) == 1
 
 
-def test_readers_with_other_tokens_share_it_too(
+def test_readers_with_different_tokens_share_the_cache(
     reader: Client, database: Database, asked: list[Any]
 ) -> None:
     secret = tokens.create(database, "wall", Role.READER)
@@ -70,7 +70,7 @@ def test_readers_with_other_tokens_share_it_too(
 
 
 @pytest.mark.parametrize("role", [Role.WRITER, Role.ADMIN])
-def test_who_writes_reads_what_was_answered_before(
+def test_writers_get_fresh_responses(
     app: Flask, database: Database, reader: Client, role: Role
 ) -> None:
     asking = client(app, database, role)
@@ -80,7 +80,7 @@ def test_who_writes_reads_what_was_answered_before(
         assert id_ in ids(asking.send("GET", _LIST))
 
 
-def test_another_question_has_an_answer_of_its_own(reader: Client, admin: Client) -> None:
+def test_different_query_is_not_answered_from_the_cache(reader: Client, admin: Client) -> None:
     reader.send("GET", _LIST)
     id_ = admin.start()
     assert ids(reader.send("GET", "/?state=completed")) == []
@@ -88,7 +88,7 @@ def test_another_question_has_an_answer_of_its_own(reader: Client, admin: Client
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2])
-def test_after_the_period_it_is_asked_anew(
+def test_response_expires(
     config: Config, database: Database, admin: Client, seconds: float
 ) -> None:
     brief = replace(config, jobs=replace(config.jobs, list_cache_seconds=seconds))
@@ -99,7 +99,7 @@ def test_after_the_period_it_is_asked_anew(
     assert ids(reader.send("GET", _LIST)) == [id_]
 
 
-def test_of_readers_at_once_one_asks_for_all(reader: Client, asked: list[Any]) -> None:
+def test_concurrent_readers_cause_one_query(reader: Client, asked: list[Any]) -> None:
     reader.send("GET", "/?state=failed")
     asked.clear()
     twins = [reader.twin() for _ in range(12)]
@@ -108,7 +108,7 @@ def test_of_readers_at_once_one_asks_for_all(reader: Client, asked: list[Any]) -
     assert len(asked) == 1
 
 
-def test_a_failure_is_not_shared(
+def test_error_is_not_cached(
     reader: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert database
@@ -118,14 +118,12 @@ def test_a_failure_is_not_shared(
     assert ids(reader.send("GET", _LIST)) == []
 
 
-def test_a_wrong_question_is_refused_each_time(reader: Client) -> None:
+def test_invalid_query_is_refused_each_time(reader: Client) -> None:
     for _ in range(2):
         assert_error(reader.send("GET", "/?page=0"), 400, "page: ")
 
 
-def test_a_long_list_that_has_few_jobs_is_shared(
-    reader: Client, admin: Client, asked: list[Any]
-) -> None:
+def test_long_page_with_few_jobs_is_cached(reader: Client, admin: Client, asked: list[Any]) -> None:
     admin.start()
     query = f"{_LIST}&items-per-page=9999999&page=1&with-metadata=false"
     answers = [reader.send("GET", query) for _ in range(3)]
@@ -133,7 +131,7 @@ def test_a_long_list_that_has_few_jobs_is_shared(
     assert len(asked) == 1
 
 
-def test_a_stream_is_not_kept(
+def test_stream_is_not_cached(
     reader: Client, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", 1)
@@ -147,7 +145,7 @@ def test_a_stream_is_not_kept(
 
 
 @pytest.mark.parametrize("role", Role)
-def test_who_has_the_answer_already_gets_304(app: Flask, database: Database, role: Role) -> None:
+def test_matching_etag_is_answered_304(app: Flask, database: Database, role: Role) -> None:
     admin = client(app, database, Role.ADMIN)
     id_ = admin.start()
     admin.send("POST", f"/stop_job/{id_}", {"stopTime": START + 5, "jobState": "failed"})
@@ -166,7 +164,7 @@ def test_who_has_the_answer_already_gets_304(app: Flask, database: Database, rol
         assert (response.status_code, response.data) == (200, first.data)
 
 
-def test_the_name_of_an_answer_changes_with_its_bytes(admin: Client) -> None:
+def test_etag_changes_with_the_body(admin: Client) -> None:
     empty = admin.send("GET", "/").headers["ETag"]
     admin.start()
     response = admin.send("GET", "/", headers={"If-None-Match": empty})
@@ -174,34 +172,32 @@ def test_the_name_of_an_answer_changes_with_its_bytes(admin: Client) -> None:
     assert response.headers["ETag"] != empty
 
 
-def test_an_answer_is_for_its_client_alone(reader: Client) -> None:
+def test_response_is_private(reader: Client) -> None:
     headers = reader.send("GET", "/").headers
     assert headers["Cache-Control"] == "private, no-cache"
     assert headers["Vary"] == "X-Auth-Token, Authorization, Accept"
 
 
-def test_without_a_token_there_is_no_shared_answer(app: Flask, reader: Client) -> None:
+def test_cache_needs_a_valid_token(app: Flask, reader: Client) -> None:
     reader.send("GET", _LIST)
     assert_error(app.test_client().get(f"/api/jobs{_LIST}"), 401)
     assert_error(Client(reader.http, reader.token[:-1] + "_").send("GET", _LIST), 401)
 
 
-def test_a_reader_is_refused_a_shared_answer_once_it_is_revoked(
-    reader: Client, database: Database
-) -> None:
+def test_cache_refuses_revoked_token(reader: Client, database: Database) -> None:
     assert reader.send("GET", _LIST).status_code == 200
     tokens.revoke(database, "test-reader")
     assert_error(reader.send("GET", _LIST), 401)
 
 
-def test_a_reader_may_not_write_however_well_known(reader: Client) -> None:
+def test_cached_reader_token_may_not_write(reader: Client) -> None:
     reader.send("GET", _LIST)
     assert_error(reader.send("POST", "/start_job/", {}), 403)
 
 
 @pytest.mark.parametrize("path", ["/{id}", _LIST, "/?format=csv", "/?fields=jobId"])
 @pytest.mark.parametrize("known", ["", "*"])
-def test_a_shared_answer_is_sent_logged_and_counted_as_the_first_one_is(
+def test_cached_response_is_sent_and_logged_like_the_first(
     reader: Client, admin: Client, caplog: pytest.LogCaptureFixture, path: str, known: str
 ) -> None:
     path, headers = path.format(id=admin.start()), {"If-None-Match": known}
@@ -219,14 +215,14 @@ def test_a_shared_answer_is_sent_logged_and_counted_as_the_first_one_is(
     assert logged == logged[:1] * 3
 
 
-def test_a_shared_answer_takes_over_the_name_of_the_request(reader: Client) -> None:
+def test_cached_response_has_the_proxys_request_id(reader: Client) -> None:
     for _ in range(2):
         given = reader.send("GET", _LIST, headers={"X-Request-Id": "abcd-0123"})
         assert given.headers["X-Request-Id"] == "abcd-0123"
         assert logs.request_id.get() is None
 
 
-def test_a_shared_answer_is_counted(reader: Client, asked: list[Any]) -> None:
+def test_cached_response_is_counted(reader: Client, asked: list[Any]) -> None:
     counted = metrics.REQUESTS.labels("list_jobs", 200)
     before = counted._value.get()
     for _ in range(2):
@@ -235,7 +231,7 @@ def test_a_shared_answer_is_counted(reader: Client, asked: list[Any]) -> None:
     assert len(asked) == 1
 
 
-def test_only_the_head_is_asked_for_and_sent(reader: Client) -> None:
+def test_head_request_has_no_body(reader: Client) -> None:
     reader.send("GET", _LIST)
     response = reader.send("HEAD", _LIST)
     assert (response.status_code, response.data) == (200, b"")
@@ -245,14 +241,14 @@ def make(value: str) -> Callable[[], str]:
     return lambda: value
 
 
-def test_what_is_kept_is_bounded_and_the_oldest_makes_room() -> None:
+def test_cache_is_bounded_and_drops_the_oldest() -> None:
     shared: TTLCache[str] = TTLCache(_LONG, max_size=100)
     for number in range(1000):
         shared.get_or_compute(number, make("x" * 10), len)
     assert [number for number in range(1000) if shared.get(number)] == list(range(990, 1000))
 
 
-def test_what_alone_is_too_much_is_not_kept() -> None:
+def test_value_over_the_maximum_size_is_not_cached() -> None:
     shared: TTLCache[str] = TTLCache(_LONG, max_size=100)
     shared.get_or_compute("small", make("x"), len)
     assert shared.get_or_compute("large", make("x" * 101), len) == "x" * 101
@@ -260,7 +256,7 @@ def test_what_alone_is_too_much_is_not_kept() -> None:
     assert shared.get("small") == "x"
 
 
-def test_a_value_is_as_old_as_its_getting_began() -> None:
+def test_value_is_as_old_as_the_start_of_its_computation() -> None:
     shared: TTLCache[str] = TTLCache(0.2, max_size=100)
 
     def slowly() -> str:

@@ -55,7 +55,7 @@ def stopped(admin: Client) -> int:
     ],
     ids=["state", "time", "both", "null"],
 )
-def test_database_file_and_history_say_the_same(
+def test_correction_is_in_database_file_and_history(
     admin: Client,
     context: Context,
     stopped: int,
@@ -74,7 +74,7 @@ def test_database_file_and_history_say_the_same(
     assert (new_state, new_stop) == (state, end.get("stopTime") or START + 3600)
 
 
-def test_the_history_tells_who_and_when_in_order(
+def test_history_has_names_and_times_in_order(
     admin: Client, context: Context, stopped: int
 ) -> None:
     correct(admin, stopped, jobState="failed")
@@ -85,14 +85,14 @@ def test_the_history_tells_who_and_when_in_order(
     assert first.corrected_at < second.corrected_at
 
 
-def test_the_end_that_it_has_already_leaves_no_trace(
+def test_correction_to_the_same_end_leaves_no_trace(
     admin: Client, context: Context, stopped: int
 ) -> None:
     assert correct(admin, stopped, jobState="completed", stopTime=START + 3600)
     assert history(context, stopped) == []
 
 
-def test_a_stop_by_reconciling_is_in_the_history(admin: Client, context: Context) -> None:
+def test_stop_by_reconciliation_is_in_the_history(admin: Client, context: Context) -> None:
     id_ = admin.start()
     body = {"cluster": "fritz", "asOf": START + 7200, "jobs": []}
     admin.send("POST", "/reconcile/?dry-run=false", body)
@@ -100,9 +100,7 @@ def test_a_stop_by_reconciling_is_in_the_history(admin: Client, context: Context
     assert corrections(context, id_)[0].corrected_by == "test-admin"
 
 
-def test_a_job_that_is_not_archived_yet_is_archived_as_corrected(
-    admin: Client, context: Context
-) -> None:
+def test_unarchived_job_is_archived_with_its_correction(admin: Client, context: Context) -> None:
     obstacle = context.archive_root / "fritz"
     obstacle.write_text("in the way")
     id_ = admin.start()
@@ -113,14 +111,14 @@ def test_a_job_that_is_not_archived_yet_is_archived_as_corrected(
     assert file_says(context) == ("timeout", 3600)
 
 
-def test_a_job_that_wants_no_archiving_gets_no_file(admin: Client, context: Context) -> None:
+def test_job_without_monitoring_gets_no_file(admin: Client, context: Context) -> None:
     id_ = admin.start(monitoringStatus=0)
     admin.stop()
     correct(admin, id_, jobState="timeout")
     assert not list(context.archive_root.rglob("meta.json"))
 
 
-def test_a_running_job_is_refused(admin: Client, context: Context) -> None:
+def test_running_job_is_refused(admin: Client, context: Context) -> None:
     id_ = admin.start()
     response = admin.send("POST", f"/correct_job/{id_}", {"jobState": "failed"})
     assert_error(response, 422, f"id {id_}", "stop_job")
@@ -128,7 +126,7 @@ def test_a_running_job_is_refused(admin: Client, context: Context) -> None:
     assert history(context, id_) == []
 
 
-def test_an_unknown_job_is_not_found(admin: Client, database: Database) -> None:
+def test_unknown_job_is_404(admin: Client, database: Database) -> None:
     response = admin.send("POST", "/correct_job/999999", {"jobState": "failed"})
     assert_error(response, 404, "999999")
     assert count(database, "job_corrections") == 0
@@ -151,7 +149,7 @@ def test_an_unknown_job_is_not_found(admin: Client, database: Database) -> None:
     ],
     ids=str,
 )
-def test_a_bad_correction_is_refused_and_changes_nothing(
+def test_invalid_correction_changes_nothing(
     admin: Client, context: Context, stopped: int, body: Any, words: str
 ) -> None:
     before = (admin.list(), document(context).read_bytes())
@@ -160,14 +158,14 @@ def test_a_bad_correction_is_refused_and_changes_nothing(
     assert history(context, stopped) == []
 
 
-def test_correcting_needs_the_role_admin(writer: Client, admin: Client, stopped: int) -> None:
+def test_correction_needs_the_role_admin(writer: Client, admin: Client, stopped: int) -> None:
     response = writer.send("POST", f"/correct_job/{stopped}", {"jobState": "failed"})
     assert_error(response, 403, "admin")
     assert admin.list()[0]["jobState"] == "completed"
 
 
 @FULL_DISKS
-def test_when_the_file_cannot_be_written_nothing_is_changed(
+def test_failed_write_of_the_file_changes_nothing(
     admin: Client,
     context: Context,
     stopped: int,
@@ -200,15 +198,13 @@ def refused_commits(database: Database) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("refused_commits")
-def test_a_failing_commit_brings_the_former_file_back(
-    admin: Client, context: Context, stopped: int
-) -> None:
+def test_failed_commit_restores_the_file(admin: Client, context: Context, stopped: int) -> None:
     before = (admin.list(), document(context).read_bytes())
     assert_error(admin.send("POST", f"/correct_job/{stopped}", {"jobState": "failed"}), 500)
     assert (admin.list(), document(context).read_bytes()) == before
 
 
-def test_corrections_at_once_follow_each_other(
+def test_concurrent_corrections_are_serialized(
     admin: Client, context: Context, stopped: int
 ) -> None:
     times = range(START + 1, START + 9)
@@ -220,9 +216,7 @@ def test_corrections_at_once_follow_each_other(
     assert admin.list()[0]["duration"] == steps[-1][3] - START
 
 
-def test_with_its_job_the_history_is_deleted(
-    admin: Client, database: Database, stopped: int
-) -> None:
+def test_history_is_deleted_with_its_job(admin: Client, database: Database, stopped: int) -> None:
     correct(admin, stopped, jobState="failed")
     assert admin.send("DELETE", f"/delete_job/{stopped}").status_code == 200
     assert count(database, "job_corrections") == 0

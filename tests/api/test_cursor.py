@@ -53,7 +53,7 @@ def ids(answer: dict[str, Any]) -> list[int]:
 
 @pytest.mark.parametrize("items", [7, 25, 80, 251, 300, _JOBS])
 @pytest.mark.parametrize("query", ["", "cluster=alex&state=running", "state=failed"])
-def test_a_walk_has_each_job_once_in_order(reader: Client, query: str, items: int) -> None:
+def test_walk_has_each_job_once_in_order(reader: Client, query: str, items: int) -> None:
     everything = [job["id"] for job in reader.list(f"{query}&items-per-page=9999999")]
     answers = list(walk(reader, f"{query}&items-per-page={items}"))
     assert [id_ for answer in answers for id_ in ids(answer)] == everything
@@ -63,7 +63,7 @@ def test_a_walk_has_each_job_once_in_order(reader: Client, query: str, items: in
 
 
 @pytest.mark.parametrize("items", [10, 260])
-def test_a_walk_is_not_disturbed_by_jobs_that_come_and_go(
+def test_walk_is_not_disturbed_by_new_and_deleted_jobs(
     admin: Client, database: Database, items: int
 ) -> None:
     random = Random(items)
@@ -85,7 +85,7 @@ def test_a_walk_is_not_disturbed_by_jobs_that_come_and_go(
     assert order == sorted(order, reverse=True)
 
 
-def test_a_walk_may_begin_on_any_page(reader: Client) -> None:
+def test_walk_may_begin_on_any_page(reader: Client) -> None:
     everything = [job["id"] for job in reader.list("items-per-page=9999999")]
     third = reader.send("GET", "/?page=3&items-per-page=100").get_json()
     [fourth] = walk(reader, "items-per-page=100", third["nextCursor"])
@@ -93,7 +93,7 @@ def test_a_walk_may_begin_on_any_page(reader: Client) -> None:
     assert ids(fourth) == everything[300:]
 
 
-def test_the_size_of_a_page_may_change_on_the_way(reader: Client) -> None:
+def test_page_size_may_change_during_a_walk(reader: Client) -> None:
     everything = [job["id"] for job in reader.list("items-per-page=9999999")]
     first = reader.send("GET", "/?items-per-page=3").get_json()
     rest = reader.send("GET", f"/?items-per-page=9999999&cursor={first['nextCursor']}").get_json()
@@ -102,23 +102,23 @@ def test_the_size_of_a_page_may_change_on_the_way(reader: Client) -> None:
 
 
 @pytest.mark.parametrize("items", [_JOBS - 1, _JOBS, _JOBS + 1, 9_999_999])
-def test_the_cursor_is_empty_exactly_at_the_end(reader: Client, items: int) -> None:
+def test_cursor_is_empty_at_the_end_only(reader: Client, items: int) -> None:
     answer = reader.send("GET", f"/?items-per-page={items}").get_json()
     assert (answer["nextCursor"] == "") is (items >= _JOBS)
 
 
-def test_a_page_past_the_end_has_no_next(reader: Client) -> None:
+def test_page_past_the_end_has_no_cursor(reader: Client) -> None:
     assert reader.send("GET", "/?page=99").get_json()["nextCursor"] == ""
 
 
-def test_a_cursor_needs_no_quoting_in_a_url(reader: Client) -> None:
+def test_cursor_needs_no_quoting_in_a_url(reader: Client) -> None:
     for answer in walk(reader, "items-per-page=3"):
         assert quote(answer["nextCursor"], safe="") == answer["nextCursor"]
 
 
 @pytest.mark.parametrize("cursor", ["", "{next}"], ids=["empty", "of a list"])
 @pytest.mark.parametrize("page", ["1", "2"])
-def test_a_cursor_and_a_page_are_refused_together(reader: Client, page: str, cursor: str) -> None:
+def test_cursor_with_page_is_refused(reader: Client, page: str, cursor: str) -> None:
     text = cursor.format(next=reader.send("GET", "/").get_json()["nextCursor"])
     assert_error(reader.send("GET", f"/?page={page}&cursor={text}"), 400, "page: ")
 
@@ -152,17 +152,17 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_what_is_no_cursor_is_refused(reader: Client, text: str) -> None:
+def test_invalid_cursor_is_refused(reader: Client, text: str) -> None:
     response = reader.send("GET", f"/?cursor={quote(text, errors='surrogateescape')}")
     assert_error(response, 400, "cursor: must be a nextCursor")
 
 
 @pytest.mark.parametrize("numbers", [(1, 1, 2), (LAST, LAST, LAST), (START, LAST, LAST)])
-def test_a_made_up_cursor_does_no_harm(reader: Client, numbers: tuple[int, ...]) -> None:
+def test_forged_cursor_does_no_harm(reader: Client, numbers: tuple[int, ...]) -> None:
     response = reader.send("GET", f"/?cursor={encoded(*numbers)}")
     assert response.status_code == 200
     assert response.get_json()["page"] == numbers[2]
 
 
-def test_a_cursor_must_not_be_repeated(reader: Client) -> None:
+def test_repeated_cursor_is_refused(reader: Client) -> None:
     assert_error(reader.send("GET", "/?cursor=&cursor="), 400, "cursor: must not be repeated")

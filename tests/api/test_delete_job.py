@@ -43,13 +43,13 @@ def start_many(client: Client, number: int) -> list[int]:
     return [client.start(jobId=n, startTime=START + n) for n in range(1, number + 1)]
 
 
-def test_a_job_is_deleted_by_request(admin: Client) -> None:
+def test_job_is_deleted_by_selection(admin: Client) -> None:
     id_, other = admin.start(), admin.start(jobId=5)
     assert str(id_) in delete(admin)
     assert ids(admin) == {other}
 
 
-def test_a_job_is_deleted_by_its_database_id(admin: Client) -> None:
+def test_job_is_deleted_by_database_id(admin: Client) -> None:
     id_, other = admin.start(), admin.start(jobId=5)
     response = admin.send("DELETE", f"/delete_job/{id_}")
     assert response.status_code == 200
@@ -57,7 +57,7 @@ def test_a_job_is_deleted_by_its_database_id(admin: Client) -> None:
     assert ids(admin) == {other}
 
 
-def test_a_deleted_job_takes_its_tags_along_and_leaves_those_of_others(admin: Client) -> None:
+def test_tags_are_deleted_with_their_only_job(admin: Client) -> None:
     tags = [{"type": "Debug", "name": "Testjob"}]
     admin.start(tags=tags)
     other = admin.start(jobId=5, tags=tags)
@@ -74,7 +74,7 @@ def test_a_deleted_job_takes_its_tags_along_and_leaves_those_of_others(admin: Cl
     ],
     ids=["cluster", "cluster and startTime", "startTime"],
 )
-def test_cluster_and_start_time_narrow_the_choice(
+def test_cluster_and_start_time_narrow_the_selection(
     admin: Client, selection: dict[str, Any], deleted: int
 ) -> None:
     started = [admin.start(), admin.start(cluster="alex"), admin.start(startTime=START + 7200)]
@@ -83,9 +83,7 @@ def test_cluster_and_start_time_narrow_the_choice(
 
 
 @pytest.mark.parametrize("finished", [False, True], ids=["both running", "one finished"])
-def test_when_several_jobs_match_they_are_listed_and_none_is_deleted(
-    admin: Client, *, finished: bool
-) -> None:
+def test_several_matches_are_listed_and_not_deleted(admin: Client, *, finished: bool) -> None:
     first, second = admin.start(), admin.start(startTime=START + 7200)
     if finished:
         admin.stop(startTime=START)
@@ -99,27 +97,27 @@ def test_when_several_jobs_match_they_are_listed_and_none_is_deleted(
     [{"jobId": 5}, {"cluster": "alex"}, {"startTime": START + 1}],
     ids=["other jobId", "other cluster", "other startTime"],
 )
-def test_a_request_that_matches_no_job_is_refused(admin: Client, selection: dict[str, Any]) -> None:
+def test_selection_without_match_is_refused(admin: Client, selection: dict[str, Any]) -> None:
     id_ = admin.start()
     response = admin.send("DELETE", "/delete_job/", {"jobId": 123000, **selection})
     assert_error(response, 422, "finding job failed")
     assert ids(admin) == {id_}
 
 
-def test_the_request_must_name_the_job_id(admin: Client) -> None:
+def test_selection_without_job_id_is_refused(admin: Client) -> None:
     admin.start()
     assert_error(admin.send("DELETE", "/delete_job/", {"cluster": "fritz"}), 400, "jobId")
     assert len(ids(admin)) == 1
 
 
-def test_an_unknown_database_id_is_refused(admin: Client) -> None:
+def test_unknown_database_id_is_refused(admin: Client) -> None:
     id_ = admin.start()
     admin.send("DELETE", f"/delete_job/{id_}")
     assert_error(admin.send("DELETE", f"/delete_job/{id_}"), 422, str(id_))
 
 
 @pytest.mark.parametrize("by", ["request", "id"])
-def test_a_job_that_another_request_deletes_meanwhile_is_not_deleted_twice(
+def test_concurrent_deletion_of_a_job_succeeds_once(
     admin: Client, database: Database, by: str
 ) -> None:
     id_ = admin.start()
@@ -139,7 +137,7 @@ def test_a_job_that_another_request_deletes_meanwhile_is_not_deleted_twice(
     ["/delete_job/", "/delete_job/{id}", "/delete_job_before/{id}"],
     ids=["by request", "by id", "before"],
 )
-def test_deleting_needs_the_role_admin(writer: Client, reader: Client, path: str) -> None:
+def test_deletion_needs_the_role_admin(writer: Client, reader: Client, path: str) -> None:
     id_ = writer.start(startTime=1)
     for client in (writer, reader):
         response = client.send("DELETE", path.format(id=id_), {"jobId": 123000})
@@ -147,7 +145,7 @@ def test_deleting_needs_the_role_admin(writer: Client, reader: Client, path: str
     assert ids(reader) == {id_}
 
 
-def test_every_job_that_started_before_a_time_is_deleted(admin: Client) -> None:
+def test_jobs_before_a_time_are_deleted(admin: Client) -> None:
     admin.start(startTime=START - 1)
     admin.start(jobId=5, startTime=1)
     kept = {admin.start(jobId=6), admin.start(jobId=7, startTime=START + 1)}
@@ -155,7 +153,7 @@ def test_every_job_that_started_before_a_time_is_deleted(admin: Client) -> None:
     assert ids(admin) == kept
 
 
-def test_jobs_before_a_time_are_deleted_whatever_their_state(admin: Client) -> None:
+def test_jobs_before_a_time_are_deleted_in_any_state(admin: Client) -> None:
     for number, state in enumerate(("completed", "failed", "out_of_memory"), 1):
         admin.start(jobId=number)
         admin.stop(jobId=number, jobState=state)
@@ -164,18 +162,18 @@ def test_jobs_before_a_time_are_deleted_whatever_their_state(admin: Client) -> N
     assert ids(admin) == set()
 
 
-def test_the_message_counts_one_job_as_one(admin: Client) -> None:
+def test_message_has_the_singular_for_one_job(admin: Client) -> None:
     admin.start()
     assert delete_before(admin, START + 1).startswith("deleted 1 job that")
 
 
 @pytest.mark.parametrize("time", [-(2**63) + 1, 0, START, 2**63 - 1])
-def test_nothing_to_delete_is_no_error(admin: Client, time: int) -> None:
+def test_deletion_of_zero_jobs_succeeds(admin: Client, time: int) -> None:
     assert delete_before(admin, time).startswith("deleted 0 jobs")
 
 
 @pytest.mark.parametrize("time", ["yesterday", "1e9", str(2**63)])
-def test_a_time_that_is_no_integer_is_refused(admin: Client, time: str) -> None:
+def test_time_that_is_not_an_integer_is_refused(admin: Client, time: str) -> None:
     id_ = admin.start()
     assert_error(admin.send("DELETE", f"/delete_job_before/{time}"), 400, "ts")
     assert ids(admin) == {id_}
@@ -199,7 +197,7 @@ def test_tagged_jobs_can_be_kept(admin: Client, query: str) -> None:
     assert delete_before(admin, START + 1).startswith("deleted 1 job that")
 
 
-def test_the_archive_is_never_touched(admin: Client, tmp_path: Path) -> None:
+def test_archive_is_never_touched(admin: Client, tmp_path: Path) -> None:
     started = [admin.start(jobId=number) for number in (1, 2, 3)]
     for number in (1, 2, 3):
         admin.stop(jobId=number)
@@ -248,7 +246,7 @@ def in_slow_batches_of_3(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("in_slow_batches_of_3")
-def test_after_each_batch_as_long_a_time_is_left_to_others(admin: Client, context: Context) -> None:
+def test_deletion_pauses_as_long_as_each_batch_took(admin: Client, context: Context) -> None:
     start_many(admin, 6)
     begun = time.monotonic()
     assert deletion.delete_before(context, START + 100) == 6
@@ -257,7 +255,7 @@ def test_after_each_batch_as_long_a_time_is_left_to_others(admin: Client, contex
 
 
 @pytest.mark.usefixtures("in_slow_batches_of_3")
-def test_a_deletion_that_takes_too_long_says_how_far_it_got(
+def test_deletion_that_takes_too_long_reports_its_progress(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deletion, "_MAX_SECONDS", 0.3)
@@ -270,12 +268,12 @@ def test_a_deletion_that_takes_too_long_says_how_far_it_got(
     assert delete_before(admin, START + 100).startswith("deleted 2 jobs")
 
 
-def test_a_deletion_ends_before_gunicorn_as_deployed_kills_the_worker() -> None:
+def test_deletion_ends_before_gunicorns_timeout() -> None:
     deployed = derive(Config(), {"https_port": 443, "workers": 2})
     assert deployed["timeout"] >= deletion._MAX_SECONDS + 10
 
 
-def test_starts_and_stops_go_on_while_jobs_are_deleted(admin: Client, database: Database) -> None:
+def test_starts_and_stops_go_on_during_a_deletion(admin: Client, database: Database) -> None:
     start_many(admin, 5)
     running = admin.start(jobId=90, startTime=START + 90)
     with database.session() as conn, conn.transaction():
@@ -289,7 +287,7 @@ def test_starts_and_stops_go_on_while_jobs_are_deleted(admin: Client, database: 
     assert ids(admin) == {running, started, again}
 
 
-def test_what_starts_meanwhile_is_not_waited_for(admin: Client, database: Database) -> None:
+def test_deletion_does_not_wait_for_an_uncommitted_start(admin: Client, database: Database) -> None:
     admin.start()
     with database.session() as conn, conn.transaction():
         conn.execute("""
@@ -311,7 +309,7 @@ def test_concurrent_deletions_count_each_job_once(
     assert count(database, "jobs") == 0
 
 
-def test_a_deletion_ends_only_when_nothing_is_left_though_another_is_under_way(
+def test_concurrent_deletion_ends_when_no_job_is_left(
     context: Context, admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one holds the rows of the first batch until it has chosen them, too."""
@@ -332,7 +330,7 @@ def test_a_deletion_ends_only_when_nothing_is_left_though_another_is_under_way(
     assert left == [0]
 
 
-def test_a_deletion_goes_on_behind_jobs_that_another_way_of_deleting_took(
+def test_deletion_continues_behind_jobs_that_are_gone(
     context: Context, admin: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`ccapi jobs prune` and delete_job do not queue up behind it: a whole batch may be gone."""

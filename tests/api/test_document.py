@@ -79,7 +79,7 @@ def _is_expected(found: Any, expected: Any) -> bool:
     return type(found) is type(expected) and bool(found == expected)
 
 
-def test_the_document_is_the_contract_with_our_additions_and_needs_no_token(app: Flask) -> None:
+def test_document_is_the_contract_with_our_additions(app: Flask) -> None:
     response = app.test_client().get("/api/openapi.json")
     assert response.status_code == 200
     assert response.content_type == "application/json"
@@ -89,7 +89,7 @@ def test_the_document_is_the_contract_with_our_additions_and_needs_no_token(app:
 
 
 @pytest.mark.parametrize("host", ["localhost", "jobs.example.org", "10.0.0.1:8080"])
-def test_the_document_names_the_host_that_was_asked(app: Flask, host: str) -> None:
+def test_document_has_the_requested_host(app: Flask, host: str) -> None:
     document = app.test_client().get("/api/openapi.json", headers={"Host": host}).get_json()
     assert document["host"] == host
 
@@ -103,7 +103,7 @@ def test_the_document_names_the_host_that_was_asked(app: Flask, host: str) -> No
     ],
     ids=["changed", "added", "without a text"],
 )
-def test_the_comparison_finds_a_difference(change: dict[str, Any], difference: str) -> None:
+def test_comparison_finds_differences(change: dict[str, Any], difference: str) -> None:
     told = _differences({**EXPECTED, **change})
     assert any(sentence.startswith(difference) for sentence in told)
 
@@ -112,7 +112,7 @@ def _references(page: str) -> list[str]:
     return re.findall(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)""", page)
 
 
-def test_the_page_and_all_it_refers_to_come_from_the_service(app: Flask) -> None:
+def test_page_and_its_files_come_from_the_service(app: Flask) -> None:
     http = app.test_client()
     page = http.get("/api/docs")
     assert page.status_code == 200
@@ -125,13 +125,13 @@ def test_the_page_and_all_it_refers_to_come_from_the_service(app: Flask) -> None
             assert response.status_code == 200, reference
 
 
-def test_the_page_refers_to_no_foreign_host(app: Flask) -> None:
+def test_page_refers_to_no_other_host(app: Flask) -> None:
     page = app.test_client().get("/api/docs").text
     assert re.findall(r"(?:https?:)?//\w[^\s\"']*", page) == []
     assert re.search(r'"validatorUrl"\s*:\s*null', page)
 
 
-def test_the_style_of_the_page_loads_nothing_from_a_foreign_host(app: Flask) -> None:
+def test_style_sheet_refers_to_no_other_host(app: Flask) -> None:
     with app.test_client().get("/api/docs/static/swagger-ui.css") as style:
         assert re.findall(r"url\(\s*[\"']?(?:https?:)?//", style.get_data(as_text=True)) == []
 
@@ -198,7 +198,7 @@ def _send(client: Client, operation: str, body: Any, **path: int) -> TestRespons
 
 @pytest.mark.parametrize("full", [True, False], ids=["full job", "bare job"])
 @pytest.mark.parametrize("operation", SUCCESSES)
-def test_a_success_answers_as_documented(admin: Client, operation: str, *, full: bool) -> None:
+def test_success_is_answered_as_documented(admin: Client, operation: str, *, full: bool) -> None:
     id_ = admin.start(**EVERYTHING) if full else admin.start()
     if operation == "correct":
         admin.stop()
@@ -221,7 +221,7 @@ _IF_GIVEN = {
 
 @pytest.mark.parametrize("full", [True, False], ids=["full job", "bare job"])
 @pytest.mark.parametrize("operation", ["list", "get", "stop", "stop by id"])
-def test_a_job_has_every_field_that_is_always_shown_and_what_was_given(
+def test_job_has_the_required_fields_and_the_reported_ones(
     admin: Client, operation: str, *, full: bool
 ) -> None:
     id_ = admin.start(**EVERYTHING) if full else admin.start()
@@ -235,7 +235,7 @@ def test_a_job_has_every_field_that_is_always_shown_and_what_was_given(
 
 
 @pytest.mark.parametrize("query", ["with-metadata", "items-per-page=1000&with-metadata"])
-def test_a_list_with_metadata_answers_as_documented(admin: Client, query: str) -> None:
+def test_list_with_metadata_is_answered_as_documented(admin: Client, query: str) -> None:
     admin.start(**EVERYTHING)
     response = admin.send("GET", f"/?{query}")
     assert "metaData" in response.get_json()["jobs"][0]
@@ -285,7 +285,7 @@ REJECTED_REQUESTS: dict[str, tuple[str, str, Any, int]] = {
 
 
 @pytest.mark.parametrize("name", REJECTED_REQUESTS)
-def test_a_refusal_answers_as_documented(admin: Client, name: str) -> None:
+def test_invalid_request_is_answered_as_documented(admin: Client, name: str) -> None:
     operation, query, body, status = REJECTED_REQUESTS[name]
     method, path, _ = SUCCESSES[operation]
     admin.start()
@@ -296,7 +296,7 @@ def test_a_refusal_answers_as_documented(admin: Client, name: str) -> None:
 
 
 @pytest.mark.parametrize("operation", SUCCESSES)
-def test_who_may_not_ask_is_answered_as_documented(
+def test_unauthorized_request_is_answered_as_documented(
     reader: Client, app: Flask, operation: str
 ) -> None:
     method, path, _ = SUCCESSES[operation]
@@ -315,7 +315,7 @@ def test_who_may_not_ask_is_answered_as_documented(
 
 
 @pytest.mark.parametrize("operation", ["list", "start"])
-def test_a_failure_of_the_server_answers_as_documented(
+def test_server_failure_is_answered_as_documented(
     admin: Client, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (jobs, job_list):

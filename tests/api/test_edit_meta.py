@@ -57,13 +57,13 @@ def test_keys_are_merged_in_database_and_file(
     assert after == before
 
 
-def test_the_answer_is_the_whole_job(admin: Client, archived: int) -> None:
+def test_answer_is_the_whole_job(admin: Client, archived: int) -> None:
     response = admin.send("PATCH", f"/edit_meta/{archived}", {"metaData": {"a": "b"}})
     assert response.status_code == 200
     assert response.get_json() == admin.read(archived)
 
 
-def test_a_running_jobs_metadata_is_archived_when_it_stops(admin: Client, context: Context) -> None:
+def test_metadata_of_a_running_job_is_archived_at_its_stop(admin: Client, context: Context) -> None:
     id_ = admin.start()
     assert edit(admin, id_, jobName="x") == {"jobName": "x"}
     assert not list(context.archive_root.rglob("meta.json"))
@@ -71,7 +71,7 @@ def test_a_running_jobs_metadata_is_archived_when_it_stops(admin: Client, contex
     assert archived_meta_data(context) == {"jobName": "x"}
 
 
-def test_edits_at_once_are_all_merged(admin: Client, context: Context, archived: int) -> None:
+def test_concurrent_edits_are_all_merged(admin: Client, context: Context, archived: int) -> None:
     keys = [f"key{number}" for number in range(8)]
     at_once([partial(edit, admin.twin(), archived, **{key: "v"}) for key in keys])
     expected = {"jobName": "x", "message": "größe", **dict.fromkeys(keys, "v")}
@@ -80,7 +80,7 @@ def test_edits_at_once_are_all_merged(admin: Client, context: Context, archived:
 
 
 @FULL_DISKS
-def test_when_the_file_cannot_be_written_nothing_is_changed(
+def test_failed_write_of_the_file_changes_nothing(
     admin: Client,
     context: Context,
     archived: int,
@@ -117,7 +117,7 @@ def test_when_the_file_cannot_be_written_nothing_is_changed(
     ],
     ids=str,
 )
-def test_a_bad_edit_is_refused_and_changes_nothing(
+def test_invalid_edit_changes_nothing(
     admin: Client, context: Context, archived: int, body: Any, words: str
 ) -> None:
     before = (admin.read(archived), document(context).read_bytes())
@@ -125,13 +125,13 @@ def test_a_bad_edit_is_refused_and_changes_nothing(
     assert (admin.read(archived), document(context).read_bytes()) == before
 
 
-def test_null_in_the_metadata_of_a_start_is_still_refused(admin: Client) -> None:
+def test_null_in_the_metadata_of_a_start_is_refused(admin: Client) -> None:
     body = {"jobId": 1, "user": "a", "cluster": "b", "startTime": START,
             "resources": [{"hostname": "c"}], "metaData": {"a": None}}  # fmt: skip
     assert_error(admin.send("POST", "/start_job/", body), 400, "metaData.a")
 
 
-def test_an_unknown_job_is_not_found(admin: Client) -> None:
+def test_unknown_job_is_404(admin: Client) -> None:
     assert_error(admin.send("POST", "/edit_meta/999999", {"metaData": {"a": "b"}}), 404, "999999")
 
 

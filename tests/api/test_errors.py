@@ -46,11 +46,11 @@ every_request = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUE
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_an_unknown_path_is_404(app: Flask, method: str, path: str) -> None:
+def test_unknown_path_is_404(app: Flask, method: str, path: str) -> None:
     assert_error(app.test_client().open(path, method=method), 404, "nothing at", "openapi.json")
 
 
-def test_an_unknown_file_of_the_page_is_404(app: Flask) -> None:
+def test_unknown_file_of_the_page_is_404(app: Flask) -> None:
     assert_error(app.test_client().get("/api/docs/static/nothing.js"), 404, "nothing at")
 
 
@@ -65,7 +65,7 @@ def test_an_unknown_file_of_the_page_is_404(app: Flask) -> None:
         ("DELETE", "/delete_job", {"jobId": 123000}, 200),
     ],
 )
-def test_a_path_whose_slash_was_forgotten_is_served_with_its_body(
+def test_path_without_final_slash_is_served(
     admin: Client, method: str, path: str, body: Any, status: int
 ) -> None:
     if "start" not in path:
@@ -94,7 +94,7 @@ WRONG_METHODS = {
 
 
 @pytest.mark.parametrize(("method", "path", "allowed"), WRONG_METHODS.values(), ids=WRONG_METHODS)
-def test_a_wrong_method_is_405_with_those_that_are_right(
+def test_wrong_method_is_405_with_the_allowed_ones(
     admin: Client, method: str, path: str, allowed: set[str]
 ) -> None:
     response = admin.send(method, path)
@@ -102,7 +102,7 @@ def test_a_wrong_method_is_405_with_those_that_are_right(
     assert set(response.allow) - {"HEAD", "OPTIONS"} == allowed
 
 
-def test_every_answer_names_its_request(admin: Client) -> None:
+def test_every_answer_has_a_request_id(admin: Client) -> None:
     answers = [
         admin.send("GET", "/"),
         admin.send("GET", "/?items-per-page=1000"),
@@ -130,7 +130,7 @@ def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_broken")
 @pytest.mark.parametrize("name", ["start", "list", "long list"])
-def test_a_bug_tells_the_caller_nothing_but_the_request_id_under_which_the_log_has_it(
+def test_unexpected_error_shows_only_the_request_id(
     writer: Client, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -166,7 +166,7 @@ _SHORT = Limits(connect_timeout=1, pool_timeout=0.1)
 
 
 @every_request
-def test_without_a_database_every_operation_is_503_with_retry_after(
+def test_unavailable_database_is_503_with_retry_after(
     app: Flask, admin: Client, request_: tuple[str, str, Any]
 ) -> None:
     method, path, body = request_
@@ -177,7 +177,7 @@ def test_without_a_database_every_operation_is_503_with_retry_after(
 
 
 @pytest.mark.parametrize("url", _DOWN.values(), ids=_DOWN)
-def test_a_database_that_is_down_is_logged_and_not_explained_to_the_caller(
+def test_unavailable_database_is_explained_only_in_the_log(
     app: Flask, admin: Client, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with _served_by(app, Database(url, _SHORT)):
@@ -188,19 +188,19 @@ def test_a_database_that_is_down_is_logged_and_not_explained_to_the_caller(
     assert f"request {response.headers['X-Request-Id']}" in caplog.text
 
 
-def test_a_database_that_does_not_exist_is_503(app: Flask, admin: Client, config: Config) -> None:
+def test_nonexistent_database_is_503(app: Flask, admin: Client, config: Config) -> None:
     elsewhere = config.database.url.replace("/ccapi?", "/nothing?")
     with _served_by(app, Database(elsewhere, _SHORT)):
         assert_error(admin.send("GET", "/"), 503)
 
 
-def test_the_service_recovers_when_the_database_is_back(app: Flask, admin: Client) -> None:
+def test_service_recovers_when_the_database_is_back(app: Flask, admin: Client) -> None:
     with _served_by(app, Database(_DOWN["no socket"], _SHORT)):
         assert_error(admin.send("GET", "/"), 503)
     assert admin.list() == []
 
 
-def test_the_service_starts_and_answers_while_the_database_is_down(config: Config) -> None:
+def test_service_starts_without_its_database(config: Config) -> None:
     down = replace(config.database, url=_DOWN["no socket"], connect_timeout=1, pool_timeout=0.1)
     app = create_app(replace(config, database=down))
     response = app.test_client().get("/api/jobs/", headers={"X-Auth-Token": "ccapi_" + "x" * 43})
@@ -216,7 +216,7 @@ def _jobs_locked(database: Database) -> Iterator[None]:
 
 
 @every_request
-def test_a_lock_that_lasts_too_long_is_503_and_nothing_changes(
+def test_lock_timeout_is_503_and_changes_nothing(
     app: Flask, admin: Client, config: Config, database: Database, request_: tuple[str, str, Any]
 ) -> None:
     method, path, body = request_
@@ -238,7 +238,7 @@ def test_a_lock_that_lasts_too_long_is_503_and_nothing_changes(
     ],
     ids=["statement", "lock"],
 )
-def test_which_time_ran_out_is_in_the_log_only(
+def test_kind_of_timeout_is_in_the_log_only(
     app: Flask,
     admin: Client,
     config: Config,
@@ -256,15 +256,13 @@ def test_which_time_ran_out_is_in_the_log_only(
     assert reason not in response.text
 
 
-def test_a_request_that_finds_no_free_connection_is_503(
-    app: Flask, admin: Client, config: Config
-) -> None:
+def test_exhausted_pool_is_503(app: Flask, admin: Client, config: Config) -> None:
     crowded = Database(config.database.url, Limits(pool_size=1, pool_timeout=0.1))
     with _served_by(app, crowded), crowded.connection():
         assert_error(admin.send("GET", "/"), 503)
 
 
-def test_a_connection_that_the_server_ended_is_replaced_unnoticed(
+def test_terminated_connection_is_replaced(
     app: Flask, admin: Client, config: Config, database: Database
 ) -> None:
     single = Database(config.database.url, Limits(pool_size=1))
@@ -278,13 +276,13 @@ def test_a_connection_that_the_server_ended_is_replaced_unnoticed(
 
 
 @pytest.mark.parametrize("host", ["a{b}c", "{0}", "%s", "a b", "é"])
-def test_a_strange_host_header_is_no_bug(app: Flask, host: str) -> None:
+def test_strange_host_header_is_not_a_server_error(app: Flask, host: str) -> None:
     response = app.test_client().get("/api/jobs/", headers={"Host": host})
     assert_error(response, response.status_code)
     assert response.status_code in {400, 401}
 
 
-def test_an_error_writes_nothing(admin: Client, database: Database) -> None:
+def test_error_writes_nothing(admin: Client, database: Database) -> None:
     for path in ("/stop_job/1", "/tag_job/1"):
         assert admin.send("POST", path, _TAGS if "tag" in path else stop()).status_code in {
             404,

@@ -12,9 +12,7 @@ from tests.client import START, Client, assert_error, full_job
 from tests.conftest import client, serve
 
 
-def test_a_job_is_shown_as_the_list_shows_it_with_its_metadata(
-    admin: Client, reader: Client
-) -> None:
+def test_job_equals_that_of_the_list_with_metadata(admin: Client, reader: Client) -> None:
     id_ = admin.start(**full_job())
     admin.stop(stopTime=START + 60)
     admin.start(jobId=7)
@@ -25,36 +23,36 @@ def test_a_job_is_shown_as_the_list_shows_it_with_its_metadata(
 
 
 @pytest.mark.parametrize("id_", [0, 1, 2**63 - 1])
-def test_an_unknown_job_is_404_and_named(reader: Client, id_: int) -> None:
+def test_unknown_job_is_404(reader: Client, id_: int) -> None:
     assert_error(reader.send("GET", f"/{id_}"), 404, f"no job has the database id {id_}")
 
 
 @pytest.mark.parametrize("id_", [2**63, 10**39, 10**60])
-def test_a_number_beyond_64_bits_is_400(reader: Client, id_: int) -> None:
+def test_number_beyond_64_bits_is_400(reader: Client, id_: int) -> None:
     assert_error(reader.send("GET", f"/{id_}"), 400, "id: must be an integer of 64 bits")
 
 
 @pytest.mark.parametrize("path", ["/abc", "/-1", "/1.5", "/%31x", "/²"])
-def test_what_is_no_number_is_no_address(reader: Client, path: str) -> None:
+def test_id_that_is_not_a_number_is_404(reader: Client, path: str) -> None:
     assert_error(reader.send("GET", path), 404, "there is nothing at")
 
 
-def test_it_takes_no_query(reader: Client) -> None:
+def test_query_parameters_are_refused(reader: Client) -> None:
     assert_error(reader.send("GET", "/1?fields=jobId"), 400, "does not accept query parameters")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_a_job_is_not_changed_here(admin: Client, method: str) -> None:
+def test_other_methods_are_405(admin: Client, method: str) -> None:
     response = admin.send(method, f"/{admin.start()}", {})
     assert_error(response, 405)
     assert "GET" in response.headers["Allow"]
 
 
-def test_without_a_token_it_is_401(app: Flask) -> None:
+def test_missing_token_is_401(app: Flask) -> None:
     assert_error(app.test_client().get("/api/jobs/1"), 401)
 
 
-def test_who_has_the_job_already_gets_304_until_it_changes(admin: Client) -> None:
+def test_matching_etag_is_304_until_the_job_changes(admin: Client) -> None:
     id_ = admin.start()
     admin.stop(stopTime=START + 60)
     etag = admin.send("GET", f"/{id_}").headers["ETag"]
@@ -65,9 +63,7 @@ def test_who_has_the_job_already_gets_304_until_it_changes(admin: Client) -> Non
     assert (response.status_code, response.get_json()["tags"][0]["name"]) == (200, "b")
 
 
-def test_readers_share_the_answer_of_a_job_but_not_that_of_another(
-    config: Config, database: Database, admin: Client
-) -> None:
+def test_each_job_is_cached_by_itself(config: Config, database: Database, admin: Client) -> None:
     shared = serve(replace(config, jobs=replace(config.jobs, list_cache_seconds=30)), database)
     reader = client(shared, database, Role.READER)
     first, second = admin.start(jobId=1), admin.start(jobId=2)

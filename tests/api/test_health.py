@@ -41,7 +41,7 @@ def serving(config: Config, database: Database) -> Iterator[Flask]:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_a_service_that_works_says_so_without_a_token(app: Flask, path: str) -> None:
+def test_healthy_service_answers_200_without_a_token(app: Flask, path: str) -> None:
     response = app.test_client().get(path)
     assert (response.status_code, response.get_json()) == (200, {"status": "OK"})
 
@@ -51,7 +51,7 @@ def test_health_is_not_part_of_the_document(app: Flask) -> None:
     assert not [path for path in paths if "health" in path or "ready" in path]
 
 
-def test_without_a_database_the_process_is_healthy_and_not_ready(
+def test_service_without_its_database_is_alive_and_not_ready(
     config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     down = Database("postgresql:///ccapi?host=/nonexistent", Limits(pool_timeout=0.1))
@@ -65,7 +65,7 @@ def test_without_a_database_the_process_is_healthy_and_not_ready(
     assert len([line for line in caplog.messages if line.startswith("not ready")]) == 1
 
 
-def test_it_is_ready_again_when_the_cause_is_gone(app: Flask, config: Config) -> None:
+def test_service_is_ready_again_when_the_cause_is_gone(app: Flask, config: Config) -> None:
     root, away = config.archive.root, config.archive.root.with_name("away")
     root.rename(away)
     assert_error(ready(app), 503, "the archive cannot be written")
@@ -81,7 +81,7 @@ def test_all_reasons_are_reported_at_once(config: Config) -> None:
         assert_error(ready(app), 503, "the database does not answer; the archive cannot be")
 
 
-def test_asking_leaves_nothing_in_the_archive(app: Flask, config: Config) -> None:
+def test_check_leaves_nothing_in_the_archive(app: Flask, config: Config) -> None:
     assert ready(app).status_code == 200
     assert [path.name for path in config.archive.root.iterdir()] == ["version.txt"]
 
@@ -100,7 +100,7 @@ def processes(server: PrivatePostgres) -> list[int]:
 
 
 @pytest.mark.slow
-def test_the_schema_the_writes_and_a_frozen_server_are_noticed(
+def test_schema_read_only_and_frozen_server_are_detected(
     config: Config, own: PrivatePostgres
 ) -> None:
     with serving(config, Database(own.url, Limits(statement_timeout=1))) as app:
@@ -146,7 +146,7 @@ def execute(server: PrivatePostgres, statement: str) -> None:
         conn.execute(statement.encode())
 
 
-def test_the_service_starts_unready_without_a_database(config: Config) -> None:
+def test_service_starts_unready_without_its_database(config: Config) -> None:
     down = replace(config.database, url="postgresql://127.0.0.1:1/x", pool_timeout=0.1)
     app = create_app(replace(config, database=down))
     assert_error(ready(app), 503, "the database does not answer")

@@ -36,7 +36,7 @@ def _value(name: str, text: str) -> Any:
 
 @_BATCHES
 @pytest.mark.parametrize("query", ["", "&with-metadata"])
-def test_a_table_says_what_the_json_says(
+def test_csv_has_the_same_values_as_json(
     admin: Client, monkeypatch: pytest.MonkeyPatch, query: str, batch: int
 ) -> None:
     admin.start(**full_job())
@@ -52,7 +52,7 @@ def test_a_table_says_what_the_json_says(
     assert [{name: _value(name, text) for name, text in row.items()} for row in shown] == expected
 
 
-def test_lines_end_as_the_rfc_says_and_cells_are_quoted_where_need_be(admin: Client) -> None:
+def test_lines_and_quotes_follow_the_rfc(admin: Client) -> None:
     admin.start(user='a,"b"\r\nc', project="größe", partition="d e")
     response = admin.send("GET", "/?format=csv&fields=user,project,partition,jobId")
     expected = 'user,project,partition,jobId\r\n"a,""b""\r\nc",größe,d e,123000\r\n'
@@ -60,14 +60,14 @@ def test_lines_end_as_the_rfc_says_and_cells_are_quoted_where_need_be(admin: Cli
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
-def test_no_name_is_a_formula_to_a_spreadsheet(admin: Client, name: str) -> None:
+def test_names_are_not_formulas_for_spreadsheets(admin: Client, name: str) -> None:
     admin.start(user=name, project=name, partition=name, metaData={"jobName": name})
     [row] = table(admin.send("GET", "/?format=csv&with-metadata"))
     assert (row["user"], row["project"], row["partition"]) == (f"'{name}",) * 3
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row.values())
 
 
-def test_without_jobs_there_is_the_line_of_names(reader: Client) -> None:
+def test_empty_list_has_the_line_of_names(reader: Client) -> None:
     response = reader.send("GET", "/?format=csv&fields=jobId,user&total=true")
     assert response.text == "jobId,user\r\n"
     assert (response.headers["X-Next-Cursor"], response.headers["X-Total"]) == ("", "0")
@@ -75,7 +75,7 @@ def test_without_jobs_there_is_the_line_of_names(reader: Client) -> None:
 
 @_BATCHES
 @pytest.mark.usefixtures("five")
-def test_the_cursor_of_the_header_leads_through_the_list(
+def test_cursor_header_leads_through_the_list(
     reader: Client, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", batch)
@@ -95,7 +95,7 @@ def test_the_cursor_of_the_header_leads_through_the_list(
     (f"items-per-page={2**63 - 1}", True), (f"items-per-page=3&page={2**62}", True),
 ])  # fmt: skip
 @pytest.mark.usefixtures("five")
-def test_a_stream_knows_its_end_before_it_begins(
+def test_stream_has_the_cursor_header_of_its_end(
     reader: Client, monkeypatch: pytest.MonkeyPatch, query: str, *, ends: bool
 ) -> None:
     monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", 1)
@@ -105,7 +105,7 @@ def test_a_stream_knows_its_end_before_it_begins(
     assert response.headers["X-Next-Cursor"] == following
 
 
-def test_a_table_has_a_name_that_changes_with_its_headers(admin: Client) -> None:
+def test_etag_changes_with_the_headers(admin: Client) -> None:
     admin.start(startTime=START + 5)
     address = "/?format=csv&items-per-page=1&fields=user"
     etag = admin.send("GET", address).headers["ETag"]
@@ -117,23 +117,21 @@ def test_a_table_has_a_name_that_changes_with_its_headers(admin: Client) -> None
 
 
 @pytest.mark.parametrize("text", ["", "CSV", "xml", "csv,json"])
-def test_another_format_is_refused(reader: Client, text: str) -> None:
+def test_unknown_format_is_refused(reader: Client, text: str) -> None:
     assert_error(reader.send("GET", f"/?format={text}"), 400, "format: must be json or csv")
 
 
-def test_json_may_be_asked_for_by_name(reader: Client) -> None:
+def test_json_is_the_default_format(reader: Client) -> None:
     assert reader.send("GET", "/?format=json").data == reader.send("GET", "/").data
 
 
-def test_what_goes_wrong_is_json(app: Flask, reader: Client) -> None:
+def test_errors_are_json(app: Flask, reader: Client) -> None:
     assert_error(reader.send("GET", "/?format=csv&page=0"), 400, "page: ")
     assert_error(Client(app.test_client(), "none").send("GET", "/?format=csv"), 401)
 
 
 @pytest.mark.usefixtures("five")
-def test_a_table_that_fails_half_way_is_broken_off(
-    reader: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failure_truncates_the_stream(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", 2)
     real, calls = job_list.list_page, []
 

@@ -21,13 +21,13 @@ def _jobs(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     admin.start(jobId=7, startTime=START - 1)
 
 
-def test_the_known_fields_are_those_of_the_document() -> None:
+def test_fields_are_those_of_the_document() -> None:
     assert sorted(JOB_FIELDS) == sorted(
         field.data_key or n for n, field in JobMeta().fields.items()
     )
 
 
-def test_each_field_is_shown_as_in_the_whole_job(reader: Client) -> None:
+def test_each_field_equals_that_of_the_whole_job(reader: Client) -> None:
     whole = reader.list("with-metadata")
     for name in JOB_FIELDS:
         expected = [{name: job[name]} if name in job else {} for job in whole]
@@ -44,7 +44,7 @@ def test_each_field_is_shown_as_in_the_whole_job(reader: Client) -> None:
         ("fields=metaData,jobId&with-metadata=false", ["metaData", "jobId"]),
     ],
 )
-def test_fields_are_shown_in_the_order_of_the_question(
+def test_fields_have_the_order_of_the_query(
     reader: Client, monkeypatch: pytest.MonkeyPatch, query: str, names: list[str], batch: int
 ) -> None:
     monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", batch)
@@ -56,22 +56,22 @@ def test_fields_are_shown_in_the_order_of_the_question(
     assert places == sorted(places)
 
 
-def test_all_fields_but_the_metadata_are_the_usual_list(reader: Client) -> None:
+def test_all_fields_but_metadata_are_the_default(reader: Client) -> None:
     names = ",".join(name for name in JOB_FIELDS if name != "metaData")
     assert reader.send("GET", f"/?fields={names}").data == reader.send("GET", "/").data
 
 
 @pytest.mark.parametrize("text", ["", "jobid", "jobId,", "jobId, user", "jobId;user", "job_id"])
-def test_an_unknown_field_is_refused_with_the_known_ones(reader: Client, text: str) -> None:
+def test_unknown_field_is_refused_with_the_known_ones(reader: Client, text: str) -> None:
     assert_error(reader.send("GET", f"/?fields={text}"), 400, "fields: must be", "id, jobId, user")
 
 
-def test_a_cursor_leads_on_whatever_fields_are_shown(reader: Client) -> None:
+def test_cursor_works_with_any_fields(reader: Client) -> None:
     first = reader.send("GET", "/?fields=user&items-per-page=1").get_json()
     assert reader.list(f"fields=jobId&cursor={first['nextCursor']}") == [{"jobId": 7}]
 
 
-def test_what_is_not_shown_is_not_read(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_omitted_columns_are_not_read(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Job] = []
     real = job_list.list_page
 

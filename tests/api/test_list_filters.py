@@ -64,14 +64,12 @@ def found(client: Client, query: str) -> list[int]:
         (f"start-time={START + 2}-{START + 3}&stop-time=1-9999999999", [2]),
     ],
 )
-def test_a_filter_shows_the_jobs_that_match(
-    filled: Client, query: str, expected: list[int]
-) -> None:
+def test_filter_selects_matching_jobs(filled: Client, query: str, expected: list[int]) -> None:
     assert found(filled, query) == expected
     assert found(filled, f"{query}&items-per-page=9999999") == expected
 
 
-def test_a_cursor_goes_on_within_the_filter(filled: Client) -> None:
+def test_cursor_continues_within_the_filter(filled: Client) -> None:
     seen, cursor = [], ""
     while True:
         query = f"/?user=bert&items-per-page=1&cursor={cursor}"
@@ -82,7 +80,7 @@ def test_a_cursor_goes_on_within_the_filter(filled: Client) -> None:
     assert seen == [3, 2]
 
 
-def test_a_name_may_be_any_text(admin: Client) -> None:
+def test_name_may_be_any_text(admin: Client) -> None:
     name = "größe 100% '\"\\ {x}:%s"
     admin.start(user=name, project=name, partition=name, tags=[{"type": name, "name": name}])
     for query in (f"user={quote(name)}", f"project={quote(name)}", f"partition={quote(name)}"):
@@ -112,16 +110,16 @@ def test_a_name_may_be_any_text(admin: Client) -> None:
         ("User=x", "User: "),
     ],
 )
-def test_a_filter_that_makes_no_sense_is_refused(reader: Client, query: str, said: str) -> None:
+def test_invalid_filter_is_refused(reader: Client, query: str, said: str) -> None:
     assert_error(reader.send("GET", f"/?{query}"), 400, said)
 
 
-def test_what_is_no_unicode_is_refused(reader: Client) -> None:
+def test_invalid_unicode_is_refused(reader: Client) -> None:
     for query in ("user=%ff", "project=%ed%a0%80", "tag=a:%ff"):
         assert reader.send("GET", f"/?{query}").status_code in {200, 400}
 
 
-def test_two_jobs_may_be_the_first_of_a_host_at_once(admin: Client, database: Database) -> None:
+def test_first_jobs_of_a_host_may_start_concurrently(admin: Client, database: Database) -> None:
     with database.session() as conn, conn.transaction():
         conn.execute("SELECT register_hosts(ARRAY['new', 'newer'])")
         admin.start(jobId=1, resources=[{"hostname": "newer"}, {"hostname": "new"}])
@@ -144,14 +142,14 @@ def old_host(admin: Client) -> Client:
     return admin
 
 
-def test_a_hosts_jobs_are_found_page_by_page_however_old(old_host: Client) -> None:
+def test_old_jobs_of_a_host_are_found_page_by_page(old_host: Client) -> None:
     pages = [old_host.list(f"host=old&items-per-page=7&page={page}") for page in range(1, 11)]
     assert [job["jobId"] for page in pages for job in page] == OF_OLD_HOST
     assert [len(page) for page in pages] == [7] * 8 + [4, 0]
     assert [job["jobId"] for job in old_host.list("host=old&items-per-page=1000")] == OF_OLD_HOST
 
 
-def test_a_hosts_jobs_go_on_after_a_cursor_and_within_bounds(old_host: Client) -> None:
+def test_jobs_of_a_host_continue_after_a_cursor(old_host: Client) -> None:
     cursor, numbers = "", []
     while True:
         answer = old_host.send("GET", f"/?host=old&items-per-page=9&cursor={cursor}").get_json()

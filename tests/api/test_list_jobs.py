@@ -53,30 +53,30 @@ def _ids(jobs: list[dict[str, Any]]) -> list[int]:
     return [job["id"] for job in jobs]
 
 
-def test_without_jobs_the_list_is_empty(reader: Client) -> None:
+def test_list_without_jobs_is_empty(reader: Client) -> None:
     assert reader.send("GET", "/").get_json() == _nothing()
 
 
-def test_jobs_are_listed_latest_start_first_and_then_latest_id(admin: Client) -> None:
+def test_list_has_latest_start_first_then_latest_id(admin: Client) -> None:
     old = admin.start(jobId=1, startTime=START)
     new = admin.start(jobId=2, startTime=START + 9)
     tie = admin.start(jobId=3, startTime=START)
     assert _ids(admin.list()) == [new, tie, old]
 
 
-def test_a_running_job_lasts_until_now(admin: Client) -> None:
+def test_duration_of_a_running_job_ends_now(admin: Client) -> None:
     admin.start(startTime=int(time.time()) - 1000)
     assert 1000 <= admin.list()[0]["duration"] < 1100
 
 
-def test_a_stopped_job_lasted_until_its_stop(admin: Client) -> None:
+def test_duration_of_a_stopped_job_ends_at_its_stop(admin: Client) -> None:
     admin.start()
     admin.stop(stopTime=START + 42)
     assert admin.list()[0]["duration"] == 42
 
 
 @pytest.mark.parametrize("stopped", [True, False])
-def test_no_job_lasts_less_than_a_second(admin: Client, *, stopped: bool) -> None:
+def test_duration_is_at_least_a_second(admin: Client, *, stopped: bool) -> None:
     admin.start(startTime=START if stopped else int(time.time()) + 5000)
     if stopped:
         admin.stop(stopTime=START)
@@ -103,13 +103,13 @@ def _expect(various: dict[str, int], *words: str) -> list[int]:
 
 
 @pytest.mark.parametrize("state", JobState)
-def test_a_state_selects_its_jobs(admin: Client, various: dict[str, int], state: str) -> None:
+def test_state_selects_its_jobs(admin: Client, various: dict[str, int], state: str) -> None:
     listed = admin.list(f"state={state}")
     assert _ids(listed) == _expect(various, f" {state}")
     assert {job["jobState"] for job in listed} == {state}
 
 
-def test_repeated_states_select_the_jobs_of_any(admin: Client, various: dict[str, int]) -> None:
+def test_repeated_states_select_jobs_of_any(admin: Client, various: dict[str, int]) -> None:
     found = _ids(admin.list("state=running&state=out_of_memory&state=failed&state=running"))
     assert found == _expect(various, "running", "out_of_memory", "failed")
 
@@ -119,11 +119,11 @@ def test_all_states_select_every_job(admin: Client, various: dict[str, int]) -> 
     assert _ids(admin.list(every)) == _expect(various, "")
 
 
-def test_a_cluster_selects_its_jobs(admin: Client, various: dict[str, int]) -> None:
+def test_cluster_selects_its_jobs(admin: Client, various: dict[str, int]) -> None:
     assert _ids(admin.list("cluster=alex")) == _expect(various, "alex")
 
 
-def test_a_cluster_without_jobs_has_an_empty_list(admin: Client, various: dict[str, int]) -> None:
+def test_cluster_without_jobs_has_an_empty_list(admin: Client, various: dict[str, int]) -> None:
     assert various
     assert admin.list("cluster=Alex") == []
 
@@ -141,7 +141,7 @@ def test_a_cluster_without_jobs_has_an_empty_list(admin: Client, various: dict[s
     ],
     ids=["all", "inclusive", "between", "one second", "a gap", "before", "for ever"],
 )
-def test_a_start_time_selects_jobs_from_and_to_inclusively(
+def test_start_time_selects_an_inclusive_range(
     admin: Client, various: dict[str, int], *, first: int, last: int, found: list[int]
 ) -> None:
     ids = list(various.values())
@@ -168,16 +168,14 @@ def test_filters_are_combined(
     assert _ids(admin.list(query)) == [various[what] for what in expected]
 
 
-def test_a_page_has_25_jobs_unless_more_or_fewer_are_asked_for(admin: Client, many: int) -> None:
+def test_page_has_25_jobs_by_default(admin: Client, many: int) -> None:
     assert many > 25
     body = admin.send("GET", "/").get_json()
     assert (len(body["jobs"]), body["items"], body["page"]) == (25, 25, 1)
 
 
 @pytest.mark.parametrize("items", [1, 7, 250, 251, 300, _MANY])
-def test_the_pages_together_have_each_job_once_in_order(
-    admin: Client, many: int, items: int
-) -> None:
+def test_pages_have_each_job_once_in_order(admin: Client, many: int, items: int) -> None:
     numbers = range(1, min(-(-many // items), 5) + 1)
     pages = [
         admin.send("GET", f"/?page={number}&items-per-page={items}").get_json()
@@ -194,7 +192,7 @@ def test_the_pages_together_have_each_job_once_in_order(
     ("page", "items"),
     [(2, 1000), (26, 25), (_LARGEST, 1), (_LARGEST, 25), (1 + 2**31, 2**31), (_LARGEST, _LARGEST)],
 )
-def test_a_page_past_the_end_is_empty(admin: Client, many: int, page: int, items: int) -> None:
+def test_page_past_the_end_is_empty(admin: Client, many: int, page: int, items: int) -> None:
     assert many
     response = admin.send("GET", f"/?page={page}&items-per-page={items}")
     assert response.status_code == 200
@@ -202,7 +200,7 @@ def test_a_page_past_the_end_is_empty(admin: Client, many: int, page: int, items
 
 
 @pytest.mark.parametrize("items", [_MANY, 9_999_999, _LARGEST])
-def test_a_list_is_never_cut_off(admin: Client, many: int, items: int) -> None:
+def test_long_page_is_complete(admin: Client, many: int, items: int) -> None:
     query = f"/?state=running&items-per-page={items}&page=1&with-metadata=false"
     body = admin.send("GET", query).get_json()
     assert body["items"] == len(body["jobs"]) == many
@@ -210,12 +208,12 @@ def test_a_list_is_never_cut_off(admin: Client, many: int, items: int) -> None:
     assert all(before > after for before, after in pairwise(keys))
 
 
-def test_a_long_list_of_no_jobs_is_empty(admin: Client) -> None:
+def test_long_page_without_jobs_is_empty(admin: Client) -> None:
     body = admin.send("GET", "/?items-per-page=9999999").get_json()
     assert body == _nothing()
 
 
-def test_a_job_looks_the_same_in_a_long_list(admin: Client) -> None:
+def test_jobs_are_equal_in_short_and_long_pages(admin: Client) -> None:
     admin.start(
         metaData={"a": "b"}, tags=[{"type": "a", "name": "b"}], statistics={"m": {"avg": 1}}
     )
@@ -234,13 +232,13 @@ WITH_METADATA = {
 
 
 @pytest.mark.parametrize(("query", "shown"), WITH_METADATA.items())
-def test_metadata_is_shown_when_it_is_asked_for(admin: Client, query: str, *, shown: bool) -> None:
+def test_metadata_is_included_on_request(admin: Client, query: str, *, shown: bool) -> None:
     admin.start(metaData={"jobName": "größe"})
     expected = {"jobName": "größe"} if shown else None
     assert admin.list(query)[0].get("metaData") == expected
 
 
-def test_a_job_without_metadata_shows_none(admin: Client) -> None:
+def test_job_without_metadata_has_no_key_for_it(admin: Client) -> None:
     admin.start()
     assert "metaData" not in admin.list("with-metadata")[0]
 
@@ -259,23 +257,23 @@ WRONG_QUERIES: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("name", WRONG_QUERIES)
-def test_a_wrong_query_parameter_is_refused_by_name(admin: Client, name: str) -> None:
+def test_invalid_query_parameter_is_refused_by_name(admin: Client, name: str) -> None:
     for value in WRONG_QUERIES[name]:
         text = quote(value, errors="surrogateescape")
         assert_error(admin.send("GET", f"/?{name}={text}"), 400, f"{name}: ")
 
 
 @pytest.mark.parametrize("limit", [2**63, 10**30])
-def test_a_start_time_beyond_64_bits_is_refused(admin: Client, limit: int) -> None:
+def test_start_time_beyond_64_bits_is_refused(admin: Client, limit: int) -> None:
     assert_error(admin.send("GET", f"/?start-time=0-{limit}"), 400, "start-time: ")
 
 
 @pytest.mark.parametrize("name", ["cluster", "page", "items-per-page", "with-metadata"])
-def test_a_parameter_that_is_not_a_state_must_not_be_repeated(admin: Client, name: str) -> None:
+def test_repeated_parameter_is_refused(admin: Client, name: str) -> None:
     assert_error(admin.send("GET", f"/?{name}=1&{name}=1"), 400, f"{name}: must not be repeated")
 
 
-def test_one_wrong_state_of_several_is_refused(admin: Client) -> None:
+def test_invalid_state_among_several_is_refused(admin: Client) -> None:
     assert_error(admin.send("GET", "/?state=running&state=done"), 400, "state: ")
 
 
@@ -293,9 +291,7 @@ def test_one_wrong_state_of_several_is_refused(admin: Client) -> None:
         ("POST", "/api/nodestate/"),
     ],
 )
-def test_an_operation_without_query_parameters_refuses_any(
-    admin: Client, method: str, path: str
-) -> None:
+def test_unexpected_query_parameters_are_refused(admin: Client, method: str, path: str) -> None:
     assert_error(admin.send(method, f"{path}?force=1", job()), 400, "not accept query parameters")
 
 
@@ -306,9 +302,7 @@ def _stream(reader: Client, query: str) -> tuple[TestResponse, Iterator[bytes]]:
     return response, iter(response.response)  # type: ignore[arg-type]
 
 
-def test_a_list_is_as_of_one_moment_while_jobs_come_change_and_go(
-    admin: Client, many: int, database: Database
-) -> None:
+def test_long_page_is_a_snapshot(admin: Client, many: int, database: Database) -> None:
     before = _ids(admin.list(f"items-per-page={many}"))
     response, parts = _stream(admin, "items-per-page=9999999")
     first = [next(parts), next(parts)]
@@ -323,7 +317,7 @@ def test_a_list_is_as_of_one_moment_while_jobs_come_change_and_go(
     assert body["items"] == many
 
 
-def test_a_list_that_is_not_read_to_its_end_frees_its_connection(admin: Client, many: int) -> None:
+def test_unread_stream_returns_its_connection(admin: Client, many: int) -> None:
     assert many
     for _ in range(10):
         response, parts = _stream(admin, "items-per-page=9999999")
@@ -335,7 +329,7 @@ def test_a_list_that_is_not_read_to_its_end_frees_its_connection(admin: Client, 
 
 
 @pytest.mark.slow
-def test_the_memory_does_not_grow_with_the_list(reader: Client, database: Database) -> None:
+def test_memory_does_not_grow_with_the_list(reader: Client, database: Database) -> None:
     _fill(database, 6000)
     few, many = (_peak(reader, f"items-per-page={items}") for items in (500, 9_999_999))
     assert many < 1.5 * few

@@ -38,7 +38,7 @@ def _jobs(admin: Client) -> None:
     ],
 )
 @pytest.mark.parametrize("batch", [1, 250])
-def test_the_total_counts_what_matches_on_all_pages(
+def test_total_counts_matches_on_all_pages(
     reader: Client,
     monkeypatch: pytest.MonkeyPatch,
     *,
@@ -52,29 +52,29 @@ def test_the_total_counts_what_matches_on_all_pages(
     assert (answer["items"], answer["total"]) == (items, total)
 
 
-def test_the_total_is_that_of_the_list_wherever_a_cursor_stands(reader: Client) -> None:
+def test_total_does_not_depend_on_the_cursor(reader: Client) -> None:
     first = reader.send("GET", "/?items-per-page=3&total=true").get_json()
     following = f"/?items-per-page=3&total=true&cursor={first['nextCursor']}"
     assert reader.send("GET", following).get_json()["total"] == _NUMBER
 
 
 @pytest.mark.parametrize("query", ["", "total=false", "total=0"])
-def test_without_being_asked_for_there_is_no_total(reader: Client, query: str) -> None:
+def test_total_is_omitted_by_default(reader: Client, query: str) -> None:
     assert "total" not in reader.send("GET", f"/?{query}").get_json()
 
 
-def test_what_is_neither_true_nor_false_is_refused(reader: Client) -> None:
+def test_value_that_is_not_a_boolean_is_refused(reader: Client) -> None:
     assert_error(reader.send("GET", "/?total=maybe"), 400, "total: must be true")
 
 
-def test_a_list_that_has_room_for_all_is_counted_by_itself(
+def test_complete_list_needs_no_count_query(
     reader: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(job_list, "count")
     assert reader.send("GET", "/?total=true").get_json()["total"] == _NUMBER
 
 
-def test_what_takes_too_long_to_count_is_503_and_says_how_to_ask_less(
+def test_slow_count_is_503_with_advice(
     app: Flask, reader: Client, config: Config, database: Database
 ) -> None:
     known = app.extensions["ccapi"]
@@ -92,7 +92,7 @@ def test_what_takes_too_long_to_count_is_503_and_says_how_to_ask_less(
     assert response.headers["Retry-After"]
 
 
-def test_a_list_and_its_count_have_the_same_filters() -> None:
+def test_list_and_count_have_the_same_filters() -> None:
     listed, counted = (queries.load("job_list")[name] for name in ("list_jobs", "count_jobs"))
     words = " ".join(counted.split("WHERE", 1)[1].rstrip(";").split())
     assert words in " ".join(listed.split())

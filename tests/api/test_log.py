@@ -48,9 +48,7 @@ def logged(formatter: logging.Formatter) -> Iterator[Log]:
     logging.getLogger().removeHandler(handler)
 
 
-def test_a_request_is_one_line_that_says_who_did_what_to_which_job_and_how_it_went(
-    writer: Client, log: Log
-) -> None:
+def test_request_is_one_line_with_token_job_and_status(writer: Client, log: Log) -> None:
     id_ = writer.start()
     [line] = log.lines()
     assert datetime.fromisoformat(line.pop("time")).utcoffset() == timedelta(0)
@@ -68,7 +66,7 @@ def test_a_request_is_one_line_that_says_who_did_what_to_which_job_and_how_it_we
     }
 
 
-def test_every_operation_on_a_job_names_its_database_id(admin: Client, log: Log) -> None:
+def test_operations_on_a_job_log_its_database_id(admin: Client, log: Log) -> None:
     id_ = admin.start()
     assert admin.send("POST", "/start_job/", job()).status_code == 422
     assert admin.send("PATCH", f"/tag_job/{id_}", [{"type": "a", "name": "b"}]).status_code == 200
@@ -121,7 +119,7 @@ def test_a_hostile_client_cannot_fill_the_log_with_unknown_fields(
     assert all(len(line["message"]) < 20 * 70 for line in warnings)
 
 
-def test_a_refusal_says_why_in_a_word(app: Flask, reader: Client, log: Log) -> None:
+def test_refusal_has_its_reason(app: Flask, reader: Client, log: Log) -> None:
     reader.send("POST", "/start_job/", job())
     reader.send("GET", "/?page=0")
     reader.send("PUT", "/")
@@ -135,7 +133,7 @@ def test_a_refusal_says_why_in_a_word(app: Flask, reader: Client, log: Log) -> N
 
 
 @pytest.mark.parametrize("given", ["0123456789abcdef" * 2, "8d3e0a3c-13a0-4a5c-9d6e-0f7b5d1c2e3f"])
-def test_the_proxys_name_of_a_request_is_kept(writer: Client, log: Log, given: str) -> None:
+def test_request_id_of_the_proxy_is_used(writer: Client, log: Log, given: str) -> None:
     response = writer.send("POST", "/start_job/", job(), headers={"X-Request-Id": given})
     assert response.headers["X-Request-Id"] == given
     assert [line["request_id"] for line in log.lines()] == [given]
@@ -144,15 +142,13 @@ def test_the_proxys_name_of_a_request_is_kept(writer: Client, log: Log, given: s
 @pytest.mark.parametrize(
     "given", ["", "short", "a" * 65, "12345678\t", 'a"bcdefgh', TOKEN, "é" * 9]
 )
-def test_what_is_no_name_of_a_request_is_replaced(writer: Client, log: Log, given: str) -> None:
+def test_invalid_request_id_is_replaced(writer: Client, log: Log, given: str) -> None:
     response = writer.send("GET", "/", headers={"X-Request-Id": given.encode().decode("latin-1")})
     assert response.headers["X-Request-Id"] != given
     assert [line["request_id"] for line in log.lines()] == [response.headers["X-Request-Id"]]
 
 
-def test_what_the_work_logs_names_the_request_and_later_lines_none(
-    admin: Client, log: Log, config: Any
-) -> None:
+def test_request_id_is_in_lines_of_its_request_only(admin: Client, log: Log, config: Any) -> None:
     admin.start()
     (config.archive.root / "fritz").write_bytes(b"in the way")
     admin.stop()
@@ -163,7 +159,7 @@ def test_what_the_work_logs_names_the_request_and_later_lines_none(
     assert "request_id" not in log.lines()[-1]
 
 
-def test_a_failure_is_one_line_more_with_its_traceback(
+def test_server_failure_is_one_more_line_with_traceback(
     writer: Client, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "_SQL", {})
@@ -175,7 +171,7 @@ def test_a_failure_is_one_line_more_with_its_traceback(
     assert (request["status"], request["request_id"]) == (500, failure["request_id"])
 
 
-def test_a_streamed_list_is_logged_when_it_has_ended(
+def test_stream_is_logged_at_its_end(
     reader: Client, writer: Client, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (1, 2):
@@ -190,7 +186,7 @@ def test_a_streamed_list_is_logged_when_it_has_ended(
     assert [line["endpoint"] for line in log.lines()] == ["list_jobs"]
 
 
-def test_probes_are_logged_only_when_debugging(
+def test_probes_are_logged_at_level_debug(
     app: Flask, log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
     app.test_client().get("/healthz")
@@ -209,7 +205,7 @@ HEADERS = [
 
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("formatter", [logs.JsonFormatter(), logs.TextFormatter()])
-def test_no_secret_is_in_the_log_wherever_a_client_puts_it(
+def test_secrets_of_requests_are_never_logged(
     app: Flask,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -253,7 +249,7 @@ def test_secrets_in_messages_are_masked(log: Log, text: str) -> None:
     assert "********" in log.lines()[0]["message"]
 
 
-def test_a_message_with_a_file_name_that_is_no_unicode_is_a_line_of_json() -> None:
+def test_file_name_with_invalid_unicode_is_logged_as_json() -> None:
     # Formatted here and not logged: pytest keeps what is logged, and cannot send it on.
     name = os.fsdecode(b"/archive/\xff")
     record = logging.LogRecord("ccapi", logging.WARNING, "", 0, "cannot read %s", (name,), None)
@@ -261,14 +257,14 @@ def test_a_message_with_a_file_name_that_is_no_unicode_is_a_line_of_json() -> No
     assert line["message"] == "cannot read /archive/\udcff"
 
 
-def test_the_databases_password_is_not_in_the_log(config: Any, log: Log) -> None:
+def test_password_of_the_database_is_never_logged(config: Any, log: Log) -> None:
     for url in ("postgresql://u:geheim@127.0.0.1:1/x", "host=127.0.0.1 port=1 password=geheim"):
         Database(url).close()
         logging.getLogger("ccapi").error("%s %r", config, Database(url))
     assert "geheim" not in log.stream.getvalue()
 
 
-def test_text_is_for_reading(writer: Client) -> None:
+def test_text_format_is_readable(writer: Client) -> None:
     for log in logged(logs.TextFormatter()):
         id_ = writer.start()
         assert "INFO ccapi.request: start_job 201 method=POST" in log.stream.getvalue()
@@ -284,7 +280,7 @@ def test_text_is_for_reading(writer: Client) -> None:
         ("text", False, logs.TextFormatter),
     ],
 )
-def test_the_style_is_chosen_by_setting_and_terminal(
+def test_format_depends_on_setting_and_terminal(
     style: str, *, terminal: bool, expected: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = logging.StreamHandler()

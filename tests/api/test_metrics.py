@@ -56,7 +56,7 @@ def test_requests_are_counted_by_operation_and_status(admin: Client) -> None:
     assert value(admin, "ccapi_request_seconds_count", endpoint="start_job") >= 2
 
 
-def test_refusals_are_counted_by_reason(admin: Client) -> None:
+def test_rejected_requests_are_counted_by_reason(admin: Client) -> None:
     before = value(admin, "ccapi_rejected_requests_total", reason="DuplicateJob")
     admin.start()
     assert admin.send("POST", "/start_job/", job()).status_code == 422
@@ -83,7 +83,7 @@ def test_jobs_are_counted_by_cluster_and_state(admin: Client) -> None:
     assert value(admin, "ccapi_job_starts_total", cluster="fritz") >= 2
 
 
-def test_the_archives_backlog_its_age_and_failures_are_told(admin: Client, config: Config) -> None:
+def test_archive_backlog_age_and_failures_are_exported(admin: Client, config: Config) -> None:
     before = value(admin, "ccapi_archive_failures_total")
     admin.start()
     assert value(admin, "ccapi_archive_pending") == 0
@@ -94,7 +94,7 @@ def test_the_archives_backlog_its_age_and_failures_are_told(admin: Client, confi
     assert value(admin, "ccapi_archive_failures_total") == before + 1
 
 
-def test_the_database_and_the_version_are_told(admin: Client) -> None:
+def test_database_and_version_are_exported(admin: Client) -> None:
     assert value(admin, "ccapi_database_up") == 1
     assert value(admin, "ccapi_build_info", version=__version__) == 1
     assert value(admin, "ccapi_database_connection_held_seconds_count") > 0
@@ -102,9 +102,7 @@ def test_the_database_and_the_version_are_told(admin: Client) -> None:
 
 
 @pytest.mark.slow
-def test_a_million_jobs_and_hostile_requests_make_no_series_more(
-    admin: Client, database: Database
-) -> None:
+def test_jobs_and_hostile_requests_add_no_series(admin: Client, database: Database) -> None:
     def visit(round_: int) -> None:
         admin.start(jobId=round_ + 1, user=f"user{round_}", project=f"p{round_}")
         for path in (f"/nothing/{round_}", f"/stop_job/{round_}", "/", "/start_job/"):
@@ -129,7 +127,7 @@ def test_a_million_jobs_and_hostile_requests_make_no_series_more(
     assert series() == before
 
 
-def test_no_label_holds_a_job_a_user_or_a_token(admin: Client) -> None:
+def test_labels_have_no_job_user_or_token(admin: Client) -> None:
     admin.start(user="somebody")
     labels = {label for sample in parsed(read(admin)) for label in sample.labels}
     ours = {"endpoint", "status", "reason", "cluster", "state", "version", "le", "database"}
@@ -139,7 +137,7 @@ def test_no_label_holds_a_job_a_user_or_a_token(admin: Client) -> None:
     assert admin.token not in read(admin).text
 
 
-def test_clusters_beyond_the_first_hundred_are_one(admin: Client, database: Database) -> None:
+def test_clusters_beyond_the_first_100_share_a_label(admin: Client, database: Database) -> None:
     with database.transaction() as conn:
         conn.execute("""
             INSERT INTO jobs (job_id, cluster, start_time, user_name, project, sub_cluster,
@@ -156,24 +154,24 @@ def test_clusters_beyond_the_first_hundred_are_one(admin: Client, database: Data
 
 
 @pytest.mark.parametrize("role", Role)
-def test_every_valid_token_may_read(app: Flask, database: Database, role: Role) -> None:
+def test_every_valid_token_may_scrape(app: Flask, database: Database, role: Role) -> None:
     assert read(conftest.client(app, database, role)).status_code == 200
 
 
-def test_without_a_token_nobody_may_read(app: Flask) -> None:
+def test_scrape_needs_a_token(app: Flask) -> None:
     assert_error(app.test_client().get("/metrics"), 401, "no token")
     assert_error(read(Client(app.test_client(), "ccapi_" + 43 * "x")), 401, "unknown")
 
 
 @pytest.mark.parametrize(("access", "status"), [("open", 200), ("off", 404), ("token", 401)])
-def test_the_setting_says_who_may_read(
+def test_setting_controls_access(
     config: Config, database: Database, access: str, status: int
 ) -> None:
     app = conftest.serve(replace(config, metrics=Metrics(access)), database)
     assert app.test_client().get("/metrics").status_code == status
 
 
-def test_while_the_database_is_down_a_token_seen_before_may_read(
+def test_known_token_may_scrape_without_the_database(
     config: Config, postgres: PrivatePostgres
 ) -> None:
     with Database(postgres.url).session() as conn:

@@ -55,7 +55,7 @@ def load(database: Database, count: int) -> None:
         bulk.load(conn, jobs)
 
 
-def test_of_1000_that_run_here_and_900_there_exactly_100_are_named_and_stopped(
+def test_only_stale_jobs_are_listed_and_stopped(
     admin: Client, database: Database, context: Context
 ) -> None:
     load(database, 1000)
@@ -72,7 +72,7 @@ def test_of_1000_that_run_here_and_900_there_exactly_100_are_named_and_stopped(
     assert len(list(context.archive_root.rglob("meta.json"))) == 100
 
 
-def test_applied_twice_nothing_more_happens(admin: Client, context: Context) -> None:
+def test_second_run_changes_nothing(admin: Client, context: Context) -> None:
     admin.start(jobId=1)
     assert apply(admin, snapshot())["numStale"] == 1
     [file] = context.archive_root.rglob("meta.json")
@@ -85,15 +85,13 @@ def test_applied_twice_nothing_more_happens(admin: Client, context: Context) -> 
 
 
 @pytest.mark.parametrize("query", ["", "?dry-run", "?dry-run=1", "?dry-run=TRUE"])
-def test_nothing_is_stopped_unless_that_is_asked_for(admin: Client, query: str) -> None:
+def test_dry_run_is_the_default(admin: Client, query: str) -> None:
     admin.start(jobId=1)
     assert reconcile(admin, snapshot(), query)["dryRun"] is True
     assert states(admin) == {1: "running"}
 
 
-def test_a_stale_job_is_stopped_as_of_the_snapshot_and_archived(
-    admin: Client, context: Context
-) -> None:
+def test_stale_job_is_stopped_at_the_snapshot_and_archived(admin: Client, context: Context) -> None:
     id_ = admin.start(jobId=7, tags=[{"type": "a", "name": "b"}])
     done = apply(admin, snapshot(jobState="failed"))
     assert done["stale"] == [
@@ -109,7 +107,7 @@ def test_a_stale_job_is_stopped_as_of_the_snapshot_and_archived(
 @pytest.mark.parametrize(
     ("walltime", "duration"), [(3600, 3600), (86_400, 7200), (2**63 - 1, 7200), (0, 7200)]
 )
-def test_a_stale_job_ran_no_longer_than_its_walltime(
+def test_stop_of_a_stale_job_is_limited_by_its_walltime(
     admin: Client, walltime: int, duration: int
 ) -> None:
     admin.start(jobId=7, walltime=walltime)
@@ -117,7 +115,7 @@ def test_a_stale_job_ran_no_longer_than_its_walltime(
     assert admin.list()[0]["duration"] == duration
 
 
-def test_what_is_known_of_an_end_goes_before_the_guess(admin: Client) -> None:
+def test_known_end_overrides_the_default(admin: Client) -> None:
     admin.start(jobId=7, walltime=60)
     admin.start(jobId=8)
     ended = [
@@ -131,7 +129,7 @@ def test_what_is_known_of_an_end_goes_before_the_guess(admin: Client) -> None:
     ]  # fmt: skip
 
 
-def test_of_two_ends_the_nearest_counts_and_never_one_before_the_start(admin: Client) -> None:
+def test_nearest_end_after_the_start_is_used(admin: Client) -> None:
     admin.start(jobId=7)
     ended = [
         {"jobId": 7, "startTime": START - 40, "stopTime": START + 9, "jobState": "failed"},
@@ -142,7 +140,7 @@ def test_of_two_ends_the_nearest_counts_and_never_one_before_the_start(admin: Cl
     assert admin.list()[0]["duration"] == 1
 
 
-def test_jobs_that_run_there_and_are_unknown_here_are_named_only(admin: Client) -> None:
+def test_missing_jobs_are_only_listed(admin: Client) -> None:
     admin.start(jobId=1)
     admin.start(jobId=2, cluster="alex")
     admin.start(jobId=3)
@@ -155,7 +153,7 @@ def test_jobs_that_run_there_and_are_unknown_here_are_named_only(admin: Client) 
     assert sorted(states(admin)) == [1, 2, 3]
 
 
-def test_other_clusters_are_left_alone(admin: Client) -> None:
+def test_other_clusters_are_not_changed(admin: Client) -> None:
     admin.start(jobId=1, cluster="alex")
     assert apply(admin, snapshot())["stale"] == []
     assert states(admin) == {1: "running"}
@@ -173,14 +171,14 @@ def test_runs_are_the_same_within_the_duplicate_window(
     assert (found["missing"], found["numStale"]) == ([], 0) if same else (there, 1)
 
 
-def test_the_first_run_of_a_requeued_job_is_stale(admin: Client) -> None:
+def test_first_run_of_a_requeued_job_is_stale(admin: Client) -> None:
     first = admin.start(jobId=1)
     admin.start(jobId=1, startTime=START + 600)
     done = apply(admin, snapshot(jobs=[{"jobId": 1, "startTime": START + 600}]))
     assert [run["id"] for run in done["stale"]] == [first]
 
 
-def test_what_started_around_the_snapshot_is_passed_over(admin: Client) -> None:
+def test_starts_near_the_snapshot_are_skipped(admin: Client) -> None:
     admin.start(jobId=1, startTime=AS_OF - 59)
     admin.start(jobId=2, startTime=AS_OF + 300)
     admin.start(jobId=3, startTime=AS_OF - 60)
@@ -189,14 +187,14 @@ def test_what_started_around_the_snapshot_is_passed_over(admin: Client) -> None:
     assert (numbers(found["missing"]), numbers(found["stale"])) == ([5], [3])
 
 
-def test_a_job_that_wants_no_archiving_gets_no_file(admin: Client, context: Context) -> None:
+def test_job_without_monitoring_gets_no_file(admin: Client, context: Context) -> None:
     admin.start(jobId=1, monitoringStatus=0)
     done = apply(admin, snapshot())
     assert (done["numStale"], done["numArchived"]) == (1, 0)
     assert not list(context.archive_root.rglob("meta.json"))
 
 
-def test_what_there_is_no_time_to_archive_waits_for_a_retry(
+def test_jobs_beyond_the_archiving_time_wait_for_a_retry(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconciliation, "_ARCHIVING_SECONDS", 0)
@@ -207,9 +205,7 @@ def test_what_there_is_no_time_to_archive_waits_for_a_retry(
     assert (job["jobState"], job["monitoringStatus"]) == ("stopped", 1)
 
 
-def test_a_real_stop_at_the_same_time_wins_or_is_refused_and_nothing_is_stopped_twice(
-    admin: Client, context: Context
-) -> None:
+def test_concurrent_stop_is_never_applied_twice(admin: Client, context: Context) -> None:
     count = 12
     for number in range(1, count + 1):
         admin.start(jobId=number)
@@ -241,9 +237,7 @@ def wait_until_one_waits(database: Database) -> None:
             time.sleep(0.02)
 
 
-def test_a_real_stop_that_is_not_committed_yet_is_waited_for_and_wins(
-    admin: Client, database: Database
-) -> None:
+def test_uncommitted_stop_wins(admin: Client, database: Database) -> None:
     for number in (1, 2):
         admin.start(jobId=number)
     with ThreadPoolExecutor(1) as pool, database.session() as conn:
@@ -259,7 +253,7 @@ def test_a_real_stop_that_is_not_committed_yet_is_waited_for_and_wins(
 
 
 @pytest.mark.slow
-def test_20000_jobs_are_compared_and_stopped_quickly(admin: Client, database: Database) -> None:
+def test_20000_jobs_are_stopped_within_20_seconds(admin: Client, database: Database) -> None:
     """Each list alone in a plan that goes through it per job would take minutes."""
     load(database, 20_000)
     ended = [
@@ -309,9 +303,7 @@ BAD_BODIES = {
 
 
 @pytest.mark.parametrize("name", BAD_BODIES)
-def test_a_bad_body_is_refused_in_few_words_and_nothing_is_stopped(
-    admin: Client, name: str
-) -> None:
+def test_invalid_body_is_refused_briefly_and_stops_nothing(admin: Client, name: str) -> None:
     body, words = BAD_BODIES[name]
     admin.start(jobId=7)
     response = admin.send("POST", "/reconcile/?dry-run=false", body)
@@ -320,25 +312,25 @@ def test_a_bad_body_is_refused_in_few_words_and_nothing_is_stopped(
     assert states(admin) == {7: "running"}
 
 
-def test_a_long_list_of_nonsense_is_answered_shortly(admin: Client) -> None:
+def test_long_invalid_list_has_a_short_answer(admin: Client) -> None:
     response = admin.send("POST", "/reconcile/", snapshot(jobs=100_000 * [{"x": None}]))
     assert_error(response, 400, "jobs.0")
     assert len(response.text) < 300
 
 
-def test_a_body_over_the_limit_is_refused(admin: Client) -> None:
+def test_body_over_the_limit_is_refused(admin: Client) -> None:
     body = b'{"jobs":[' + b"1," * 2**22 + b"1]}"
     assert_error(admin.send("POST", "/reconcile/?dry-run=false", body), 413)
 
 
 @pytest.mark.parametrize("query", ["?dry-run=no", "?dry-run=true&dry-run=false", "?apply=1"])
-def test_a_bad_query_is_refused(admin: Client, query: str) -> None:
+def test_invalid_query_is_refused(admin: Client, query: str) -> None:
     admin.start(jobId=7)
     assert_error(admin.send("POST", f"/reconcile/{query}", snapshot()), 400)
     assert states(admin) == {7: "running"}
 
 
-def test_a_cluster_that_the_settings_do_not_describe_is_refused(
+def test_unknown_cluster_is_refused(
     config: settings.Config, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clusters = settings.load(
@@ -353,7 +345,7 @@ def test_a_cluster_that_the_settings_do_not_describe_is_refused(
     assert reconcile(admin, snapshot(cluster="alex"))["stale"] == []
 
 
-def test_reconciling_needs_the_role_admin(writer: Client) -> None:
+def test_reconciliation_needs_the_role_admin(writer: Client) -> None:
     writer.start(jobId=7)
     for query in ("", "?dry-run=false"):
         assert_error(writer.send("POST", f"/reconcile/{query}", snapshot()), 403, "admin")

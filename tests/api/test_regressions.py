@@ -27,7 +27,7 @@ def deletion_of_stopped_jobs(database: Database) -> Iterator[None]:
 
 @pytest.mark.usefixtures("deletion_of_stopped_jobs")
 @pytest.mark.parametrize(("wanted", "status", "files"), [(1, 3, 1), (0, 0, 0)])
-def test_a_job_that_is_deleted_before_its_archiving_is_archived_as_it_was(
+def test_job_deleted_before_its_archiving_is_archived(
     writer: Client, context: Context, wanted: int, status: int, files: int
 ) -> None:
     id_ = writer.start(monitoringStatus=wanted, tags=[{"type": "Debug", "name": "Testjob"}])
@@ -52,9 +52,7 @@ class Broken(io.RawIOBase):
 
 
 @pytest.mark.parametrize("error", [OSError("no more data"), WrongChunk("zz")], ids=repr)
-def test_a_body_that_is_cut_off_or_wrongly_chunked_is_no_bug_of_ours(
-    writer: Client, error: Exception
-) -> None:
+def test_truncated_or_badly_chunked_body_is_400(writer: Client, error: Exception) -> None:
     chunked = {"wsgi.input": Broken(error), "wsgi.input_terminated": True}
     response = writer.send("POST", "/start_job/", environ_overrides=chunked)
     assert_error(response, 400, "the body")

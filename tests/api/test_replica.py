@@ -49,14 +49,14 @@ def seen(clients: dict[Role, Client]) -> dict[Role, int]:
     return {role: len(client.list()) for role, client in clients.items()}
 
 
-def test_only_readers_are_answered_from_the_replica(
+def test_replica_answers_readers_only(
     app: Flask, clients: dict[Role, Client], replica: Database
 ) -> None:
     attach(app, replica)
     assert seen(clients) == {Role.READER: 0, Role.WRITER: 1, Role.ADMIN: 1}
 
 
-def test_while_the_replica_does_not_answer_the_primary_does_and_one_line_says_why(
+def test_primary_answers_without_the_replica_and_logs_it_once(
     app: Flask, clients: dict[Role, Client], caplog: pytest.LogCaptureFixture
 ) -> None:
     attach(app, Database(GONE, SHORT))
@@ -66,7 +66,7 @@ def test_while_the_replica_does_not_answer_the_primary_does_and_one_line_says_wh
     assert line.getMessage().startswith("the primary answers readers, not the replica: ")
 
 
-def test_a_replica_that_lacks_migrations_is_not_asked(
+def test_replica_without_all_migrations_is_not_used(
     app: Flask, clients: dict[Role, Client], postgres: PrivatePostgres
 ) -> None:
     behind = Database(postgres.database_url("postgres"), SHORT)
@@ -75,7 +75,7 @@ def test_a_replica_that_lacks_migrations_is_not_asked(
     behind.close()
 
 
-def test_readiness_reports_the_replica_and_does_not_depend_on_it(
+def test_readiness_reports_the_replica_without_needing_it(
     app: Flask, config: Config, replica: Database
 ) -> None:
     gone = Database(GONE, SHORT)
@@ -89,7 +89,7 @@ def test_readiness_reports_the_replica_and_does_not_depend_on_it(
     gone.close()
 
 
-def test_a_list_that_fails_on_the_replica_is_read_from_the_primary(
+def test_list_that_fails_on_the_replica_uses_the_primary(
     app: Flask, clients: dict[Role, Client], replica: Database
 ) -> None:
     attach(app, replica)
@@ -99,7 +99,7 @@ def test_a_list_that_fails_on_the_replica_is_read_from_the_primary(
     assert seen(clients) == dict.fromkeys(Role, 1)
 
 
-def test_what_takes_too_long_is_not_asked_again_of_the_primary(
+def test_slow_query_is_not_repeated_on_the_primary(
     app: Flask,
     clients: dict[Role, Client],
     replica: Database,

@@ -49,16 +49,14 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_body_that_is_no_json_is_refused_by_every_operation(
-    admin: Client, database: Database, body: bytes
-) -> None:
+def test_body_that_is_not_json_is_refused(admin: Client, database: Database, body: bytes) -> None:
     for method, path in TAKE_A_BODY:
         assert_error(admin.send(method, path, body), 400, "body")
     assert_nothing_written(database)
 
 
 @pytest.mark.parametrize("body", [b"null", b'"text"', b"1", b"true", b"[[]]", b'["text"]', b"[1]"])
-def test_a_body_that_is_no_object_or_array_of_objects_is_refused_by_every_operation(
+def test_body_of_the_wrong_json_type_is_refused(
     admin: Client, database: Database, body: bytes
 ) -> None:
     for method, path in TAKE_A_BODY:
@@ -66,14 +64,12 @@ def test_a_body_that_is_no_object_or_array_of_objects_is_refused_by_every_operat
     assert_nothing_written(database)
 
 
-def test_an_array_instead_of_a_job_is_refused(admin: Client, database: Database) -> None:
+def test_array_instead_of_a_job_is_refused(admin: Client, database: Database) -> None:
     assert_error(admin.send("POST", "/start_job/", [job()]), 400, "the body must be an object")
     assert_nothing_written(database)
 
 
-def test_an_object_instead_of_an_array_of_tags_is_refused(
-    admin: Client, database: Database
-) -> None:
+def test_object_instead_of_an_array_of_tags_is_refused(admin: Client, database: Database) -> None:
     response = admin.send("POST", f"/tag_job/{admin.start()}", {"type": "a", "name": "b"})
     assert_error(response, 400, "the body must be an array")
     assert count(database, "tags") == 0
@@ -90,9 +86,7 @@ def test_an_object_instead_of_an_array_of_tags_is_refused(
         "nonsense",
     ],
 )
-def test_a_body_is_json_in_utf8_whatever_its_content_type_says(
-    writer: Client, content_type: str | None
-) -> None:
+def test_body_is_json_whatever_its_content_type(writer: Client, content_type: str | None) -> None:
     body = json.dumps(job(project="größe"), ensure_ascii=False).encode()
     response = writer.send("POST", "/start_job/", body, content_type=content_type)
     assert response.status_code == 201, response.text
@@ -146,7 +140,7 @@ WRONG_IN_A_START: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("field", WRONG_IN_A_START)
-def test_a_field_of_a_job_that_is_wrong_is_refused_by_name(
+def test_invalid_field_of_a_start_is_refused_by_name(
     writer: Client, database: Database, field: str
 ) -> None:
     for value in WRONG_IN_A_START[field]:
@@ -201,7 +195,7 @@ WRONG_WITHIN: dict[str, tuple[Callable[[str, Any], dict[str, Any]], tuple[Any, .
 
 
 @pytest.mark.parametrize("place", WRONG_WITHIN)
-def test_what_is_wrong_within_a_field_is_refused_with_its_place(
+def test_invalid_nested_value_is_refused_with_its_path(
     writer: Client, database: Database, place: str
 ) -> None:
     around, values = WRONG_WITHIN[place]
@@ -213,7 +207,7 @@ def test_what_is_wrong_within_a_field_is_refused_with_its_place(
 
 @pytest.mark.parametrize("field", ["jobId", "user", "cluster", "startTime", "resources"])
 @pytest.mark.parametrize("given", ["nothing", "null"])
-def test_a_job_without_a_required_field_is_refused(
+def test_missing_required_field_is_refused(
     writer: Client, database: Database, field: str, given: str
 ) -> None:
     body = job(**{field: None})
@@ -226,14 +220,14 @@ def test_a_job_without_a_required_field_is_refused(
 @pytest.mark.parametrize(
     "field", sorted(set(WRONG_IN_A_START) - {"jobId", "user", "cluster", "startTime", "resources"})
 )
-def test_null_means_that_an_optional_field_is_not_given(writer: Client, field: str) -> None:
+def test_null_in_an_optional_field_means_not_given(writer: Client, field: str) -> None:
     given = writer.read(writer.start(**{field: None}))
     absent = writer.read(writer.start(startTime=START + 1000))
     varying = {"id": 0, "startTime": 0, "duration": 0}
     assert {**given, **varying} == {**absent, **varying}
 
 
-def test_null_within_resources_and_statistics_means_not_given(writer: Client) -> None:
+def test_null_in_a_nested_field_means_not_given(writer: Client) -> None:
     writer.start(
         resources=[
             {"hostname": "f1", "hwthreads": None, "accelerators": None, "configuration": None}
@@ -255,14 +249,14 @@ WRONG_IN_A_STOP: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("field", WRONG_IN_A_STOP)
-def test_a_stop_with_a_wrong_field_is_refused_by_name(writer: Client, field: str) -> None:
+def test_invalid_field_of_a_stop_is_refused_by_name(writer: Client, field: str) -> None:
     writer.start()
     for value in WRONG_IN_A_STOP[field]:
         assert_error(writer.send("POST", "/stop_job/", stop(**{field: value})), 400, f"{field}: ")
     assert writer.list()[0]["jobState"] == "running"
 
 
-def test_null_does_not_narrow_the_choice_of_the_job_to_stop(writer: Client) -> None:
+def test_null_does_not_narrow_the_selection_of_a_stop(writer: Client) -> None:
     writer.start()
     assert writer.stop(cluster=None, startTime=None)["jobState"] == "completed"
 
@@ -270,7 +264,7 @@ def test_null_does_not_narrow_the_choice_of_the_job_to_stop(writer: Client) -> N
 @pytest.mark.parametrize(
     "field", ["jobId", "cluster", "startTime"], ids=lambda field: f"wrong {field}"
 )
-def test_a_deletion_with_a_wrong_field_is_refused_by_name(admin: Client, field: str) -> None:
+def test_invalid_field_of_a_deletion_is_refused_by_name(admin: Client, field: str) -> None:
     admin.start()
     wrong: tuple[Any, ...] = (0, -1, "", "a/b", 1.0, True, [], {}, 2**63)
     for value in wrong:
@@ -298,7 +292,7 @@ def test_a_deletion_with_a_wrong_field_is_refused_by_name(admin: Client, field: 
     ],
     ids=["jobId", "startTime", "id", "walltime", "hwthreads", "metaData", "statistics", "tags"],
 )
-def test_an_integer_beyond_64_bits_is_refused_by_name(
+def test_integer_beyond_64_bits_is_refused_by_name(
     writer: Client, database: Database, field: str, overrides: dict[str, Any], digits: str
 ) -> None:
     body = json.dumps(job(**overrides)).replace('"#"', digits).encode()
@@ -308,7 +302,7 @@ def test_an_integer_beyond_64_bits_is_refused_by_name(
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "-" + "9" * 5000], ids=["above", "below"])
 @pytest.mark.parametrize("field", ["jobId", "more"])
-def test_an_integer_beyond_a_double_is_refused_with_its_column(
+def test_integer_beyond_a_double_is_refused_with_its_column(
     writer: Client, database: Database, field: str, digits: str
 ) -> None:
     body = json.dumps(job(**{field: "#"})).replace('"#"', digits).encode()
@@ -316,9 +310,7 @@ def test_an_integer_beyond_a_double_is_refused_with_its_column(
     assert_nothing_written(database)
 
 
-def test_a_wrong_body_is_refused_without_asking_for_any_job(
-    admin: Client, database: Database
-) -> None:
+def test_invalid_body_is_refused_before_any_query(admin: Client, database: Database) -> None:
     with database.session() as conn, conn.transaction():
         conn.execute("LOCK TABLE jobs, tags, job_tags IN ACCESS EXCLUSIVE MODE")
         for body in (b"", b"{", b"[]", job(jobId=0), job(user="\0"), job(JobId=1)):

@@ -53,14 +53,14 @@ EVERYTHING = full_job(
 del EVERYTHING["tags"]
 
 
-def test_a_start_answers_201_with_the_database_id_and_nothing_else(writer: Client) -> None:
+def test_answer_is_201_with_the_database_id(writer: Client) -> None:
     response = writer.send("POST", "/start_job/", job())
     assert response.status_code == 201
     assert response.content_type == "application/json"
     assert response.get_json() == {"id": writer.list()[0]["id"]}
 
 
-def test_a_started_job_runs_and_has_the_defaults(writer: Client) -> None:
+def test_started_job_is_running_with_defaults(writer: Client) -> None:
     id_ = writer.start()
     shown = writer.read(id_)
     assert shown.pop("duration") >= 1
@@ -78,7 +78,7 @@ def test_a_started_job_runs_and_has_the_defaults(writer: Client) -> None:
     }
 
 
-def test_everything_that_is_reported_is_shown_as_it_was(writer: Client) -> None:
+def test_every_field_is_stored(writer: Client) -> None:
     shown = writer.read(writer.start(**EVERYTHING))
     assert {name: shown[name] for name in EVERYTHING} == EVERYTHING
 
@@ -90,9 +90,7 @@ NOTHING |= dict.fromkeys(
 
 
 @pytest.mark.parametrize("field", NOTHING)
-def test_zero_and_empty_mean_that_an_optional_field_is_not_given(
-    writer: Client, field: str
-) -> None:
+def test_zero_and_empty_mean_not_given(writer: Client, field: str) -> None:
     assert field not in writer.read(writer.start(**{field: NOTHING[field]}))
 
 
@@ -114,14 +112,12 @@ def test_zero_and_empty_mean_that_an_optional_field_is_not_given(
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_a_value_at_its_limit_is_taken_and_shown(writer: Client, field: str, value: Any) -> None:
+def test_value_at_its_limit_is_stored(writer: Client, field: str, value: Any) -> None:
     assert writer.read(writer.start(**{field: value}))[field] == value
 
 
 @pytest.mark.parametrize("state", [state for state in JobState if state is not JobState.RUNNING])
-def test_a_job_that_does_not_run_cannot_start(
-    writer: Client, database: Database, state: JobState
-) -> None:
+def test_final_state_is_refused(writer: Client, database: Database, state: JobState) -> None:
     assert_error(
         writer.send("POST", "/start_job/", job(jobState=state)), 400, "jobState", "running"
     )
@@ -129,7 +125,7 @@ def test_a_job_that_does_not_run_cannot_start(
 
 
 @pytest.mark.parametrize("nodes", [1, 3])
-def test_a_number_of_nodes_that_is_not_that_of_the_resources_is_refused(
+def test_number_of_nodes_must_match_the_resources(
     writer: Client, database: Database, nodes: int
 ) -> None:
     body = job(numNodes=nodes, resources=[{"hostname": "f1"}, {"hostname": "f2"}])
@@ -138,18 +134,20 @@ def test_a_number_of_nodes_that_is_not_that_of_the_resources_is_refused(
 
 
 @pytest.mark.parametrize("nodes", [0, 2, None])
-def test_the_number_of_nodes_is_that_of_the_resources(writer: Client, nodes: int | None) -> None:
+def test_default_number_of_nodes_is_that_of_the_resources(
+    writer: Client, nodes: int | None
+) -> None:
     id_ = writer.start(numNodes=nodes, resources=[{"hostname": "f1"}, {"hostname": "f2"}])
     assert writer.read(id_)["numNodes"] == 2
 
 
-def test_a_host_that_appears_twice_is_refused(writer: Client, database: Database) -> None:
+def test_repeated_host_is_refused(writer: Client, database: Database) -> None:
     body = job(resources=[{"hostname": host} for host in ("f1", "f2", "f1")])
     assert_error(writer.send("POST", "/start_job/", body), 400, "resources", "f1")
     assert_nothing_written(database)
 
 
-def test_a_repeated_host_is_found_fast_wherever_it_stands(writer: Client) -> None:
+def test_repeated_host_is_found_fast(writer: Client) -> None:
     def seconds(hosts: list[str]) -> float:
         body = job(resources=[{"hostname": host} for host in hosts])
         began = time.process_time()
@@ -160,19 +158,19 @@ def test_a_repeated_host_is_found_fast_wherever_it_stands(writer: Client) -> Non
     assert seconds([*hosts, hosts[-1]]) < 3 * seconds([hosts[0], *hosts])
 
 
-def test_the_id_and_the_duration_that_are_sent_do_not_count(writer: Client) -> None:
+def test_id_and_duration_are_ignored(writer: Client) -> None:
     id_ = writer.start(id=2**63 - 1, duration=5, startTime=int(time.time()) - 1000)
     assert 1000 <= writer.read(id_)["duration"] < 1100
 
 
-def test_a_client_may_send_back_what_it_read(writer: Client) -> None:
+def test_client_may_send_back_what_it_read(writer: Client) -> None:
     id_ = writer.start(**EVERYTHING, tags=[{"type": "a", "name": "b"}])
     again = {**writer.read(id_), "startTime": START + 1000}
     again_id = writer.start(**again)
     assert {**writer.read(again_id), "id": 0, "duration": 0} == {**again, "id": 0, "duration": 0}
 
 
-def test_tags_are_created_and_shown_with_their_ids(writer: Client, database: Database) -> None:
+def test_tags_are_created_with_ids(writer: Client, database: Database) -> None:
     id_ = writer.start(tags=[{"type": "b", "name": "2"}, {"type": "a", "name": "1", "id": 999}])
     with database.connection() as conn:
         ids = {(t, n): i for i, t, n in conn.execute("SELECT id, type, name FROM tags")}
@@ -190,16 +188,14 @@ def test_jobs_with_the_same_tag_share_it(writer: Client, database: Database) -> 
     assert count(database, "tags") == 1
 
 
-def test_a_refused_start_leaves_no_tags(writer: Client, database: Database) -> None:
+def test_refused_start_leaves_no_tags(writer: Client, database: Database) -> None:
     writer.start()
     again = job(tags=[{"type": "a", "name": "b"}])
     assert_error(writer.send("POST", "/start_job/", again), 422)
     assert count(database, "tags") == 0
 
 
-def test_a_start_whose_tags_cannot_be_stored_leaves_no_job(
-    writer: Client, database: Database
-) -> None:
+def test_failed_tags_leave_no_job(writer: Client, database: Database) -> None:
     with database.session() as conn:
         conn.execute("ALTER TABLE job_tags ADD CONSTRAINT no_more CHECK (false) NOT VALID")
     try:
@@ -212,7 +208,7 @@ def test_a_start_whose_tags_cannot_be_stored_leaves_no_job(
 
 
 @pytest.mark.parametrize("shift", [-_WINDOW, -1, 0, 1, _WINDOW])
-def test_a_start_within_the_window_is_the_same_job(writer: Client, shift: int) -> None:
+def test_start_within_the_window_is_a_duplicate(writer: Client, shift: int) -> None:
     id_ = writer.start()
     response = writer.send("POST", "/start_job/", job(startTime=START + shift, user="other"))
     assert_error(response, 422, f"database id is {id_}", "123000", "fritz")
@@ -222,27 +218,23 @@ def test_a_start_within_the_window_is_the_same_job(writer: Client, shift: int) -
 @pytest.mark.parametrize(
     "shift", [-_WINDOW - 1, _WINDOW + 1, -86_400, 86_400], ids=lambda shift: f"{shift:+} s"
 )
-def test_a_requeued_job_and_a_late_report_of_an_older_run_are_new_jobs(
-    writer: Client, shift: int
-) -> None:
+def test_start_outside_the_window_is_a_new_job(writer: Client, shift: int) -> None:
     ids = [writer.start(), writer.start(startTime=START + shift)]
     assert sorted(known["id"] for known in writer.list()) == ids
 
 
 @pytest.mark.parametrize("other", [{"cluster": "alex"}, {"jobId": 123001}], ids=str)
-def test_a_job_with_another_number_or_cluster_is_a_new_job(
-    writer: Client, other: dict[str, Any]
-) -> None:
+def test_other_job_id_or_cluster_is_a_new_job(writer: Client, other: dict[str, Any]) -> None:
     assert writer.start() != writer.start(**other)
 
 
-def test_a_stopped_job_is_a_duplicate_as_well(writer: Client) -> None:
+def test_stopped_job_is_a_duplicate_too(writer: Client) -> None:
     id_ = writer.start()
     writer.stop()
     assert_error(writer.send("POST", "/start_job/", job()), 422, f"database id is {id_}")
 
 
-def test_of_several_runs_in_the_window_the_nearest_is_named(writer: Client) -> None:
+def test_duplicate_error_has_the_nearest_run(writer: Client) -> None:
     writer.start(startTime=START)
     near = writer.start(startTime=START + 100)
     response = writer.send("POST", "/start_job/", job(startTime=START + 55))
@@ -254,7 +246,7 @@ def _with_window(config: Config, database: Database, seconds: int) -> Client:
     return client(serve(replace(config, jobs=jobs), database), database, Role.WRITER)
 
 
-def test_without_a_window_only_the_same_start_time_is_the_same_job(
+def test_window_of_zero_matches_the_same_start_time_only(
     config: Config, database: Database
 ) -> None:
     writer = _with_window(config, database, 0)
@@ -263,14 +255,14 @@ def test_without_a_window_only_the_same_start_time_is_the_same_job(
     assert_error(writer.send("POST", "/start_job/", job()), 422, f"database id is {id_}")
 
 
-def test_the_widest_window_has_room_at_the_ends_of_time(config: Config, database: Database) -> None:
+def test_widest_window_works_at_the_ends_of_time(config: Config, database: Database) -> None:
     writer = _with_window(config, database, 2**31 - 1)
     for end in (1, _LAST_SECOND):
         writer.start(startTime=end)
         assert_error(writer.send("POST", "/start_job/", job(startTime=end)), 422)
 
 
-def test_of_identical_starts_at_once_one_is_registered(writer: Client) -> None:
+def test_one_of_identical_concurrent_starts_is_registered(writer: Client) -> None:
     responses = at_once([lambda: writer.twin().send("POST", "/start_job/", job())] * 16)
     assert sorted(response.status_code for response in responses) == [201] + 15 * [422]
     [known] = writer.list()
@@ -301,18 +293,14 @@ def _await_waiting(conn: Connection, number: int) -> None:
         time.sleep(0.01)
 
 
-def test_of_starts_that_could_not_see_each_other_one_is_registered(
-    writer: Client, database: Database
-) -> None:
+def test_one_of_starts_in_older_snapshots_is_registered(writer: Client, database: Database) -> None:
     tags = [{"type": "a", "name": "m"}]
     bodies = [job(startTime=START + n, tags=tags) for n in range(4)]
     assert _held_up(writer, database, bodies) == [201] + 3 * [422]
     assert len(writer.list()) == 1
 
 
-def test_starts_that_bring_the_same_new_tags_in_different_order_do_not_block_each_other(
-    writer: Client, database: Database
-) -> None:
+def test_same_new_tags_in_other_order_do_not_deadlock(writer: Client, database: Database) -> None:
     tags = [{"type": "a", "name": name} for name in "amz"]
     bodies = [job(jobId=1, tags=tags), job(jobId=2, tags=tags[::-1])]
     assert _held_up(writer, database, bodies) == [201, 201]
@@ -348,15 +336,13 @@ def _unknown_hosts(cluster: str) -> float:
 
 
 @pytest.mark.parametrize("cluster", ["frits", "Fritz", "fritz2"])
-def test_a_cluster_that_the_settings_do_not_describe_is_refused(
-    described: Client, database: Database, cluster: str
-) -> None:
+def test_unknown_cluster_is_refused(described: Client, database: Database, cluster: str) -> None:
     response = described.send("POST", "/start_job/", job(cluster=cluster))
     assert_error(response, 400, "cluster", cluster, "fritz", "woody")
     assert_nothing_written(database)
 
 
-def test_every_cluster_is_taken_when_the_settings_describe_none(writer: Client) -> None:
+def test_any_cluster_is_accepted_if_none_is_described(writer: Client) -> None:
     assert writer.read(writer.start(cluster="frits"))["cluster"] == "frits"
 
 
@@ -364,21 +350,19 @@ def test_every_cluster_is_taken_when_the_settings_describe_none(writer: Client) 
     ("host", "sub_cluster"),
     [("f0101", "main"), ("f0188", "main"), ("f0201", "main"), ("f2101", "spr"), ("f0189", "")],
 )
-def test_the_sub_cluster_is_found_by_the_hosts(
-    described: Client, host: str, sub_cluster: str
-) -> None:
+def test_sub_cluster_follows_from_the_hosts(described: Client, host: str, sub_cluster: str) -> None:
     id_ = described.start(resources=[{"hostname": host}])
     assert described.read(id_)["subCluster"] == sub_cluster
 
 
 @pytest.mark.parametrize(("reported", "shown"), [("other", "other"), ("", "main")])
-def test_the_sub_cluster_that_is_reported_goes_before_the_one_of_the_hosts(
+def test_reported_sub_cluster_overrides_the_hosts(
     described: Client, reported: str, shown: str
 ) -> None:
     assert described.read(described.start(subCluster=reported))["subCluster"] == shown
 
 
-def test_an_unknown_host_is_accepted_counted_and_logged(
+def test_unknown_host_is_accepted_counted_and_logged(
     described: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -389,9 +373,7 @@ def test_an_unknown_host_is_accepted_counted_and_logged(
     assert "f0101" not in caplog.text
 
 
-def test_known_hosts_and_clusters_without_node_lists_are_no_news(
-    described: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_known_hosts_are_not_logged(described: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     before = _unknown_hosts("fritz"), _unknown_hosts("woody")
     described.start()

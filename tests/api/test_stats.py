@@ -41,7 +41,7 @@ def filled(admin: Client) -> Client:
     return admin
 
 
-def test_jobs_are_counted_by_cluster_and_only_their_hours_within_the_range(filled: Client) -> None:
+def test_default_is_node_hours_by_cluster_within_the_range(filled: Client) -> None:
     assert stats(filled, RANGE) == {
         "from": START,
         "to": START + 10 * HOUR,
@@ -55,7 +55,7 @@ def test_jobs_are_counted_by_cluster_and_only_their_hours_within_the_range(fille
     }
 
 
-def test_jobs_are_counted_by_several_things_at_once(filled: Client) -> None:
+def test_jobs_are_grouped_by_several_fields(filled: Client) -> None:
     found = stats(filled, f"{RANGE}&group-by=user&group-by=project&group-by=partition")
     assert found["groups"] == [
         {"user": "anna", "project": "p1", "partition": "main", "numJobs": 1, "nodeHours": 10.0},
@@ -77,7 +77,7 @@ def test_jobs_are_counted_by_several_things_at_once(filled: Client) -> None:
         ("host=f0&project=p1&partition=main", ["anna"]),
     ],
 )
-def test_groups_are_sorted_limited_and_of_the_jobs_that_match(
+def test_groups_are_sorted_limited_and_filtered(
     filled: Client, query: str, users: list[str]
 ) -> None:
     found = stats(filled, f"{RANGE}&group-by=user&{query}")
@@ -86,7 +86,7 @@ def test_groups_are_sorted_limited_and_of_the_jobs_that_match(
         assert (found["numGroups"], found["numJobs"], found["nodeHours"]) == (2, 3, 15.0)
 
 
-def test_the_groups_are_a_table_for_spreadsheets(filled: Client) -> None:
+def test_groups_as_csv(filled: Client) -> None:
     query = f"{RANGE}&group-by=user&group-by=project&format=csv"
     response = filled.send("GET", f"/stats/?{query}")
     assert response.content_type.startswith("text/csv")
@@ -94,13 +94,13 @@ def test_the_groups_are_a_table_for_spreadsheets(filled: Client) -> None:
     assert response.text.splitlines() == lines
 
 
-def test_a_tag_filters(admin: Client) -> None:
+def test_tag_filters(admin: Client) -> None:
     for number in (1, 2):
         admin.start(jobId=number, tags=[{"type": "a", "name": str(number)}])
     assert stats(admin, f"{RANGE}&tag=a:2")["numJobs"] == 1
 
 
-def test_the_time_line_shows_what_runs_at_each_point(filled: Client) -> None:
+def test_timeline_counts_running_jobs_at_each_point(filled: Client) -> None:
     found = stats(filled, f"{RANGE}&timeline&step={2 * HOUR}")
     assert found["step"] == 2 * HOUR
     first = -(-START // (2 * HOUR)) * 2 * HOUR
@@ -113,7 +113,7 @@ def test_the_time_line_shows_what_runs_at_each_point(filled: Client) -> None:
     assert stats(filled, f"{RANGE}&timeline")["step"] == 120
 
 
-def test_without_a_range_the_last_day_is_looked_at_and_running_jobs_count_until_now(
+def test_default_range_is_the_last_day_until_now(
     admin: Client,
 ) -> None:
     now = int(time.time())
@@ -132,9 +132,7 @@ def test_without_a_range_the_last_day_is_looked_at_and_running_jobs_count_until_
 @pytest.mark.parametrize(
     ("query", "number"), [("start-time={}-{}", 2), ("stop-time={}-{}", 1), ("range={}-{}", 3)]
 )
-def test_the_range_is_that_of_the_starts_or_stops_that_are_asked_for(
-    filled: Client, query: str, number: int
-) -> None:
+def test_default_range_is_start_time_or_stop_time(filled: Client, query: str, number: int) -> None:
     found = stats(filled, query.format(START, START + 9 * HOUR))
     assert (found["from"], found["to"]) == (START, START + 9 * HOUR)
     assert found["numJobs"] == number
@@ -163,11 +161,11 @@ def test_the_range_is_that_of_the_starts_or_stops_that_are_asked_for(
         ("cursor=", "cursor: is not known here"),
     ],
 )
-def test_what_makes_no_sense_is_refused(reader: Client, query: str, said: str) -> None:
+def test_invalid_query_is_refused(reader: Client, query: str, said: str) -> None:
     assert_error(reader.send("GET", f"/stats/?{query}"), 400, said)
 
 
-def test_readers_share_it_but_not_with_the_list(config: Config, database: Database) -> None:
+def test_statistics_are_cached_apart_from_the_list(config: Config, database: Database) -> None:
     app = serve(replace(config, jobs=replace(config.jobs, list_cache_seconds=30)), database)
     reader, admin = (client(app, database, role) for role in (Role.READER, Role.ADMIN))
     query = f"start-time={START}-{START + HOUR}"
@@ -180,7 +178,7 @@ def test_readers_share_it_but_not_with_the_list(config: Config, database: Databa
     assert stats(admin, query)["numJobs"] == 1
 
 
-def test_what_cannot_be_counted_in_time_is_said_so(config: Config, database: Database) -> None:
+def test_slow_statistics_are_503_with_advice(config: Config, database: Database) -> None:
     hurried = Database(config.database.url, Limits(statement_timeout=0.2))
     reader = client(serve(config, hurried), database, Role.READER)
     with database.transaction() as conn:
@@ -190,7 +188,7 @@ def test_what_cannot_be_counted_in_time_is_said_so(config: Config, database: Dat
     hurried.close()
 
 
-def test_a_job_whose_names_are_as_long_and_odd_as_may_be_is_stopped_and_counted(
+def test_longest_and_oddest_names_are_counted(
     admin: Client,
 ) -> None:
     rng = Random(1)
@@ -203,7 +201,7 @@ def test_a_job_whose_names_are_as_long_and_odd_as_may_be_is_stopped_and_counted(
     assert (group["user"], group["partition"]) == (user, partition)
 
 
-def test_what_was_right_for_a_list_is_not_for_the_statistics(admin: Client) -> None:
+def test_query_of_a_list_is_refused(admin: Client) -> None:
     """Right queries are remembered, each with what it was for."""
     admin.list("page=1")
     assert_error(admin.send("GET", "/stats/?page=1"), 400, "page: ")

@@ -71,7 +71,7 @@ BROKEN_ARCHIVES = pytest.mark.parametrize(
 )
 
 
-def test_the_answer_is_the_whole_job(writer: Client) -> None:
+def test_answer_is_the_whole_job(writer: Client) -> None:
     reported = {
         "project": "abcd200",
         "subCluster": "main",
@@ -105,7 +105,7 @@ def test_the_answer_is_the_whole_job(writer: Client) -> None:
     }
 
 
-def test_what_was_not_given_is_not_in_the_answer(writer: Client) -> None:
+def test_answer_omits_what_was_not_reported(writer: Client) -> None:
     id_ = writer.start()
     assert writer.stop() == {
         "id": id_,
@@ -126,7 +126,7 @@ def test_what_was_not_given_is_not_in_the_answer(writer: Client) -> None:
     }
 
 
-def test_a_job_can_be_stopped_by_its_database_id(writer: Client) -> None:
+def test_job_is_stopped_by_database_id(writer: Client) -> None:
     writer.start(jobId=1)
     id_ = writer.start(jobId=2)
     response = stop_by_id(writer, id_)
@@ -135,7 +135,7 @@ def test_a_job_can_be_stopped_by_its_database_id(writer: Client) -> None:
     assert [shown["jobId"] for shown in writer.list("state=running")] == [1]
 
 
-def test_by_id_only_the_path_says_which_job(writer: Client) -> None:
+def test_selection_in_the_body_is_ignored_with_an_id(writer: Client) -> None:
     id_ = writer.start()
     response = writer.send("POST", f"/stop_job/{id_}", stop(jobId=7, cluster="alex", startTime=5))
     assert response.status_code == 200
@@ -151,14 +151,14 @@ def test_put_does_the_same(writer: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("state", FINAL_STATES)
-def test_a_job_may_end_in_any_final_state(writer: Client, state: str) -> None:
+def test_every_final_state_is_accepted(writer: Client, state: str) -> None:
     writer.start()
     assert writer.stop(jobState=state)["jobState"] == state
     assert [shown["jobState"] for shown in writer.list(f"state={state}")] == [state]
 
 
 @pytest.mark.parametrize("state", ["running", "RUNNING", "finished", "", "cancelled by", 1, None])
-def test_any_other_state_is_refused(writer: Client, state: object) -> None:
+def test_other_state_is_refused(writer: Client, state: object) -> None:
     id_ = writer.start()
     assert_error(writer.send("POST", "/stop_job/", stop(jobState=state)), 400, "jobState")
     assert_error(stop_by_id(writer, id_, jobState=state), 400, "jobState")
@@ -166,12 +166,12 @@ def test_any_other_state_is_refused(writer: Client, state: object) -> None:
 
 
 @pytest.mark.parametrize("field", ["jobId", "jobState", "stopTime"])
-def test_a_stop_needs(writer: Client, field: str) -> None:
+def test_missing_field_is_refused(writer: Client, field: str) -> None:
     writer.start()
     assert_error(writer.send("POST", "/stop_job/", without(stop(), field)), 400, field)
 
 
-def test_a_job_cannot_stop_before_it_starts(writer: Client) -> None:
+def test_stop_time_before_start_time_is_refused(writer: Client) -> None:
     id_ = writer.start()
     early = stop(stopTime=START - 61)
     assert_error(writer.send("POST", "/stop_job/", early), 400, "stopTime", str(START))
@@ -179,13 +179,13 @@ def test_a_job_cannot_stop_before_it_starts(writer: Client) -> None:
     assert len(writer.list("state=running")) == 1
 
 
-def test_a_job_that_stops_as_it_starts_took_a_second(writer: Client) -> None:
+def test_stop_at_the_start_has_a_duration_of_a_second(writer: Client) -> None:
     writer.start()
     assert writer.stop(stopTime=START)["duration"] == 1
 
 
 @pytest.mark.parametrize("running_start", [START - 7200, START + 7200], ids=["older", "newer"])
-def test_a_running_match_is_preferred_to_finished_ones(writer: Client, running_start: int) -> None:
+def test_running_match_is_preferred_to_finished_ones(writer: Client, running_start: int) -> None:
     writer.start()
     writer.stop()
     id_ = writer.start(startTime=running_start)
@@ -197,7 +197,7 @@ def test_a_running_match_is_preferred_to_finished_ones(writer: Client, running_s
     [{"jobId": 5}, {"cluster": "alex"}, {"startTime": START + 1}],
     ids=["other jobId", "other cluster", "other startTime"],
 )
-def test_a_request_that_matches_no_job_says_so(writer: Client, selection: dict[str, Any]) -> None:
+def test_selection_without_match_is_refused(writer: Client, selection: dict[str, Any]) -> None:
     writer.start()
     response = writer.send("POST", "/stop_job/", stop(**selection))
     name, value = next(iter(selection.items()))
@@ -205,11 +205,11 @@ def test_a_request_that_matches_no_job_says_so(writer: Client, selection: dict[s
     assert len(writer.list("state=running")) == 1
 
 
-def test_an_unknown_database_id_says_so(writer: Client) -> None:
+def test_unknown_database_id_is_refused(writer: Client) -> None:
     assert_error(stop_by_id(writer, 999_999), 422, "finding job failed", "999999")
 
 
-def test_several_running_matches_are_listed_and_none_is_stopped(writer: Client) -> None:
+def test_several_running_matches_are_listed_and_not_stopped(writer: Client) -> None:
     first = writer.start()
     second = writer.start(cluster="alex")
     third = writer.start(startTime=START + 7200)
@@ -223,7 +223,7 @@ def test_several_running_matches_are_listed_and_none_is_stopped(writer: Client) 
     assert len(writer.list("state=running")) == 3
 
 
-def test_a_long_list_of_matches_is_cut(writer: Client) -> None:
+def test_long_list_of_matches_is_truncated(writer: Client) -> None:
     for number in range(12):
         writer.start(startTime=START + 100 * number)
     response = writer.send("POST", "/stop_job/", stop(stopTime=START + 9000))
@@ -240,7 +240,7 @@ def test_a_long_list_of_matches_is_cut(writer: Client) -> None:
     ],
     ids=["cluster", "cluster and startTime", "startTime"],
 )
-def test_cluster_and_start_time_narrow_the_choice(
+def test_cluster_and_start_time_narrow_the_selection(
     writer: Client, selection: dict[str, Any], expected: tuple[str, int]
 ) -> None:
     writer.start()
@@ -252,7 +252,7 @@ def test_cluster_and_start_time_narrow_the_choice(
 
 
 @pytest.mark.parametrize("state", ["failed", "out_of_memory"])
-def test_a_finished_job_is_already_stopped(writer: Client, state: str) -> None:
+def test_finished_job_is_already_stopped(writer: Client, state: str) -> None:
     id_ = writer.start()
     writer.stop(jobState=state)
     for response in (writer.send("POST", "/stop_job/", stop()), stop_by_id(writer, id_)):
@@ -260,7 +260,7 @@ def test_a_finished_job_is_already_stopped(writer: Client, state: str) -> None:
     assert [shown["jobState"] for shown in writer.list()] == [state]
 
 
-def test_several_finished_matches_are_already_stopped_too(writer: Client) -> None:
+def test_several_finished_matches_are_already_stopped(writer: Client) -> None:
     for number in (0, 1):
         writer.start(startTime=START + 7200 * number)
         writer.stop(stopTime=START + 9000)
@@ -268,7 +268,7 @@ def test_several_finished_matches_are_already_stopped_too(writer: Client) -> Non
 
 
 @pytest.mark.parametrize("by_id", [False, True], ids=["by request", "by id"])
-def test_of_concurrent_stops_one_succeeds(writer: Client, *, by_id: bool) -> None:
+def test_one_of_concurrent_stops_succeeds(writer: Client, *, by_id: bool) -> None:
     id_ = writer.start()
     path = f"/stop_job/{id_}" if by_id else "/stop_job/"
     states = [FINAL_STATES[number % 7] for number in range(12)]
@@ -288,7 +288,7 @@ def test_of_concurrent_stops_one_succeeds(writer: Client, *, by_id: bool) -> Non
     [(0, 0), (1, 3), (2, 3), (3, 3)],
     ids=["disabled", "running", "failed before", "said to be archived"],
 )
-def test_the_answer_says_how_archiving_ended(
+def test_answer_has_the_result_of_archiving(
     writer: Client, context: Context, at_start: int, at_stop: int
 ) -> None:
     writer.start(monitoringStatus=at_start)
@@ -299,7 +299,7 @@ def test_the_answer_says_how_archiving_ended(
 
 
 @BROKEN_ARCHIVES
-def test_a_stop_succeeds_although_archiving_fails(
+def test_stop_succeeds_if_archiving_fails(
     writer: Client,
     context: Context,
     caplog: pytest.LogCaptureFixture,
@@ -320,7 +320,7 @@ def test_a_stop_succeeds_although_archiving_fails(
     assert not list(context.archive_root.rglob("meta.json"))
 
 
-def test_the_stop_is_committed_before_the_archive_is_touched(
+def test_stop_is_committed_before_the_archive_is_touched(
     writer: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = writer.start()
@@ -346,7 +346,7 @@ def test_the_stop_is_committed_before_the_archive_is_touched(
     assert writer.list()[0]["monitoringStatus"] == 3
 
 
-def test_a_stop_survives_a_crash_while_the_job_is_archived(
+def test_stop_survives_a_crash_during_archiving(
     writer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.start()
@@ -361,14 +361,14 @@ def test_a_stop_survives_a_crash_while_the_job_is_archived(
     assert_error(writer.send("POST", "/stop_job/", stop()), 422, "already stopped")
 
 
-def test_stopping_needs_the_role_writer(reader: Client, writer: Client) -> None:
+def test_stop_needs_the_role_writer(reader: Client, writer: Client) -> None:
     id_ = writer.start()
     assert_error(reader.send("POST", "/stop_job/", stop()), 403, "writer")
     assert_error(stop_by_id(reader, id_), 403, "writer")
     assert [shown["id"] for shown in writer.list("state=running")] == [id_]
 
 
-def test_a_requeued_job_is_stopped_run_by_run(writer: Client) -> None:
+def test_requeued_job_is_stopped_run_by_run(writer: Client) -> None:
     first = writer.start()
     assert writer.stop(jobState="preempted")["id"] == first
     second = writer.send("POST", "/start_job/", job(startTime=START + 4000)).get_json()["id"]

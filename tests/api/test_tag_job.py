@@ -40,7 +40,7 @@ def archived(writer: Client) -> int:
     return id_
 
 
-def test_a_job_gets_tags_and_is_answered_with_their_ids(writer: Client) -> None:
+def test_answer_has_the_tags_with_ids(writer: Client) -> None:
     id_ = writer.start()
     tagged = tag(writer, id_, DEBUG, SLOW)
     assert plain(tagged["tags"]) == [DEBUG, SLOW]
@@ -48,7 +48,7 @@ def test_a_job_gets_tags_and_is_answered_with_their_ids(writer: Client) -> None:
     assert writer.list()[0]["tags"] == tagged["tags"]
 
 
-def test_the_answer_is_the_whole_job_its_start_an_rfc_3339_time(writer: Client) -> None:
+def test_answer_is_the_whole_job_with_an_rfc_3339_start(writer: Client) -> None:
     statistics = {"cpu_load": {"unit": "", "avg": 1, "min": 1, "max": 1}}
     id_ = writer.start(
         metaData={"jobName": "x"}, walltime=3600, partition="main", statistics=statistics
@@ -93,7 +93,7 @@ def test_patch_does_the_same(writer: Client) -> None:
     assert plain(writer.list()[0]["tags"]) == [DEBUG]
 
 
-def test_a_tag_that_the_job_has_is_not_added_twice(writer: Client) -> None:
+def test_existing_tag_is_not_added_twice(writer: Client) -> None:
     id_ = writer.start(tags=[DEBUG])
     before = writer.list()[0]["tags"]
     assert tag(writer, id_, DEBUG, DEBUG)["tags"] == before
@@ -109,7 +109,7 @@ def test_jobs_share_a_tag(writer: Client, database: Database) -> None:
     assert count(database, "tags") == 1
 
 
-def test_no_tags_change_nothing(writer: Client, archived: int, context: Context) -> None:
+def test_empty_array_changes_nothing(writer: Client, archived: int, context: Context) -> None:
     before = document(context).read_bytes()
     assert tag(writer, archived)["tags"] == []
     assert document(context).read_bytes() == before
@@ -128,7 +128,7 @@ def test_no_tags_change_nothing(writer: Client, archived: int, context: Context)
     ],
     ids=["no name", "no type", "empty", "null", "number", "NUL", "two spellings"],
 )
-def test_when_one_tag_is_refused_none_is_added(
+def test_invalid_tag_adds_none(
     writer: Client, database: Database, bad: dict[str, Any], field: str
 ) -> None:
     id_ = writer.start()
@@ -137,23 +137,23 @@ def test_when_one_tag_is_refused_none_is_added(
     assert count(database, "tags") == 0
 
 
-def test_one_tag_without_an_array_is_refused(writer: Client) -> None:
+def test_tag_without_an_array_is_refused(writer: Client) -> None:
     id_ = writer.start()
     assert_error(writer.send("POST", f"/tag_job/{id_}", DEBUG), 400, "array")
 
 
-def test_an_unknown_job_is_not_found(writer: Client, database: Database) -> None:
+def test_unknown_job_is_404(writer: Client, database: Database) -> None:
     assert_error(writer.send("POST", "/tag_job/999999", [DEBUG]), 404, "999999")
     assert count(database, "tags") == 0
 
 
-def test_tagging_needs_the_role_writer(reader: Client, writer: Client) -> None:
+def test_tag_needs_the_role_writer(reader: Client, writer: Client) -> None:
     id_ = writer.start()
     assert_error(reader.send("POST", f"/tag_job/{id_}", [DEBUG]), 403, "writer")
     assert writer.list()[0]["tags"] == []
 
 
-def test_an_archived_jobs_file_has_the_tags_before_the_answer(
+def test_file_of_an_archived_job_has_the_tags(
     writer: Client, archived: int, context: Context
 ) -> None:
     before = orjson.loads(document(context).read_bytes())
@@ -162,7 +162,7 @@ def test_an_archived_jobs_file_has_the_tags_before_the_answer(
     assert [path.name for path in document(context).parent.iterdir()] == ["meta.json"]
 
 
-def test_a_running_jobs_tags_are_archived_when_it_stops(writer: Client, context: Context) -> None:
+def test_tags_of_a_running_job_are_archived_at_its_stop(writer: Client, context: Context) -> None:
     id_ = writer.start()
     tag(writer, id_, DEBUG)
     assert not list(context.archive_root.rglob("meta.json"))
@@ -170,7 +170,7 @@ def test_a_running_jobs_tags_are_archived_when_it_stops(writer: Client, context:
     assert archived_tags(context) == [DEBUG]
 
 
-def test_a_job_that_wants_no_archiving_gets_no_file(writer: Client, context: Context) -> None:
+def test_job_without_monitoring_gets_no_file(writer: Client, context: Context) -> None:
     id_ = writer.start(monitoringStatus=0)
     writer.stop()
     assert plain(tag(writer, id_, DEBUG)["tags"]) == [DEBUG]
@@ -178,7 +178,7 @@ def test_a_job_that_wants_no_archiving_gets_no_file(writer: Client, context: Con
 
 
 @FULL_DISKS
-def test_when_the_file_cannot_be_written_nothing_is_changed(
+def test_failed_write_of_the_file_changes_nothing(
     writer: Client,
     archived: int,
     context: Context,
@@ -197,7 +197,7 @@ def test_when_the_file_cannot_be_written_nothing_is_changed(
     assert plain(tag(writer, archived, DEBUG)["tags"]) == [DEBUG]
 
 
-def test_an_archived_job_whose_file_is_gone_cannot_be_tagged(
+def test_missing_file_of_an_archived_job_refuses_tags(
     writer: Client, archived: int, context: Context
 ) -> None:
     document(context).unlink()
@@ -222,16 +222,14 @@ def refused_commits(database: Database) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("refused_commits")
-def test_a_failing_commit_brings_the_former_file_back(
-    writer: Client, archived: int, context: Context
-) -> None:
+def test_failed_commit_restores_the_file(writer: Client, archived: int, context: Context) -> None:
     before = document(context).read_bytes()
     assert_error(writer.send("POST", f"/tag_job/{archived}", [DEBUG]), 500)
     assert writer.list()[0]["tags"] == []
     assert document(context).read_bytes() == before
 
 
-def test_concurrent_tags_all_end_in_database_and_file(
+def test_concurrent_tags_are_all_in_database_and_file(
     writer: Client, archived: int, context: Context
 ) -> None:
     tags = [{"type": "number", "name": f"{number:02}"} for number in range(12)]
@@ -240,7 +238,7 @@ def test_concurrent_tags_all_end_in_database_and_file(
     assert archived_tags(context) == [DEBUG, *tags]
 
 
-def test_a_new_tag_that_several_jobs_get_at_once_is_one(writer: Client, database: Database) -> None:
+def test_new_tag_of_concurrent_requests_is_created_once(writer: Client, database: Database) -> None:
     ids = [writer.start(jobId=number) for number in range(1, 13)]
     at_once([partial(tag, writer.twin(), id_, SLOW, DEBUG) for id_ in ids])
     assert {orjson.dumps(job["tags"]) for job in writer.list()} == {
@@ -249,7 +247,7 @@ def test_a_new_tag_that_several_jobs_get_at_once_is_one(writer: Client, database
     assert count(database, "tags") == 2
 
 
-def test_a_tag_given_while_the_job_is_archived_is_in_the_file(
+def test_tag_during_archiving_is_in_the_file(
     writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = writer.start()
@@ -273,7 +271,7 @@ def test_a_tag_given_while_the_job_is_archived_is_in_the_file(
     assert archived_tags(context) == [DEBUG]
 
 
-def test_tags_and_stop_at_once_leave_database_and_file_the_same(
+def test_concurrent_tags_and_stop_agree_in_database_and_file(
     writer: Client, context: Context
 ) -> None:
     ids = [writer.start(jobId=number) for number in range(1, 9)]

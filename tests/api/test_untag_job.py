@@ -63,7 +63,7 @@ def test_tags_are_removed_from_database_and_file(
     assert orjson.loads(document(context).read_bytes()) == {**before, "tags": left}
 
 
-def test_the_answer_has_the_form_of_tagging(admin: Client, archived: int) -> None:
+def test_answer_has_the_form_of_tag_job(admin: Client, archived: int) -> None:
     removed = admin.send("DELETE", f"/tag_job/{archived}", [DEBUG]).get_json()
     assert removed == admin.send("POST", f"/tag_job/{archived}", [SLOW]).get_json()
 
@@ -75,13 +75,13 @@ def test_other_jobs_keep_the_tag(admin: Client) -> None:
     assert admin.read(first)["tags"] == []
 
 
-def test_a_removed_tag_can_be_given_again(admin: Client, context: Context, archived: int) -> None:
+def test_removed_tag_can_be_added_again(admin: Client, context: Context, archived: int) -> None:
     untag(admin, archived, DEBUG)
     admin.send("POST", f"/tag_job/{archived}", [DEBUG])
     assert shown(admin) == archived_tags(context) == [DEBUG, SLOW]
 
 
-def test_tags_added_and_removed_at_once_are_the_same_in_database_and_file(
+def test_concurrent_changes_agree_in_database_and_file(
     admin: Client, context: Context, archived: int
 ) -> None:
     new = [{"type": "number", "name": str(number)} for number in range(6)]
@@ -94,7 +94,7 @@ def test_tags_added_and_removed_at_once_are_the_same_in_database_and_file(
 
 
 @FULL_DISKS
-def test_when_the_file_cannot_be_written_nothing_is_changed(
+def test_failed_write_of_the_file_changes_nothing(
     admin: Client,
     context: Context,
     archived: int,
@@ -120,17 +120,15 @@ def test_when_the_file_cannot_be_written_nothing_is_changed(
     ],
     ids=str,
 )
-def test_a_bad_body_is_refused_and_removes_nothing(
-    admin: Client, archived: int, body: Any, words: str
-) -> None:
+def test_invalid_body_removes_nothing(admin: Client, archived: int, body: Any, words: str) -> None:
     assert_error(admin.send("DELETE", f"/tag_job/{archived}", body), 400, words)
     assert shown(admin) == [DEBUG, SLOW]
 
 
-def test_an_unknown_job_is_not_found(admin: Client) -> None:
+def test_unknown_job_is_404(admin: Client) -> None:
     assert_error(admin.send("DELETE", "/tag_job/999999", [DEBUG]), 404, "999999")
 
 
-def test_removing_a_tag_needs_the_role_admin(writer: Client, admin: Client, archived: int) -> None:
+def test_untag_needs_the_role_admin(writer: Client, admin: Client, archived: int) -> None:
     assert_error(writer.send("DELETE", f"/tag_job/{archived}", [DEBUG]), 403, "admin")
     assert shown(admin) == [DEBUG, SLOW]

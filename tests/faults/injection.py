@@ -33,8 +33,13 @@ def post_worker_init(worker: Any) -> None:
     _wrap(jobs, "insert", after="kill-start-uncommitted")
     _wrap(lifecycle, "start", after="kill-start-committed")
     _wrap(lifecycle, "_stop", after="kill-stop-uncommitted")
-    _wrap(archive, "archive", before="kill-stop-committed", after="kill-stop-archived")
-    _wrap(archive, "_archive", operation="stop")
+    _wrap(
+        archive,
+        "archive",
+        operation="stop",
+        before="kill-stop-committed",
+        after="kill-stop-archived",
+    )
     _wrap(edits, "tag", operation="tag", after="kill-tag-committed")
     _wrap(deletion, "delete_by_id", after="kill-delete-committed")
 

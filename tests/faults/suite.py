@@ -19,7 +19,7 @@ from tests.faults.series import Series, running
 ALL = (*process_faults.FAULTS, *database_faults.FAULTS, *archive_faults.FAULTS)
 _SETTINGS = {"max_connections": "40", "superuser_reserved_connections": "0"}
 _MAX_DETAILS = 5
-_COLUMNS = "{:<48}{:>6}{:>10}{:>8}{:>11}{:>6}{:>7}{:>7}{:>10}{:>8}{:>11}"
+_COLUMNS = "{:<58}{:>6}{:>10}{:>8}{:>11}{:>6}{:>7}{:>7}{:>10}{:>8}{:>11}"
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Outcome:
     def line(self) -> str:
         """Return the row as text."""
         if self.skipped:
-            return f"{self.fault.name:<48}  skipped: {self.skipped}"
+            return f"{self.fault.name:<58}  skipped: {self.skipped}"
         verdict = self.verdict
         return _COLUMNS.format(
             self.fault.name, self.times, self.requests, self.failed, self.in_flight,
