@@ -83,8 +83,9 @@ model: $(STAMP)
 	    tests/properties/test_model.py tests/properties/test_concurrent.py
 
 fuzz: $(STAMP)
-	PROPERTIES_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s $(ARGS) \
-	    tests/properties/test_hostile.py tests/properties/long_contract_fuzz.py
+	PROPERTIES_MINUTES=$(MINUTES) MUTATED_BODIES=100000 $(BIN)/python -m pytest -s $(ARGS) \
+	    tests/properties/test_hostile.py tests/properties/test_mutated_bodies.py \
+	    tests/properties/long_contract_fuzz.py
 
 test-metrics: $(STAMP)
 	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/monitoring $(ARGS)

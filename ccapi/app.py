@@ -6,7 +6,7 @@ import sys
 from flask import Flask
 
 from ccapi import file_modes, logs
-from ccapi.api import edits, health, jobs, metrics, reconciliation, statistics
+from ccapi.api import edits, health, jobs, metrics, nodes, reconciliation, statistics
 from ccapi.api.fields import PATH_PARAMETERS, State
 from ccapi.archive import writer
 from ccapi.config import Config, load
@@ -55,6 +55,8 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
         _log.warning("starting without a database: %s", error)
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = config.server.max_body_bytes
+    app.config["USED_NODES_OPEN_TO"] = config.server.used_nodes_open_to
+    app.config["REFUSE_UNKNOWN_FIELDS"] = config.server.unknown_fields == "refuse"
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.extensions["ccapi"] = context
@@ -64,7 +66,7 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     if config.metrics.access != "off":
         metrics.create(app, context, open_to_all=config.metrics.access == "open")
     api = openapi.create(app, [State], PATH_PARAMETERS)
-    for module in (jobs, statistics, reconciliation, edits):
+    for module in (jobs, statistics, reconciliation, edits, nodes):
         api.register_blueprint(module.blueprint)
     return app
 

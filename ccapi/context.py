@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ccapi.model.token import ALL_JOBS, Scope
+
 # gunicorn's master imports this module, and must not import prometheus_client before it has
 # made the workers' directory.
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ class Context:
     """The database, the archive and the settings of the job registry.
 
     A run is a duplicate if another one of the same cluster and job id starts within
-    `duplicate_window` seconds of it. A `replica` may answer readers.
+    `duplicate_window` seconds of it. A `replica` may answer readers. Jobs out of `scope` do
+    not exist for the request's token.
     """
 
     database: "Database"
@@ -29,3 +32,4 @@ class Context:
     clusters: "Clusters"
     duplicate_window: int
     replica: "Replica | None" = None
+    scope: Scope = ALL_JOBS

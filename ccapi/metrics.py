@@ -30,6 +30,9 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 3, 10, 30),
 )
 REJECTED_REQUESTS = Counter("ccapi_rejected_requests", "Rejected requests, by reason.", ["reason"])
+IGNORED_FIELDS = Counter(
+    "ccapi_ignored_fields", "Unknown fields in bodies, by operation.", ["endpoint"]
+)
 STARTS = Counter("ccapi_job_starts", "Jobs registered, by cluster.", ["cluster"])
 STOPS = Counter(
     "ccapi_job_stops", "Jobs stopped, by cluster and final state.", ["cluster", "state"]

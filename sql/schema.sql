@@ -224,14 +224,35 @@ CREATE TABLE tokens (
     created_at   timestamptz NOT NULL DEFAULT now(),
     expires_at   timestamptz,
     revoked_at   timestamptz,
-    last_used_at timestamptz
+    last_used_at timestamptz,
+    users        text[],
+    projects     text[]
 );
 
 COMMENT ON TABLE  tokens              IS 'One row per secret; a name has two during a rotation.';
 COMMENT ON COLUMN tokens.digest       IS 'SHA-256 of the secret, which is stored nowhere.';
 COMMENT ON COLUMN tokens.last_used_at IS 'Accurate to a minute: not every request updates it.';
+COMMENT ON COLUMN tokens.users        IS 'Only jobs of these users are visible; NULL: of all.';
+COMMENT ON COLUMN tokens.projects     IS 'Only jobs of these projects are visible; NULL: of all.';
 
 CREATE INDEX tokens_by_name ON tokens (name);
+
+-- The last state of each node that a client of nodestate reported.
+CREATE TABLE node_states (
+    cluster          text        COLLATE "C" NOT NULL,
+    host             text        COLLATE "C" NOT NULL,
+    states           text[]      NOT NULL,
+    cpus_allocated   bigint      NOT NULL,
+    memory_allocated bigint      NOT NULL,
+    gpus_allocated   bigint      NOT NULL,
+    jobs_running     bigint      NOT NULL,
+    reported_at      timestamptz NOT NULL DEFAULT now(),
+
+    PRIMARY KEY (cluster, host)
+);
+
+COMMENT ON COLUMN node_states.states           IS 'As reported, such as allocated, idle or down.';
+COMMENT ON COLUMN node_states.memory_allocated IS 'MB.';
 
 -- A job as the API shows it, JSON as text. Without meta_data: job scripts are large, and only
 -- requests that ask for them read them.
@@ -239,7 +260,8 @@ CREATE VIEW job_details AS
 SELECT
     j.id, j.job_id, j.user_name, j.project, j.cluster, j.sub_cluster, j.partition,
     j.array_job_id, j.num_nodes, j.num_hwthreads, j.num_acc, j.exclusive, j.smt, j.walltime,
-    j.start_time, j.stop_time, j.job_state::text AS job_state,
+    j.submit_time, j.requested_memory, j.energy, j.start_time, j.stop_time,
+    j.job_state::text AS job_state,
     CASE WHEN j.monitoring_status < 3 THEN j.monitoring_status
          ELSE COALESCE(
              (SELECT CASE WHEN a.has_failed THEN 2 ELSE 1 END
@@ -250,6 +272,8 @@ SELECT
     END AS monitoring_status,
     j.resources::text AS resources,
     j.statistics::text AS statistics,
+    j.footprint::text AS footprint,
+    j.energy_footprint::text AS energy_footprint,
     COALESCE(
         (SELECT '[' || string_agg(row_to_json(tag)::text, ',' ORDER BY tag.type, tag.name) || ']'
          FROM (SELECT t.id, t.type, t.name

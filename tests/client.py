@@ -39,6 +39,11 @@ def full_job(**overrides: Any) -> dict[str, Any]:
         "numAcc": 2,
         "smt": 4,
         "walltime": 86400,
+        "submitTime": START - 60,
+        "requestedMemory": 128000,
+        "energy": 1.5,
+        "energyFootprint": {"cpu": 1.25},
+        "footprint": {"mem_bw": 40},
         "resources": [
             {"hostname": "f1", "hwthreads": [0], "accelerators": ["0"], "configuration": "c"}
         ],
@@ -67,14 +72,16 @@ class Client:
     token: str
 
     def send(self, method: str, path: str, body: Any = None, **kwargs: Any) -> TestResponse:
-        """Send a request; a body that is not bytes is sent as JSON."""
+        """Send a request; a path is below /api/jobs unless it begins with /api/.
+
+        A body that is not bytes is sent as JSON.
+        """
         headers = {"X-Auth-Token": self.token, **kwargs.pop("headers", {})}
         if body is not None and not isinstance(body, bytes):
             body = self.http.application.json.dumps(body).encode()
         kwargs.setdefault("content_type", "application/x-www-form-urlencoded")
-        return self.http.open(
-            f"/api/jobs{path}", method=method, data=body, headers=headers, **kwargs
-        )
+        address = path if path.startswith("/api/") else f"/api/jobs{path}"
+        return self.http.open(address, method=method, data=body, headers=headers, **kwargs)
 
     def list(self, query: str = "") -> list[dict[str, Any]]:
         """Return the jobs of GET /jobs/ with a query string."""

@@ -27,7 +27,7 @@ _MIN_FREE_BYTES = 500_000_000
 # Faster than TRUNCATE.
 _DELETE_ALL = (
     "DELETE FROM jobs; DELETE FROM archive_queue; DELETE FROM hosts; DELETE FROM tags;"
-    "DELETE FROM tokens"
+    "DELETE FROM tokens; DELETE FROM node_states"
 )
 
 

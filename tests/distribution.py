@@ -28,10 +28,10 @@ def product_files() -> Iterator[str]:
     yield from _FILES
     for tree in _TREES:
         for path in sorted((ROOT / tree).rglob("*")):
-            parts = path.relative_to(ROOT).parts
-            is_cache = "__pycache__" in parts or any(part.startswith(".") for part in parts)
-            if path.is_file() and not is_cache:
-                yield str(path.relative_to(ROOT))
+            name = path.relative_to(ROOT)
+            is_hidden = "__pycache__" in name.parts or any(part[0] == "." for part in name.parts)
+            if path.is_file() and not is_hidden:
+                yield str(name)
 
 
 def copy_product(target: Path) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from ccapi.embedded import PrivatePostgres
+from tests import cc_backend
 from tests.console import Step, assert_answers, outputs, script, split, steps
 from tests.processes import clean_environment, free_port, wait_for
 
@@ -30,6 +31,7 @@ SITE_SECTIONS = (
     "Health",
     "Metrics",
 )
+CC_BACKEND_SECTIONS = ("Move the archive", "Move the database", "Run both side by side")
 SQL = "Query the database with SQL"
 RECONCILE = "Lost events: ccapi reconcile"
 _TREES = ("ccapi", "sql", "deploy", "docs", "bench", "tests", ".ci")
@@ -97,10 +99,13 @@ class Site:
     directory: Path
     environment: dict[str, str]
 
-    def follow(self, *texts: str) -> None:
-        """Run all blocks of some sections, and compare the answers."""
+    def follow(self, *texts: str, replacements: Mapping[str, str] | None = None) -> None:
+        """Run all blocks of some sections, and compare the answers.
+
+        `replacements` are further addresses of the document, and what they are here.
+        """
         text = re.sub(r"(?m)^    createdb .*\n", "", "".join(texts))
-        for in_document, here in self._replacements().items():
+        for in_document, here in {**(replacements or {}), **self._replacements()}.items():
             text = text.replace(in_document, here)
         blocks = steps(text)
         assert_answers(blocks, run(blocks, self.directory, self.environment))
@@ -172,6 +177,28 @@ def test_reconcile_of_slurm_guide(site: Site) -> None:
     site.follow(
         sections("docs/operating.rst")["Without systemd"], sections("docs/slurm.rst")[RECONCILE]
     )
+
+
+@pytest.mark.skipif(cc_backend.NGINX is None, reason="nginx is not installed")
+def test_coming_from_cc_backend(site: Site) -> None:
+    document = sections("docs/cc-backend.rst")
+    cc_backend.write_archive(site.directory / "cc-backend" / "var" / "job-archive")
+    (site.directory / "cc-backend.token").write_text("its-jwt")
+    settings = site.directory / "nginx"
+    with cc_backend.CCBackend().serve("its-jwt") as port, cc_backend.nginx(settings) as nginx:
+        site.follow(
+            sections("docs/operating.rst")["Without systemd"],
+            *(document[title] for title in CC_BACKEND_SECTIONS),
+            replacements={
+                "http://127.0.0.1:8080": f"http://127.0.0.1:{port}",
+                "127.0.0.1:8090": f"127.0.0.1:{free_port()}",
+                "/opt/monitoring/cc-backend": str(site.directory / "cc-backend"),
+                "/etc/nginx": str(settings),
+                "nginx -t -q && systemctl reload nginx": (
+                    f"{nginx} -t -q && {nginx} -s reload 2> /dev/null"
+                ),
+            },
+        )
 
 
 def test_readme_is_short() -> None:

@@ -3,21 +3,25 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, post_load
+from marshmallow import ValidationError, fields, post_load
 
 from ccapi.api import fields as job_fields
 from ccapi.api.fields import final_state
-from ccapi.api.schemas import CHANGE, REMOVE, ApiTag, Job, JobMeta
+from ccapi.api.schemas import CHANGE, REMOVE, ApiTag, Job, JobMeta, JobStatistics
 from ccapi.api.serializers import job_meta, job_with_timestamp, now
 from ccapi.context import Context
+from ccapi.http import request_log
 from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint
-from ccapi.http.schema import ContractSchema, TextMap, describe
-from ccapi.model.job import Tag
+from ccapi.http.schema import ContractSchema, Text, TextMap, describe
+from ccapi.model import compat, rules
+from ccapi.model.job import JobSelection, Tag
+from ccapi.model.rules import match_keys
 from ccapi.model.token import Role
 from ccapi.service import edits
 from ccapi.service.edits import End
 
+_META_DATA = frozenset(("metaData",))
 blueprint = Blueprint("edits", __name__, url_prefix="/api/jobs")
 
 
@@ -48,6 +52,62 @@ class EditMetaRequest(ContractSchema):
         metadata=describe("Keys to set; null removes one"),
     )
 
+    def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Accept {"metaData": {"note": "x"}}, {"key": "note", "value": "x"}, {"note": "x"}."""
+        fields, unknown = match_keys(data, _META_DATA)
+        plain = {key: value for key, value in data.items() if key.lower() != "metadata"}
+        if fields or not plain:
+            return fields, unknown
+        names = {key.lower(): key for key in plain}
+        key, value = names.get("key"), names.get("value")
+        if key is not None and value is not None and isinstance(plain[key], str):
+            ignored = [name for name in plain if name not in {key, value}]
+            return {"metaData": {plain[key]: plain[value]}}, ignored
+        return {"metaData": plain}, []
+
+
+class EditMetaByRequest(ContractSchema):
+    """A job, and a change of its metadata."""
+
+    definition = "api.EditMetaByRequestApiRequest"
+    example: ClassVar[Mapping[str, Any]] = {
+        "jobId": 123000,
+        "payload": {"key": "note", "value": "checked"},
+    }
+    job_id = job_fields.job_id(required=True)
+    cluster = job_fields.cluster("Cluster of the job")
+    start_time = job_fields.epoch_second("startTime", "Start")
+    payload = fields.Nested(
+        EditMetaRequest(),
+        required=True,
+        error_messages={"null": "must be an object"},
+        metadata=describe("The change, as edit_meta/{id} accepts it"),
+    )
+
+
+class StatisticsRequest(ContractSchema):
+    """A job's statistics: an object, metric -> {unit, avg, min, max}."""
+
+    definition = "api.StatisticsApiRequest"
+    example: ClassVar[Mapping[str, Any]] = {
+        "mem_bw": {"unit": "GB/s", "avg": 40, "min": 1, "max": 90}
+    }
+    json_schema: ClassVar[Mapping[str, Any]] = {
+        "type": "object",
+        "additionalProperties": {"$ref": "#/definitions/schema.JobStatistics"},
+        "example": example,
+    }
+    statistics = fields.Dict(
+        keys=Text(rules.TEXT),
+        values=fields.Nested(JobStatistics(), error_messages={"null": "must be an object"}),
+        required=True,
+    )
+
+    def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return the metrics as one field."""
+        metrics, unknown = compat.translate_statistics(data)
+        return {"statistics": metrics}, unknown
+
 
 @blueprint.route("/correct_job/<id>", Role.ADMIN, methods=["POST"], tags=CHANGE, errors=[422])
 @blueprint.arguments(CorrectJobRequest(), description="How and when the job really ended")
@@ -74,7 +134,7 @@ def untag_job(context: Context, tags: list[Tag], *, id: int) -> dict[str, Any]:
     return job_with_timestamp(edits.untag(context, id, tags), now())
 
 
-@blueprint.route("/edit_meta/<id>", Role.ADMIN, methods=["POST"], tags=CHANGE, alias="PATCH")
+@blueprint.route("/edit_meta/<id>", Role.WRITER, methods=["POST"], tags=CHANGE, alias="PATCH")
 @blueprint.arguments(EditMetaRequest(), description="The keys to set and, with null, to remove")
 @blueprint.response(200, JobMeta(), description="The job with its metadata")
 def edit_meta(context: Context, body: dict[str, Any], *, id: int) -> dict[str, Any]:
@@ -84,3 +144,31 @@ def edit_meta(context: Context, body: dict[str, Any], *, id: int) -> dict[str, A
     answer. PATCH does the same.
     """
     return job_meta(edits.edit_meta_data(context, id, body["meta_data"]), now())
+
+
+@blueprint.route(
+    "/edit_meta/", Role.WRITER, methods=["PATCH"], tags=CHANGE, errors=[422], alias="POST"
+)
+@blueprint.arguments(EditMetaByRequest(), description="Which job, and the change")
+@blueprint.response(200, JobMeta(), description="The job with its metadata")
+def edit_meta_by_request(context: Context, body: dict[str, Any]) -> dict[str, Any]:
+    """Set or remove keys of the metadata of the job that the body describes.
+
+    A running match is preferred to finished ones. POST does the same.
+    """
+    selection = JobSelection(body["job_id"], body.get("cluster"), body.get("start_time"))
+    job = edits.edit_meta_data_of(context, selection, body["payload"]["meta_data"])
+    request_log.current().job = job.id
+    return job_meta(job, now())
+
+
+@blueprint.route("/statistics/<id>", Role.WRITER, methods=["PUT"], tags=CHANGE)
+@blueprint.arguments(StatisticsRequest(), description="The statistics by metric")
+@blueprint.response(200, JobMeta(), description="The job with its statistics")
+def replace_statistics(context: Context, body: dict[str, Any], *, id: int) -> dict[str, Any]:
+    """Replace the statistics of the job with a database id.
+
+    For whoever measures: a running or a finished job. An archived job's file has the same
+    before the answer.
+    """
+    return job_meta(edits.replace_statistics(context, id, body["statistics"]), now())

@@ -10,12 +10,13 @@ import orjson
 from flask import Response
 from werkzeug.wsgi import ClosingIterator
 
-from ccapi.api.serializers import JOB_FIELDS, job_meta, now
+from ccapi.api.serializers import JOB_FIELDS, job_meta, now, wants_unit_objects
 from ccapi.context import Context
 from ccapi.errors import InvalidInput
 from ccapi.http import csv_format, json_format, pagination
 from ccapi.model.job import JobFilter, ListPosition
 from ccapi.model.rules import MAX_INTEGER
+from ccapi.model.token import Scope
 from ccapi.repository import job_list
 from ccapi.repository.job_list import Batch, Columns, Page
 
@@ -36,9 +37,10 @@ class ListRequest(NamedTuple):
     fields: tuple[str, ...]
     with_total: bool
     is_csv: bool
+    with_unit_objects: bool
 
     @classmethod
-    def parse(cls, query: dict[str, Any]) -> "ListRequest":
+    def parse(cls, context: Context, query: dict[str, Any]) -> "ListRequest":
         """Read a query that ListQuery has checked; raises InvalidInput."""
         if "cursor" in query and "page" in query:
             raise InvalidInput.of("page", "cannot be combined with cursor")
@@ -49,13 +51,15 @@ class ListRequest(NamedTuple):
         names = query.get("fields_", _DEFAULT_FIELDS)
         if query.get("with_metadata") and _METADATA not in names:
             names = (*names, _METADATA)
+        is_csv = query.get("format") == "csv"
         return cls(
-            job_filter=parse_filter(query),
+            job_filter=parse_filter(query, context.scope),
             page=Page(offset, items, position),
             page_number=number,
             fields=names,
             with_total=query.get("total", False),
-            is_csv=query.get("format") == "csv",
+            is_csv=is_csv,
+            with_unit_objects=not is_csv and wants_unit_objects(),
         )
 
     @property
@@ -75,10 +79,10 @@ class ListRequest(NamedTuple):
         return pagination.encode((*end, min(self.page_number + 1, MAX_INTEGER)))
 
 
-def parse_filter(query: dict[str, Any]) -> JobFilter:
+def parse_filter(query: dict[str, Any], scope: Scope) -> JobFilter:
     """Return the filters of a query that ListQuery or StatsQuery has checked."""
     filters = {name: query[name] for name in _FILTERS & query.keys()}
-    return JobFilter(**filters, states=query.get("state"), now=now())
+    return JobFilter(**filters, states=query.get("state"), scope=scope, now=now())
 
 
 def respond(context: Context, request: ListRequest) -> Response:
@@ -146,7 +150,8 @@ def _write_csv(
 def _rows(request: ListRequest, batch: Batch) -> list[dict[str, Any]]:
     """Return a batch's jobs with the requested fields."""
     at = now()
-    jobs = [job_meta(job, at) for job in batch.jobs]
+    with_objects = request.with_unit_objects
+    jobs = [job_meta(job, at, with_unit_objects=with_objects) for job in batch.jobs]
     if set(_DEFAULT_FIELDS) <= set(request.fields):
         return jobs
     return [{name: job[name] for name in request.fields if name in job} for job in jobs]

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Response
 
-from ccapi.api import job_list, schemas
+from ccapi.api import job_list, queries, schemas
 from ccapi.api.job_list import ListRequest
 from ccapi.api.serializers import job_meta, job_with_timestamp, now
 from ccapi.context import Context
@@ -15,17 +15,18 @@ from ccapi.model.job import JobSelection, NewJob, Tag
 from ccapi.model.token import Role
 from ccapi.repository import jobs
 from ccapi.service import deletion, edits, lifecycle
+from ccapi.service.lifecycle import End
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
 
 
 @blueprint.route("/", Role.READER, methods=["GET"], tags=schemas.QUERY, cached=True)
-@blueprint.arguments(schemas.ListQuery(), location="query")
+@blueprint.arguments(queries.ListQuery(), location="query")
 @blueprint.response(
     200,
     schemas.GetJobsApiResponse(),
     description="The jobs of the page",
-    produces=schemas.JSON_OR_CSV,
+    produces=queries.JSON_OR_CSV,
 )
 def list_jobs(context: Context, query: dict[str, Any]) -> Response:
     """List jobs, the latest first.
@@ -33,7 +34,7 @@ def list_jobs(context: Context, query: dict[str, Any]) -> Response:
     Filters, page and page size are query parameters. A page past the end is empty; a page
     may be as large as the list.
     """
-    return job_list.respond(context, ListRequest.parse(query))
+    return job_list.respond(context, ListRequest.parse(context, query))
 
 
 @blueprint.route("/<int:id>", Role.READER, methods=["GET"], tags=schemas.QUERY, cached=True)
@@ -44,7 +45,7 @@ def get_job(context: Context, *, id: int) -> dict[str, Any]:
     With everything that the registry knows of it, metaData included.
     """
     with context.database.connection() as conn:
-        job = jobs.get(conn, id)
+        job = jobs.get(conn, id, context.scope)
     if job is None:
         raise UnknownJob.with_id(id)
     return job_meta(job, now())
@@ -90,7 +91,7 @@ def stop_job(context: Context, stop: dict[str, Any]) -> dict[str, Any]:
     if job_id is None:
         raise InvalidInput.of("jobId", "is required, unless the database id is in the path")
     selection = JobSelection(job_id, stop.get("cluster"), stop.get("start_time"))
-    job = lifecycle.stop(context, selection, stop["job_state"], stop["stop_time"])
+    job = lifecycle.stop(context, selection, _end(stop))
     request_log.current().job = job.id
     return job_meta(job, now())
 
@@ -103,10 +104,13 @@ def stop_job(context: Context, stop: dict[str, Any]) -> dict[str, Any]:
 def stop_job_by_id(context: Context, stop: dict[str, Any], *, id: int) -> dict[str, Any]:
     """Stop the job with a database id, and archive it.
 
-    Only stopTime and jobState of the body count. PUT does the same.
+    Only stopTime, jobState and metaData of the body count. PUT does the same.
     """
-    job = lifecycle.stop_by_id(context, id, stop["job_state"], stop["stop_time"])
-    return job_meta(job, now())
+    return job_meta(lifecycle.stop_by_id(context, id, _end(stop)), now())
+
+
+def _end(stop: dict[str, Any]) -> End:
+    return End(stop["job_state"], stop["stop_time"], stop.get("meta_data"))
 
 
 @blueprint.route(
@@ -160,12 +164,13 @@ def delete_job_by_id(context: Context, *, id: int) -> dict[str, Any]:
 @blueprint.route(
     "/delete_job_before/<ts>", Role.ADMIN, methods=["DELETE"], tags=schemas.REMOVE, errors=[422]
 )
+@blueprint.arguments(queries.DeleteBeforeQuery(), location="query")
 @blueprint.response(200, schemas.DeleteJobApiResponse(), description="The jobs are deleted")
-def delete_job_before(context: Context, *, ts: int) -> dict[str, Any]:
+def delete_job_before(context: Context, query: dict[str, Any], *, ts: int) -> dict[str, Any]:
     """Delete every job that started before a time from the database.
 
     Whatever the jobs' states; to delete none is a success. The archive is not touched.
     """
-    deleted = deletion.delete_before(context, ts)
+    deleted = deletion.delete_before(context, ts, omit_tagged=query.get("omit_tagged", False))
     jobs = "job that" if deleted == 1 else "jobs that"
     return {"msg": f"deleted {deleted} {jobs} started before {ts}"}

@@ -9,7 +9,7 @@ from flask import Blueprint, Flask, Response, request
 from ccapi import metrics
 from ccapi.context import Context
 from ccapi.db.probe import CachedProbe
-from ccapi.errors import DatabaseUnavailable
+from ccapi.errors import DatabaseUnavailable, Forbidden
 from ccapi.http import auth
 from ccapi.model.token import Role
 from ccapi.service import tokens
@@ -58,5 +58,8 @@ class _TokenCheck:
                 message = str(error) or "looking up the token timed out"
                 raise DatabaseUnavailable(message) from error
         else:
-            auth.authorize(auth.require_valid(token), list(Role))
+            token = auth.require_valid(token)
+            if token.scope.is_limited:
+                raise Forbidden("a token that is limited to users or projects cannot read metrics")
+            auth.authorize(token, list(Role))
             self._valid_at[key] = time.monotonic()

@@ -12,7 +12,7 @@ from ccapi.api.schemas import CHANGE
 from ccapi.context import Context
 from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint
-from ccapi.http.schema import ContractSchema, Integer, QueryBoolean, describe
+from ccapi.http.schema import ContractSchema, Integer, QueryBoolean, QuerySchema, describe
 from ccapi.model import rules
 from ccapi.model.reconciliation import EndedRun, Run, Snapshot
 from ccapi.model.token import Role
@@ -132,7 +132,7 @@ class ReconcileResponse(ContractSchema):
     )
 
 
-class ReconcileQuery(ContractSchema):
+class ReconcileQuery(QuerySchema):
     """Whether to change anything."""
 
     dry_run = QueryBoolean(

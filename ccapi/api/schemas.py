@@ -6,38 +6,28 @@ from typing import Any, ClassVar
 from marshmallow import fields, post_load
 
 from ccapi.api import fields as job_fields
-from ccapi.api.fields import ListCursor, QueryRange, QueryTag, State, final_state
+from ccapi.api.fields import State, final_state
 from ccapi.http.schema import (
     ContractSchema,
     Count,
     Integer,
     IntegerList,
     Number,
+    NumberMap,
+    OptionalNumber,
     OptionalText,
-    QueryBoolean,
-    QueryChoice,
-    QueryChoices,
-    QueryInteger,
-    QueryNames,
-    QueryText,
     Text,
     TextList,
     TextMap,
     describe,
 )
-from ccapi.model import rules
-from ccapi.model.job import JOB_META_FIELDS, JobState, NewJob, Tag
+from ccapi.model import compat, rules
+from ccapi.model.job import JobState, NewJob, Tag
 
 # The groups of operations in the document.
 QUERY = ["query"]
 CHANGE = ["add and modify"]
 REMOVE = ["remove"]
-
-FORMATS = ("json", "csv")
-JSON_OR_CSV = ("application/json", "text/csv")
-_NON_EMPTY = rules.TextRule(min_length=1)
-# The contract's document lists only the first six states as choices of a filter.
-_LISTED_STATES, _OTHER_STATES = [*JobState][:6], [*JobState][6:]
 
 
 class ApiTag(ContractSchema):
@@ -45,6 +35,7 @@ class ApiTag(ContractSchema):
 
     definition = "api.ApiTag"
     also_required = ("type", "name")
+    dropped = frozenset(("scope", "id"))
     type = Text(rules.TAG, metadata=describe("Kind of tag", example="Debug"))
     name = Text(rules.TAG, metadata=describe("Name of tag", example="Testjob"))
 
@@ -60,6 +51,7 @@ class TagSchema(ApiTag):
         description = "A label, made of a type and a name."
 
     definition = "schema.Tag"
+    dropped = frozenset(("scope",))
     id = Integer(rules.COUNT, metadata=describe("Database id of the tag"))
 
 
@@ -162,10 +154,33 @@ class BaseJob(ContractSchema):
             maximum=3,
         ),
     )
+    shared = Text(
+        rules.TEXT,
+        metadata=describe(
+            "Who else may use the nodes, as newer clients say it: none is exclusive 1, "
+            "single_user 2, multi_user 0",
+            example="none",
+        ),
+    )
     smt = Count(rules.COUNT, metadata=describe("Hardware threads used per core", example=4))
     walltime = Count(
         rules.COUNT, metadata=describe("Time limit in seconds", example=86400, minimum=1)
     )
+    submit_time = Count(
+        rules.IntegerRule(max=rules.MAX_EPOCH_SECOND),
+        data_key="submitTime",
+        metadata=describe("Submission, in epoch seconds", example=1649723700),
+    )
+    requested_memory = Count(
+        rules.COUNT,
+        data_key="requestedMemory",
+        metadata=describe("Memory requested, in MB", example=128000),
+    )
+    energy = OptionalNumber(rules.NUMBER, metadata=describe("Energy used", example=1.5))
+    energy_footprint = NumberMap(
+        data_key="energyFootprint", metadata=describe("Energy used, by source")
+    )
+    footprint = NumberMap(metadata=describe("Key figures of the whole job, by name"))
     job_state = State(
         [JobState.RUNNING],
         data_key="jobState",
@@ -226,6 +241,10 @@ class JobMeta(BaseJob):
         metadata=describe("Metrics of the whole job, by name"),
     )
 
+    def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return a job's fields from any dialect of the family, and its unknown keys."""
+        return compat.translate_job(data)
+
     @post_load
     def _build(self, values: dict[str, Any], **_: Any) -> NewJob:
         for ignored in ("id", "duration", "job_state"):
@@ -261,6 +280,16 @@ class StopJobApiRequest(ContractSchema):
     start_time = job_fields.epoch_second("startTime", "Start")
     stop_time = job_fields.epoch_second("stopTime", "Stop", required=True, example=1649763839)
     job_state = final_state("How the job ended", required=True, example="completed")
+    meta_data = TextMap(
+        data_key="metaData", metadata=describe("What only the end knows; added to the job's")
+    )
+
+    def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return the body with the contract's word for the state, and its unknown keys."""
+        values, unknown = super().translate(data)
+        if isinstance(values.get("jobState"), str):
+            values["jobState"] = compat.translate_state(values["jobState"])
+        return values, unknown
 
 
 class DeleteJobApiRequest(ContractSchema):
@@ -291,83 +320,3 @@ class GetJobsApiResponse(ContractSchema):
         metadata=describe("The cursor of the next page; empty at the end of the list"),
     )
     total = fields.Integer(metadata=describe("Number of all jobs that match, if requested"))
-
-
-class ListQuery(ContractSchema):
-    """Which jobs a list shows, and how much of each."""
-
-    state = QueryChoices(
-        JobState,
-        metadata=describe(
-            "Only jobs in this state; may be repeated, and may also be "
-            f"{' or '.join(_OTHER_STATES)}",
-            enum=_LISTED_STATES,
-        ),
-    )
-    cluster = Text(rules.CLUSTER, metadata=describe("Only jobs of this cluster"))
-    start_time = QueryRange(
-        "epoch seconds",
-        data_key="start-time",
-        metadata=describe("Only jobs that started within FROM-TO, epoch seconds, both inclusive"),
-    )
-    items_per_page = QueryInteger(
-        data_key="items-per-page", metadata=describe("Jobs on a page, 25 by default")
-    )
-    page = QueryInteger(metadata=describe("Number of the page, 1 by default"))
-    with_metadata = QueryBoolean(
-        data_key="with-metadata", metadata=describe("Show metaData (job scripts are large)")
-    )
-    stop_time = QueryRange(
-        "epoch seconds",
-        data_key="stop-time",
-        metadata=describe("Only jobs that stopped within FROM-TO, epoch seconds, both inclusive"),
-    )
-    duration = QueryRange(
-        "seconds",
-        metadata=describe(
-            "Only jobs that ran for FROM-TO seconds, both inclusive; running jobs run until now"
-        ),
-    )
-    num_nodes = QueryRange(
-        "nodes",
-        data_key="num-nodes",
-        metadata=describe("Only jobs on FROM-TO nodes, both inclusive"),
-    )
-    user_name = QueryText(_NON_EMPTY, data_key="user", metadata=describe("Only jobs of this user"))
-    project = QueryText(
-        rules.TEXT, metadata=describe("Only jobs of this project; empty: without a project")
-    )
-    sub_cluster = QueryText(
-        rules.TEXT,
-        data_key="sub-cluster",
-        metadata=describe("Only jobs of this sub-cluster; empty: without a sub-cluster"),
-    )
-    partition = QueryText(_NON_EMPTY, metadata=describe("Only jobs of this partition"))
-    job_id = QueryInteger(
-        data_key="job-id",
-        metadata=describe("Only runs of the job with this number of the batch system"),
-    )
-    array_job_id = QueryInteger(
-        data_key="array-job-id", metadata=describe("Only jobs of the array with this number")
-    )
-    host = Text(rules.HOSTNAME, metadata=describe("Only jobs on this host"))
-    tag = QueryTag(rules.TEXT, metadata=describe("Only jobs with this tag, TYPE:NAME"))
-    cursor = ListCursor(
-        metadata=describe(
-            "The nextCursor of the page before; empty to begin. Cannot be combined with page"
-        )
-    )
-    fields_ = QueryNames(
-        [field.name for field in JOB_META_FIELDS],
-        data_key="fields",
-        metadata=describe("Show only these fields of each job, separated by commas"),
-    )
-    format = QueryChoice(
-        FORMATS,
-        metadata=describe(
-            "json (default), or csv with a line of names; nextCursor and total are then the "
-            "headers X-Next-Cursor and X-Total",
-            enum=[*FORMATS],
-        ),
-    )
-    total = QueryBoolean(metadata=describe("Count all jobs that match, on whatever page"))

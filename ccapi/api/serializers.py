@@ -9,13 +9,17 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
+import orjson
+from flask import request
 from orjson import Fragment
 
+from ccapi.http import json_format
+from ccapi.model import compat
 from ccapi.model.job import JOB_META_FIELDS, Job
 
 # All fields of schema.JobMeta, in the order of a CSV list's columns.
 JOB_FIELDS = tuple(field.name for field in JOB_META_FIELDS)
-_JSON_FIELDS = ("resources", "tags", "statistics", "metaData")
+_JSON_FIELDS = ("resources", "tags", "statistics", "footprint", "energyFootprint", "metaData")
 _values = attrgetter(*(field.attribute for field in JOB_META_FIELDS))
 
 
@@ -24,15 +28,36 @@ def now() -> int:
     return int(time.time())
 
 
-def job_meta(job: Job, at: int) -> dict[str, Any]:
-    """Return a job as schema.JobMeta; if it is running, its duration ends `at`."""
+def wants_unit_objects() -> bool:
+    """Return whether the current request wants {"base": "B/s", "prefix": "G"} for "GB/s"."""
+    return json_format.wants_ld_json(request.environ)
+
+
+def job_meta(job: Job, at: int, *, with_unit_objects: bool | None = None) -> dict[str, Any]:
+    """Return a job as schema.JobMeta; if it is running, its duration ends `at`.
+
+    A stream outlives its request, and must pass `with_unit_objects`.
+    """
     pairs = zip(JOB_FIELDS, _values(job), strict=True)
     fields = {name: value for name, value in pairs if value is not None}
     fields["duration"] = job.duration(at)
+    if job.statistics is not None:
+        if with_unit_objects is None:
+            with_unit_objects = wants_unit_objects()
+        if with_unit_objects:
+            fields["statistics"] = _split_units(job.statistics)
     for name in _JSON_FIELDS:
         if name in fields:
             fields[name] = Fragment(fields[name])
     return fields
+
+
+def _split_units(statistics: str) -> str:
+    """Return statistics whose units are objects, as today's clients of the family expect."""
+    metrics = orjson.loads(statistics)
+    for values in metrics.values():
+        values["unit"] = compat.split_unit(values["unit"])
+    return orjson.dumps(metrics).decode()
 
 
 def job_with_timestamp(job: Job, at: int) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from marshmallow import fields
 
 from ccapi.api.fields import QueryRange
 from ccapi.api.job_list import parse_filter
-from ccapi.api.schemas import FORMATS, JSON_OR_CSV, QUERY, ListQuery
+from ccapi.api.queries import FORMATS, JSON_OR_CSV, ListQuery
+from ccapi.api.schemas import QUERY
 from ccapi.context import Context
 from ccapi.errors import InvalidInput
 from ccapi.http import csv_format
@@ -150,7 +151,7 @@ def get_stats(context: Context, query: dict[str, Any]) -> dict[str, Any] | Respo
     ordered by their names. At a point of the timeline a job runs that has started by then and
     stops later, or has not stopped.
     """
-    statistics_query = _parse_query(query)
+    statistics_query = _parse_query(context, query)
     result = statistics.compute(context, statistics_query)
     groups = [
         {**group.key, "numJobs": group.num_jobs, "nodeHours": _hours(group.node_seconds)}
@@ -178,14 +179,14 @@ def get_stats(context: Context, query: dict[str, Any]) -> dict[str, Any] | Respo
     return content
 
 
-def _parse_query(query: dict[str, Any]) -> StatisticsQuery:
+def _parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
     limit = query.get("limit", _DEFAULT_LIMIT)
     if limit > _MAX_GROUPS:
         raise InvalidInput.of("limit", f"must be at most {_MAX_GROUPS}")
     with_timeline = query.get("timeline", "step" in query)
     if with_timeline and query.get("format") == "csv":
         raise InvalidInput.of("timeline", "must not come with format=csv, which has the groups")
-    jobs = parse_filter(query)
+    jobs = parse_filter(query, context.scope)
     last_day = Range(jobs.now - _DAY_SECONDS, jobs.now)
     return StatisticsQuery(
         jobs=jobs,

@@ -33,11 +33,9 @@ def validate(job: Job) -> None:
     for key, value in orjson.loads(job.meta_data or "{}").items():
         _check("metaData", key, rules.TEXT)
         _check(f"metaData.{key:.40}", value, rules.TEXT)
-    for metric, values in orjson.loads(job.statistics or "{}").items():
-        _check("statistics", metric, rules.TEXT)
-        for name, value in values.items():
-            rule = rules.TEXT if name == "unit" else rules.STATISTIC
-            _check(f"statistics.{metric:.40}.{name}", value, rule)
+    _check("footprint", orjson.loads(job.footprint or "{}"), rules.FOOTPRINT)
+    _check("energyFootprint", orjson.loads(job.energy_footprint or "{}"), rules.FOOTPRINT)
+    _check_statistics(orjson.loads(job.statistics or "{}"))
 
 
 def _check(path: str, value: Any, rule: Rule) -> None:
@@ -57,3 +55,11 @@ def _check_resources(resources: list[Any], num_nodes: int) -> None:
         rules.count_hosts([resource["hostname"] for resource in resources], num_nodes)
     except InvalidInput as error:
         raise ArchiveError(str(error)) from None
+
+
+def _check_statistics(statistics: dict[str, Any]) -> None:
+    for metric, values in statistics.items():
+        _check("statistics", metric, rules.TEXT)
+        for name, value in values.items():
+            rule = rules.TEXT if name == "unit" else rules.STATISTIC
+            _check(f"statistics.{metric:.40}.{name}", value, rule)

@@ -6,7 +6,7 @@ import click
 
 from ccapi.cli.params import Duration
 from ccapi.cli.settings import Settings, uses_settings
-from ccapi.model.token import Role
+from ccapi.model.token import Role, Scope
 from ccapi.service import tokens
 
 _expires = click.option(
@@ -22,14 +22,26 @@ def token() -> None:
 @token.command()
 @click.argument("name")
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
+@click.option("--user", "users", multiple=True, help="Only jobs of this user; repeatable.")
+@click.option("--project", "projects", multiple=True, help="Only of this project; repeatable.")
 @_expires
 @uses_settings
-def create(settings: Settings, name: str, role: str, expires: timedelta | None) -> None:
+def create(
+    settings: Settings,
+    name: str,
+    *,
+    role: str,
+    users: tuple[str, ...],
+    projects: tuple[str, ...],
+    expires: timedelta | None,
+) -> None:
     """Create a token for NAME and print its secret once.
 
     A reader lists jobs. A writer also starts, stops and tags them. An admin may do everything.
+    With --user and --project, other jobs do not exist for the token.
     """
-    _print_secret(tokens.create(settings.context.database, name, Role(role), expires))
+    scope = Scope(users or None, projects or None)
+    _print_secret(tokens.create(settings.context.database, name, Role(role), expires, scope))
 
 
 @token.command()
@@ -63,14 +75,17 @@ def list_(settings: Settings) -> None:
     """List all tokens, without their secrets, which ccapi does not store."""
     rows = tokens.list_all(settings.context.database)
     now = datetime.now(UTC)
-    line = "{:<24} {:<7} {:<8} {:<17} {:<17} {:<17}".format
-    click.echo(line("NAME", "ROLE", "STATUS", "CREATED (UTC)", "EXPIRES", "LAST USED").rstrip())
+    line = "{:<24} {:<7} {:<8} {:<17} {:<17} {:<17} {}".format
+    titles = ("NAME", "ROLE", "STATUS", "CREATED (UTC)", "EXPIRES", "LAST USED", "ONLY")
+    click.echo(line(*titles))
     for item in rows:
         times = [
             f"{time.astimezone(UTC):%Y-%m-%d %H:%M}" if time else "never"
             for time in (item.created_at, item.expires_at, item.last_used_at)
         ]
-        click.echo(line(item.name, item.role, item.status(now), *times).rstrip())
+        limits = [f"user={user}" for user in item.users or ()]
+        limits += [f"project={project}" for project in item.projects or ()]
+        click.echo(line(item.name, item.role, item.status(now), *times, " ".join(limits)).rstrip())
 
 
 def _print_secret(secret: str) -> None:

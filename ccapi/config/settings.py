@@ -10,7 +10,17 @@ from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Annotated, Any
 
-from ccapi.config.validators import LINE, PATH, TIMEOUT, integer, one_of, seconds
+from ccapi.config.validators import (
+    LINE,
+    NETWORKS,
+    NO_NETWORKS,
+    PATH,
+    TIMEOUT,
+    Networks,
+    integer,
+    one_of,
+    seconds,
+)
 from ccapi.model.cluster import Clusters
 
 
@@ -19,6 +29,8 @@ class Server:
     """Limits of a request."""
 
     max_body_bytes: Annotated[int, integer(min=1024)] = 8 * 2**20
+    used_nodes_open_to: Annotated[Networks, NETWORKS] = NO_NETWORKS
+    unknown_fields: Annotated[str, one_of("ignore", "refuse")] = "ignore"
 
 
 @dataclass(frozen=True)

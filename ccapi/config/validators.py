@@ -4,12 +4,27 @@ import json
 import math
 import re
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
 from marshmallow import ValidationError, fields
 
 MASK = "********"
+Network = IPv4Network | IPv6Network
+
+
+class Networks(tuple[Network, ...]):
+    """Networks; as text they are as in the settings."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """Return the networks with commas between."""
+        return ", ".join(map(str, self))
+
+
+NO_NETWORKS = Networks()
 
 
 class Rule(fields.Field[Any]):
@@ -69,9 +84,22 @@ def one_of(*choices: str) -> Rule:
     return Rule(f"one of {', '.join(choices)}", choices.__contains__)
 
 
+def _networks(text: str) -> Networks | None:
+    """Return the networks of a list, None if one is wrong."""
+    try:
+        return Networks(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        return None
+
+
 LINE = Rule("a line of text", lambda v: isinstance(v, str) and v != "" and v.isprintable())
 # A URL in the place of a path is a mistake, and may contain a password.
 PATH = Rule("a path", lambda v: LINE.is_valid(v) and "://" not in v, Path)
+NETWORKS = Rule(
+    "addresses or networks with commas between, such as 10.0.0.7, 10.1.0.0/16",
+    lambda value: isinstance(value, str) and _networks(value) is not None,
+    _networks,
+)
 # PostgreSQL rounds a timeout below a millisecond to 0, which means "no limit".
 TIMEOUT = seconds(0.001, 86_400)
 

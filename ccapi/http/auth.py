@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Collection, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from ccapi.db.pool import Database
@@ -12,6 +13,10 @@ from ccapi.http.cache import TTLCache
 from ccapi.model.token import Role, ValidToken
 from ccapi.service import tokens
 
+Network = IPv4Network | IPv6Network
+ANONYMOUS = ValidToken(
+    id=0, name="(none)", role=Role.READER, should_record_use=False, is_cacheable=False
+)
 _HOW = "send a token as `X-Auth-Token: TOKEN` or `Authorization: Bearer TOKEN`"
 
 
@@ -31,6 +36,25 @@ def authenticate(
     if token.is_cacheable:
         cache.put(key, token, started_at)
     return token
+
+
+def is_anonymous(environ: Mapping[str, Any], networks: Collection[Network]) -> bool:
+    """Return whether a request has no token, and its client's address is in the networks.
+
+    Behind a proxy on a Unix socket, X-Forwarded-For has the address.
+    """
+    if not networks or "HTTP_X_AUTH_TOKEN" in environ or "HTTP_AUTHORIZATION" in environ:
+        return False
+    address = environ.get("REMOTE_ADDR")
+    if not address:
+        address = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
+    try:
+        client = ip_address(address)
+    except ValueError:
+        return False
+    # A socket for both versions of IP has ::ffff:10.0.0.7 for 10.0.0.7.
+    client = getattr(client, "ipv4_mapped", None) or client
+    return any(client in network for network in networks)
 
 
 def authorize(token: ValidToken, roles: Collection[Role]) -> None:

@@ -5,6 +5,7 @@ Context, and documents the errors; its `response` sends what the view returns as
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 
@@ -50,13 +51,15 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships n
         alias: str | None = None,
         cached: bool = False,
         undocumented: Collection[int | str] = (),
+        open_to: str | None = None,
     ) -> Callable[[View], View]:
         """Route requests of tokens that include a role to a view.
 
         The view gets the Context, what `arguments` parsed, and the path's integers by name.
         `errors` are documented beside those that every operation has. `alias` is another
         method that clients use; the contract does not have it. `undocumented` are errors and
-        keys that the contract's document does not have. ccapi/http/cache.py explains `cached`.
+        keys that the contract's document does not have. `open_to` names the app's setting of
+        networks whose clients need no token. ccapi/http/cache.py explains `cached`.
         """
 
         def decorate(view: View) -> View:
@@ -73,7 +76,9 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships n
             }
             if "json" in locations and "consumes" not in undocumented:
                 documentation["consumes"] = [json_format.CONTENT_TYPE]
-            operation = _operation(view, role, has_query="query" in locations, cached=cached)
+            operation = _operation(
+                view, role, has_query="query" in locations, cached=cached, open_to=open_to
+            )
             operation = self.doc(**documentation)(operation)
             self.add_url_rule(rule, view_func=operation, methods=methods, tags=tags)
             if alias is not None:
@@ -118,7 +123,9 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships n
         return decorate
 
 
-def _operation(view: View, role: Role, *, has_query: bool, cached: bool) -> View:
+def _operation(
+    view: View, role: Role, *, has_query: bool, cached: bool, open_to: str | None
+) -> View:
     """Check the token and the path before the view."""
     roles = frozenset(other for other in Role if other.includes(role))
 
@@ -126,8 +133,14 @@ def _operation(view: View, role: Role, *, has_query: bool, cached: bool) -> View
     def operation(**path: Any) -> Response:
         context: Context = current_app.extensions["ccapi"]
         caches: cache.Caches = current_app.extensions["ccapi_caches"]
-        token = auth.authenticate(request.environ, context.database, caches.tokens)
+        networks = current_app.config[open_to] if open_to else ()
+        if auth.is_anonymous(request.environ, networks):
+            token = auth.ANONYMOUS
+        else:
+            token = auth.authenticate(request.environ, context.database, caches.tokens)
         auth.authorize(token, roles)
+        if token.scope.is_limited:
+            context = replace(context, scope=token.scope)
         if request.query_string and not has_query:
             raise InvalidInput(f"{request.path} does not accept query parameters")
         numbers = {name: _path_integer(name, str(text)) for name, text in path.items()}

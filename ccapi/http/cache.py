@@ -2,8 +2,9 @@
 
 - Operations that are declared with `cached=True` answer through `respond`.
 - Writers and admins always get a fresh response, because they must see what they have written.
-- Readers who ask the same (path and query string) share one response for the seconds of [jobs]
-  list_cache_seconds, whatever their tokens. A response is as old as its query to the database.
+- Readers who ask the same (path, query string, form of units) and see the same jobs share one
+  response for the seconds of [jobs] list_cache_seconds, whatever their tokens. A response is as
+  old as its query to the database.
 - The first reader computes it, from the replica if there is one and it is usable, else from the
   primary; the others wait for it. Errors are not cached, nor are streams. The oldest responses
   are dropped when all together exceed 16 MB.
@@ -23,6 +24,7 @@ from flask import Request, Response
 from ccapi import metrics
 from ccapi.context import Context
 from ccapi.errors import DatabaseUnavailable, TooSlow
+from ccapi.http import json_format
 from ccapi.model.token import TOKEN_TTL_SECONDS, Role, ValidToken
 
 Value = TypeVar("Value")
@@ -35,7 +37,7 @@ _OVERHEAD_BYTES = 1_000
 _LOCKS = 64
 _CACHE_HEADERS = (
     ("Cache-Control", "private, no-cache"),
-    ("Vary", "X-Auth-Token, Authorization"),
+    ("Vary", "X-Auth-Token, Authorization, Accept"),
 )
 
 
@@ -153,7 +155,9 @@ def respond(
 ) -> Response:
     """Answer a request to a cached operation; `view` computes the response."""
     if token.role is Role.READER:
-        key = request.environ["PATH_INFO"], request.environ.get("QUERY_STRING", "")
+        environ = request.environ
+        question = environ["PATH_INFO"], environ.get("QUERY_STRING", "")
+        key = *question, token.scope, json_format.wants_ld_json(environ)
         response = cache.get_or_compute(
             key,
             lambda: _freeze(_read(view, context)),

@@ -41,6 +41,8 @@ class _Converter(OpenAPIConverter):
 
     def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
         """Omit additionalProperties, which the contract's objects do not have; add examples."""
+        if isinstance(schema, ContractSchema) and schema.json_schema is not None:
+            return {**schema.json_schema}
         document: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call] # apispec
         document.pop("additionalProperties", None)
         if isinstance(schema, ContractSchema) and schema.example is not None:

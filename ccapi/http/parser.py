@@ -15,8 +15,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from ccapi.errors import BodyTooLarge, InvalidInput
 from ccapi.http.schema import ContractSchema
 
-# orjson parses an integer beyond 64 bits as a float, which is allowed in statistics only: such
-# a body is parsed again by json, which keeps the integer.
+# orjson parses an integer beyond 64 bits as a float: such a body is parsed again by json, which
+# keeps the integer.
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _MAX_DIGITS = 40
 
@@ -34,7 +34,7 @@ class RequestParser(FlaskParser):
             raise InvalidInput("the body is empty: send a JSON document")
         try:
             data = orjson.loads(body)
-            if type(data) is dict and "statistics" in data and _LONG_INTEGER.search(body):
+            if _LONG_INTEGER.search(body):
                 data = json.loads(body, parse_int=lambda digits: int(digits[:_MAX_DIGITS]))
         except (ValueError, RecursionError) as error:
             raise InvalidInput(f"the body is not valid JSON: {error}") from None

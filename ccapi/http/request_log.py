@@ -6,9 +6,10 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from werkzeug.wsgi import ClosingIterator
 
@@ -24,6 +25,11 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 # Machines ask for these every few seconds: their lines appear with log level DEBUG only.
 _DEBUG_ENDPOINTS = {"healthz", "readyz", "metrics", "static"}
 _NOT_MODIFIED = 304
+_MAX_IGNORED_FIELDS, _MAX_FIELD_LENGTH = 20, 64
+# What a worker remembers of ignored fields, so that a hostile client cannot fill its memory.
+_MAX_LOGGED_FIELDS = 1_000
+_logged_fields: set[tuple[str, str, str]] = set()
+_SAFE = "!$&'()*+-./:;<=>?@[]^_`{|}~"
 
 
 @dataclass
@@ -35,6 +41,8 @@ class RequestInfo:
     token: ValidToken | None = None
     job: int | None = None
     refusal: str | None = None
+    # Unknown keys of the body; a dictionary, because it keeps their order.
+    ignored_fields: dict[str, None] = field(default_factory=dict)
 
     @cached_property
     def endpoint(self) -> str:
@@ -105,10 +113,32 @@ class RequestLogMiddleware:
             else:
                 at_end.append(partial(_record, fields, started))
             headers = [*headers, ("X-Request-Id", request_id)]
+            if info.ignored_fields:
+                headers.append(("Ccapi-Ignored-Fields", _report_ignored_fields(info)))
             return start_response(status, headers, exc_info)
 
         body = self._application(environ, start)
         return ClosingIterator(body, at_end) if at_end else body
+
+
+def _report_ignored_fields(info: RequestInfo) -> str:
+    """Count and log the unknown keys of a body, and return them for a header.
+
+    The log reports each client, endpoint and key once.
+    """
+    names = list(info.ignored_fields)[:_MAX_IGNORED_FIELDS]
+    metrics.child(metrics.IGNORED_FIELDS, info.endpoint).inc(len(info.ignored_fields))
+    client = info.token.name if info.token is not None else ""
+    new = [name for name in names if (client, info.endpoint, name) not in _logged_fields]
+    if new and len(_logged_fields) < _MAX_LOGGED_FIELDS:
+        _logged_fields.update((client, info.endpoint, name) for name in new)
+        _log.warning("%s of %s: ignored unknown fields: %s", info.endpoint, client, _quote(new))
+    return _quote(names)
+
+
+def _quote(names: Iterable[str]) -> str:
+    """Return names as a list for a header: percent-encoded beyond printable ASCII, and cut."""
+    return ", ".join(quote(name[:_MAX_FIELD_LENGTH], safe=_SAFE) for name in names)
 
 
 def _record(fields: Mapping[str, Any], started: float) -> None:

@@ -9,8 +9,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, ClassVar
 
+from flask import current_app
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load
 
+from ccapi.http import request_log
 from ccapi.model import rules
 from ccapi.model.rules import Rule
 
@@ -19,16 +21,20 @@ _DIGITS = re.compile(r"[0-9]{1,40}")
 
 
 class ContractSchema(Schema):
-    """An object of the contract: unknown keys are errors, and null means "not given".
+    """An object of the contract: null means "not given", and keys match whatever their case.
 
-    `definition` is its name in the API's document, and `example` what the page sends.
+    Unknown keys are ignored and reported, unless the settings refuse them. `definition` is its
+    name in the API's document, `example` what the page sends, and `json_schema` replaces what
+    the document would say. `dropped` lists keys that clients send and nobody needs.
     `also_required` lists keys that a request must have although the contract's document does
     not say so.
     """
 
     definition: ClassVar[str] = ""
     example: ClassVar[Mapping[str, Any] | None] = None
+    json_schema: ClassVar[Mapping[str, Any] | None] = None
     also_required: ClassVar[tuple[str, ...]] = ()
+    dropped: ClassVar[frozenset[str]] = frozenset()
     error_messages = {  # noqa: RUF012 - marshmallow's declaration
         "unknown": "is not known here",
         "type": "must be an object",
@@ -49,15 +55,40 @@ class ContractSchema(Schema):
         if isinstance(field_obj, fields.Nested):
             field_obj.error_messages["type"] = "must be an object"
 
+    def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return a body's values by their keys in the contract, and its unknown keys.
+
+        Raises InvalidInput for two spellings of one key.
+        """
+        return rules.match_keys(data, self.known_keys)
+
+    @cached_property
+    def known_keys(self) -> frozenset[str]:
+        """Return the keys that the body of a request may have."""
+        return frozenset(self.fields_by_key) | self.dropped
+
     @pre_load
-    def _drop_nulls(self, data: Any, **_: Any) -> Any:
+    def _translate(self, data: Any, **_: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        values = {key: value for key, value in data.items() if value is not None}
+        values, unknown = self.translate(data)
+        values = {key: value for key, value in values.items() if key not in self.dropped}
+        if unknown:
+            if current_app.config["REFUSE_UNKNOWN_FIELDS"]:
+                raise ValidationError({key: ["is not known here"] for key in unknown})
+            request_log.current().ignored_fields.update(dict.fromkeys(unknown))
         missing = [key for key in self.also_required if key not in values]
         if missing:
             raise ValidationError({key: ["is required"] for key in missing})
         return values
+
+
+class QuerySchema(ContractSchema):
+    """A query string: unknown parameters are errors, for a misspelt filter must not list all."""
+
+    def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return the parameters unchanged; marshmallow finds unknown ones."""
+        return dict(data), []
 
 
 def describe(description: str, **properties: Any) -> dict[str, Any]:
@@ -91,6 +122,13 @@ class Count(Integer):
 
 class Number(RuleField, fields.Float):
     """An integer or a float."""
+
+
+class OptionalNumber(Number):
+    """A number where 0 means "not given"."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return super()._deserialize(value, *args, **kwargs) or None
 
 
 class Text(RuleField, fields.String):
@@ -138,6 +176,25 @@ class TextMap(fields.Dict):
         if violations:
             raise ValidationError(violations)
         return dict(value)
+
+
+class NumberMap(fields.Dict):
+    """An object whose values are numbers; the empty one means "not given"."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(values=fields.Float(), **kwargs)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValidationError("must be an object of numbers")
+        violations = {
+            key.replace("\0", "\\0"): [violation]
+            for key, item in value.items()
+            if (violation := rules.TEXT.violation(key) or rules.NUMBER.violation(item))
+        }
+        if violations:
+            raise ValidationError(violations)
+        return dict(value) or None
 
 
 class EnumField(fields.Field[str]):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ccapi.model import rules
 from ccapi.model.rules import Rule, count_hosts
+from ccapi.model.token import ALL_JOBS, Scope
 
 
 class JobState(StrEnum):
@@ -21,6 +22,9 @@ class JobState(StrEnum):
     TIMEOUT = "timeout"
     PREEMPTED = "preempted"
     OUT_OF_MEMORY = "out_of_memory"
+    NODE_FAIL = "node_fail"
+    BOOT_FAIL = "boot_fail"
+    DEADLINE = "deadline"
 
 
 FINAL_STATES = tuple(state for state in JobState if state is not JobState.RUNNING)
@@ -28,18 +32,21 @@ FINAL_STATES = tuple(state for state in JobState if state is not JobState.RUNNIN
 SLURM_STATES = {
     "COMPLETED": JobState.COMPLETED,
     "FAILED": JobState.FAILED,
-    "NODE_FAIL": JobState.FAILED,
-    "BOOT_FAIL": JobState.FAILED,
+    "NODE_FAIL": JobState.NODE_FAIL,
+    "BOOT_FAIL": JobState.BOOT_FAIL,
     "LAUNCH_FAILED": JobState.FAILED,
     "RECONFIG_FAIL": JobState.FAILED,
     "CANCELLED": JobState.CANCELLED,
+    "REVOKED": JobState.CANCELLED,
     "TIMEOUT": JobState.TIMEOUT,
-    "DEADLINE": JobState.TIMEOUT,
+    "DEADLINE": JobState.DEADLINE,
     "PREEMPTED": JobState.PREEMPTED,
     "OUT_OF_MEMORY": JobState.OUT_OF_MEMORY,
     # Slurm starts the job again, which is another job here.
     "REQUEUED": JobState.STOPPED,
 }
+# The values of `exclusive`, and those of `shared`, its name in newer versions of the contract.
+SHARED = {0: "multi_user", 1: "none", 2: "single_user"}
 
 
 class MonitoringStatus(IntEnum):
@@ -81,9 +88,14 @@ class NewJob:
     exclusive: int = 1
     smt: int | None = None
     walltime: int | None = None
+    submit_time: int | None = None
+    requested_memory: int | None = None
+    energy: float | None = None
     monitoring_status: int = MonitoringStatus.RUNNING_OR_ARCHIVING
     meta_data: dict[str, str] | None = None
     statistics: dict[str, dict[str, Any]] | None = None
+    footprint: dict[str, float] | None = None
+    energy_footprint: dict[str, float] | None = None
     tags: list[Tag] = field(default_factory=list)
     job_state: str = JobState.RUNNING.value
     stop_time: int | None = None
@@ -102,8 +114,9 @@ class NewJob:
 class Job:
     """A job as the database or the archive stores it; times are epoch seconds.
 
-    `resources`, `meta_data`, `statistics` and `tags` are JSON texts, because nearly every
-    reader only passes them on. A job from the archive has no database id, nor have its tags.
+    `resources`, `meta_data`, `statistics`, the footprints and `tags` are JSON texts, because
+    nearly every reader only passes them on. A job from the archive has no database id, nor
+    have its tags.
     """
 
     id: int | None
@@ -120,14 +133,24 @@ class Job:
     exclusive: int
     smt: int | None
     walltime: int | None
+    submit_time: int | None
+    requested_memory: int | None
+    energy: float | None
     start_time: int
     stop_time: int | None
     job_state: str
     monitoring_status: int
     resources: str
     statistics: str | None
+    footprint: str | None
+    energy_footprint: str | None
     tags: str
     meta_data: str | None
+
+    @property
+    def shared(self) -> str:
+        """Return `exclusive` in the words of newer versions of the contract."""
+        return SHARED[self.exclusive]
 
     @property
     def is_running(self) -> bool:
@@ -169,7 +192,7 @@ class JobField:
 
 @dataclass(frozen=True, slots=True)
 class PlainField(JobField):
-    """A field that is an integer or a string; None, unless it is required or has a default."""
+    """A field that is a number or a string; None, unless it is required or has a default."""
 
     rule: Rule
     is_required: bool = False
@@ -190,15 +213,21 @@ JOB_META_FIELDS: tuple[JobField, ...] = (
     PlainField("numHwthreads", "num_hwthreads", rules.COUNT),
     PlainField("numAcc", "num_acc", rules.COUNT),
     PlainField("exclusive", "exclusive", rules.EXCLUSIVE, default=1),
+    JobField("shared", "shared"),
     PlainField("smt", "smt", rules.COUNT),
     PlainField("jobState", "job_state", rules.TEXT, is_required=True),
+    PlainField("submitTime", "submit_time", rules.EPOCH_SECOND),
     PlainField("startTime", "start_time", rules.EPOCH_SECOND, is_required=True),
     JobField("duration", "duration"),
     PlainField("walltime", "walltime", rules.COUNT),
+    PlainField("requestedMemory", "requested_memory", rules.COUNT),
+    PlainField("energy", "energy", rules.NUMBER),
     JobField("monitoringStatus", "monitoring_status"),
     JobField("resources", "resources"),
     JobField("tags", "tags"),
     JobField("statistics", "statistics"),
+    JobField("footprint", "footprint"),
+    JobField("energyFootprint", "energy_footprint"),
     JobField("metaData", "meta_data"),
 )
 PLAIN_FIELDS = tuple(field for field in JOB_META_FIELDS if isinstance(field, PlainField))
@@ -260,6 +289,7 @@ class JobFilter:
     stop_time: Range | None = None
     num_nodes: Range | None = None
     duration: Range | None = None
+    scope: Scope = ALL_JOBS
     now: int = 0
 
 

@@ -4,9 +4,11 @@ A rule says with `violation` what a value must be, so that both report the same 
 """
 
 import re
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Protocol
 
 from ccapi.errors import InvalidInput
@@ -48,15 +50,17 @@ class IntegerRule:
 
 @dataclass(frozen=True, slots=True)
 class NumberRule:
-    """An integer or float of at least 0."""
+    """An integer or a finite float, of at least 0 unless it may be negative."""
 
+    may_be_negative: bool = False
     json_type: ClassVar[type] = float
 
     def violation(self, value: Any) -> str | None:
         """Return what the value must be, None if it is that."""
-        if type(value) not in {int, float} or value < 0:
-            return "must be a number of at least 0"
-        if type(value) is int and value > MAX_INTEGER:
+        min_value = -sys.float_info.max if self.may_be_negative else 0
+        if type(value) not in {int, float} or not min_value <= value <= sys.float_info.max:
+            return f"must be a number{'' if self.may_be_negative else ' of at least 0'}"
+        if type(value) is int and abs(value) > MAX_INTEGER:
             return f"must be at most {MAX_INTEGER} when it is an integer"
         return None
 
@@ -124,6 +128,24 @@ class TextListRule:
         return next(filter(None, map(TEXT.violation, value)), None)
 
 
+@dataclass(frozen=True, slots=True)
+class NumberMapRule:
+    """An object whose values are numbers."""
+
+    json_type: ClassVar[type] = dict
+
+    def violation(self, value: Any) -> str | None:
+        """Return what the value or its first wrong item must be, None if all is right."""
+        if type(value) is not dict:
+            return "must be an object of numbers"
+        for name, number in value.items():
+            if (violation := TEXT.violation(name)) is not None:
+                return violation
+            if (violation := NUMBER.violation(number)) is not None:
+                return f"{name:.40}: {violation}"
+        return None
+
+
 _NAME_WORDS = "must be 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
 TEXT = TextRule()
 JOB_ID = IntegerRule(min=1)
@@ -139,6 +161,8 @@ HOSTNAME = PatternRule(HOSTNAME_PATTERN, "must be 1 to 255 letters, digits, '.',
 HWTHREADS = IntegerListRule()
 ACCELERATORS = TextListRule()
 STATISTIC = NumberRule()
+NUMBER = NumberRule(may_be_negative=True)
+FOOTPRINT = NumberMapRule()
 
 
 def is_name(text: str) -> bool:
@@ -160,3 +184,32 @@ def count_hosts(hosts: Sequence[str], num_nodes: int | None) -> int:
         expected = f"must be the number of resources, {len(hosts)}, or be left out"
         raise InvalidInput.of("numNodes", expected)
     return len(hosts)
+
+
+def match_keys(data: Mapping[str, Any], names: frozenset[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return an object's values by the names of its fields, and its keys that are none.
+
+    Keys match whatever their case, and null means "not given". Raises InvalidInput for two
+    spellings of one name.
+    """
+    if data.keys() <= names and None not in data.values():
+        return dict(data), []
+    spellings = _by_lower_case(names)
+    keys: dict[str, str] = {}
+    ignored: list[str] = []
+    for key, value in data.items():
+        name = key if key in names else spellings.get(key.lower())
+        if value is None:
+            continue
+        if name is None:
+            ignored.append(key)
+        elif name in keys:
+            raise InvalidInput.of(f"{keys[name]} and {key}", "are the same field; send only one")
+        else:
+            keys[name] = key
+    return {name: data[key] for name, key in keys.items()}, ignored
+
+
+@cache
+def _by_lower_case(names: frozenset[str]) -> dict[str, str]:
+    return {name.lower(): name for name in names}

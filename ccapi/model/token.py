@@ -23,6 +23,28 @@ class Role(StrEnum):
 _RANKING = {role: rank for rank, role in enumerate(Role)}
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The jobs that a token can see: those of these users and these projects; None is all."""
+
+    users: tuple[str, ...] | None = None
+    projects: tuple[str, ...] | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Return whether some jobs are out of scope."""
+        return self.users is not None or self.projects is not None
+
+    def includes(self, user_name: str, project: str) -> bool:
+        """Return whether a job of a user and project is in scope."""
+        return (self.users is None or user_name in self.users) and (
+            self.projects is None or project in self.projects
+        )
+
+
+ALL_JOBS = Scope()
+
+
 @dataclass(slots=True, kw_only=True)
 class ValidToken:
     """A valid token of a request; a cacheable one stays valid for TOKEN_TTL_SECONDS."""
@@ -30,6 +52,7 @@ class ValidToken:
     id: int
     name: str
     role: Role
+    scope: Scope = ALL_JOBS
     should_record_use: bool
     is_cacheable: bool
 
@@ -41,6 +64,8 @@ class Token:
     id: int
     name: str
     role: str
+    users: list[str] | None
+    projects: list[str] | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None

@@ -18,6 +18,7 @@ from ccapi.model.job import Job, NewJob, Tag
 
 COLUMNS = tuple(queries.fragment("job_columns").replace(",", " ").split())
 _values = attrgetter(*COLUMNS)
+_JSON_COLUMNS = ("meta_data", "statistics", "footprint", "energy_footprint")
 # A row of fewer numbers is shorter than its range.
 _MIN_RANGE = 3
 # A node has a few hundred threads; longer arrays must not fill the memory of the workers.
@@ -30,12 +31,11 @@ def to_row(job: NewJob | Job) -> dict[str, Any]:
     row = dict(zip(COLUMNS, _values(job), strict=True))
     if isinstance(job, Job):
         row["resources"] = group_nodes(orjson.loads(job.resources))
-        row["meta_data"] = job.meta_data and Fragment(job.meta_data)
-        row["statistics"] = job.statistics and Fragment(job.statistics)
     else:
         row["resources"] = group_nodes(job.resources)
-        row["meta_data"] = job.meta_data or None
-        row["statistics"] = job.statistics or None
+    for name in _JSON_COLUMNS:
+        value = row[name]
+        row[name] = Fragment(value) if value and isinstance(value, str) else value or None
     return row
 
 
@@ -125,8 +125,8 @@ def job_row(_cursor: Cursor[Any]) -> Callable[[Sequence[Any]], Job]:
     """Make a Job of each row whose columns are its fields, in order; psycopg's row factory."""
 
     def to_job(values: Sequence[Any]) -> Job:
-        *columns, resources, statistics, tags, meta_data = values
-        columns += expand_nodes(resources), statistics, tags, meta_data
-        return Job(*columns)
+        job = Job(*values)
+        job.resources = expand_nodes(job.resources)
+        return job
 
     return to_job

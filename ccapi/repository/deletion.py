@@ -7,6 +7,8 @@ from psycopg.rows import class_row
 from ccapi.db import queries
 from ccapi.db.pool import Connection
 from ccapi.model.job import ListPosition
+from ccapi.model.token import ALL_JOBS, Scope
+from ccapi.repository.jobs import scope_params
 
 _SQL = queries.load("deletion")
 
@@ -39,14 +41,28 @@ class OldJobs(NamedTuple):
     unarchived: int
 
 
-def delete(conn: Connection, id_: int) -> bool:
+def delete(conn: Connection, id_: int, scope: Scope = ALL_JOBS) -> bool:
     """Delete one job; False if there is none."""
-    return conn.execute(_SQL["delete_job"], {"id": id_}).rowcount == 1
+    return conn.execute(_SQL["delete_job"], {"id": id_, **scope_params(scope)}).rowcount == 1
 
 
-def delete_before(conn: Connection, before: int, limit: int, since: int = 0) -> DeletedBatch:
+def delete_before(
+    conn: Connection,
+    before: int,
+    limit: int,
+    since: int = 0,
+    *,
+    omit_tagged: bool = False,
+    scope: Scope = ALL_JOBS,
+) -> DeletedBatch:
     """Delete at most `limit` jobs that started before a time, the oldest since another."""
-    params = {"since": since, "before": before, "limit": limit}
+    params = {
+        "since": since,
+        "before": before,
+        "limit": limit,
+        "omit_tagged": omit_tagged,
+        **scope_params(scope),
+    }
     row = conn.execute(_SQL["delete_jobs_before"], params).fetchone()
     return DeletedBatch(*(row or (0, None)))
 

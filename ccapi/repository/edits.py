@@ -40,6 +40,12 @@ def replace_meta_data(conn: Connection, id_: int, meta_data: Mapping[str, str]) 
     conn.execute(_SQL["replace_meta_data"], params)
 
 
+def replace_statistics(conn: Connection, id_: int, statistics: Mapping[str, object]) -> None:
+    """Replace a job's statistics."""
+    params = {"id": id_, "statistics": codec.json_or_none(statistics)}
+    conn.execute(_SQL["replace_statistics"], params)
+
+
 def attach_tags(conn: Connection, id_: int, tags: Sequence[Tag]) -> None:
     """Add tags to a job and create those that are new; skip tags that it has already."""
     conn.execute(_SQL["attach_tags"], {"id": id_, "tags": codec.tags_json(tags)})

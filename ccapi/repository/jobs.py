@@ -11,6 +11,7 @@ from ccapi.db import queries
 from ccapi.db.pool import Connection
 from ccapi.errors import DuplicateJob
 from ccapi.model.job import Job, JobKey, JobSelection, JobState, NewJob
+from ccapi.model.token import ALL_JOBS, Scope
 from ccapi.repository import codec
 
 _SQL = queries.load("jobs")
@@ -70,16 +71,27 @@ def insert(conn: Connection, job: NewJob, duplicate_window: int) -> int:
     return int(id_)
 
 
-def find(conn: Connection, selection: JobSelection, limit: int) -> list[RunRef]:
+def scope_params(scope: Scope) -> dict[str, list[str] | None]:
+    """Return the parameters of sql/fragments/scope_filter.sql."""
+    return {
+        "scope_users": None if scope.users is None else list(scope.users),
+        "scope_projects": None if scope.projects is None else list(scope.projects),
+    }
+
+
+def find(
+    conn: Connection, selection: JobSelection, limit: int, scope: Scope = ALL_JOBS
+) -> list[RunRef]:
     """Find at most `limit` runs that match a selection, running ones first, then the latest."""
+    params = {**selection._asdict(), "limit": limit, **scope_params(scope)}
     with conn.cursor(row_factory=class_row(RunRef)) as cursor:
-        return cursor.execute(_SQL["find_jobs"], {**selection._asdict(), "limit": limit}).fetchall()
+        return cursor.execute(_SQL["find_jobs"], params).fetchall()
 
 
-def get_run(conn: Connection, id_: int) -> RunRef | None:
+def get_run(conn: Connection, id_: int, scope: Scope = ALL_JOBS) -> RunRef | None:
     """Find one run by its database id."""
     with conn.cursor(row_factory=class_row(RunRef)) as cursor:
-        return cursor.execute(_SQL["get_run"], {"id": id_}).fetchone()
+        return cursor.execute(_SQL["get_run"], {"id": id_, **scope_params(scope)}).fetchone()
 
 
 def find_by_keys(conn: Connection, keys: Sequence[JobKey]) -> dict[JobKey, RunRef]:
@@ -100,15 +112,15 @@ def stop(conn: Connection, id_: int, job_state: str, stop_time: int) -> bool:
     return conn.execute(_SQL["stop_job"], params).rowcount == 1
 
 
-def get(conn: Connection, id_: int) -> Job | None:
+def get(conn: Connection, id_: int, scope: Scope = ALL_JOBS) -> Job | None:
     """Read one job."""
     with conn.cursor(row_factory=codec.job_row) as cursor:
-        return cursor.execute(_SQL["get_job"], {"id": id_}).fetchone()
+        return cursor.execute(_SQL["get_job"], {"id": id_, **scope_params(scope)}).fetchone()
 
 
-def lock(conn: Connection, id_: int) -> bool:
+def lock(conn: Connection, id_: int, scope: Scope = ALL_JOBS) -> bool:
     """Lock a job for an edit until the end of the transaction; False if there is none."""
-    exists = conn.execute(_SQL["lock_job"], {"id": id_}).rowcount == 1
+    exists = conn.execute(_SQL["lock_job"], {"id": id_, **scope_params(scope)}).rowcount == 1
     conn.execute(_SQL["mark_job_changed"], {"id": id_})
     return exists
 

@@ -6,7 +6,7 @@ from psycopg.rows import class_row
 
 from ccapi.db import queries
 from ccapi.db.pool import Connection
-from ccapi.model.token import TOKEN_TTL_SECONDS, Role, Token, ValidToken
+from ccapi.model.token import TOKEN_TTL_SECONDS, Role, Scope, Token, ValidToken
 
 _SQL = queries.load("tokens")
 
@@ -17,11 +17,12 @@ def find(conn: Connection, digest: bytes) -> ValidToken | None:
     row = conn.execute(_SQL["find_token"], parameters).fetchone()
     if row is None:
         return None
-    id_, name, role, should_record_use, is_cacheable = row
+    id_, name, role, users, projects, should_record_use, is_cacheable = row
     return ValidToken(
         id=id_,
         name=name,
         role=Role(role),
+        scope=_scope(users, projects),
         should_record_use=should_record_use,
         is_cacheable=is_cacheable,
     )
@@ -38,17 +39,36 @@ def lock(conn: Connection, name: str) -> None:
 
 
 def insert(
-    conn: Connection, name: str, role: Role, digest: bytes, lifetime: timedelta | None
+    conn: Connection,
+    name: str,
+    *,
+    role: Role,
+    scope: Scope,
+    digest: bytes,
+    lifetime: timedelta | None,
 ) -> None:
     """Store a new token; without a lifetime it does not expire."""
-    parameters = {"name": name, "role": role.value, "digest": digest, "lifetime": lifetime}
+    parameters = {
+        "name": name,
+        "role": role.value,
+        "users": scope.users and list(scope.users),
+        "projects": scope.projects and list(scope.projects),
+        "digest": digest,
+        "lifetime": lifetime,
+    }
     conn.execute(_SQL["insert_token"], parameters)
 
 
-def valid(conn: Connection, name: str) -> list[tuple[int, Role]]:
-    """Return id and role of one name's valid tokens, the latest first."""
+def valid(conn: Connection, name: str) -> list[tuple[int, Role, Scope]]:
+    """Return id, role and scope of one name's valid tokens, the latest first."""
     rows = conn.execute(_SQL["valid_tokens"], {"name": name})
-    return [(id_, Role(role)) for id_, role in rows]
+    return [(id_, Role(role), _scope(*limits)) for id_, role, *limits in rows]
+
+
+def _scope(users: list[str] | None, projects: list[str] | None) -> Scope:
+    return Scope(
+        None if users is None else tuple(users), None if projects is None else tuple(projects)
+    )
 
 
 def list_all(conn: Connection) -> list[Token]:

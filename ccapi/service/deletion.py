@@ -21,7 +21,7 @@ def delete(context: Context, selection: JobSelection) -> int:
     Raises NoMatchingJob, and SeveralJobsMatch: then nothing is deleted.
     """
     with context.database.transaction() as conn:
-        run = lifecycle.require_single(lifecycle.find(conn, selection), "jobs")
+        run = lifecycle.require_single(lifecycle.find(conn, selection, context.scope), "jobs")
         if not deletion.delete(conn, run.id):
             raise NoMatchingJob(f"finding job failed: {run} was deleted meanwhile")
     return run.id
@@ -30,12 +30,14 @@ def delete(context: Context, selection: JobSelection) -> int:
 def delete_by_id(context: Context, id_: int) -> None:
     """Delete the job with a database id; raises NoMatchingJob."""
     with context.database.transaction() as conn:
-        if not deletion.delete(conn, id_):
+        if not deletion.delete(conn, id_, context.scope):
             raise NoMatchingJob.with_id(id_)
 
 
-def delete_before(context: Context, start_time: int) -> int:
+def delete_before(context: Context, start_time: int, *, omit_tagged: bool = False) -> int:
     """Delete every job that started before a time, whatever its state; return how many.
+
+    With `omit_tagged`, jobs with a tag stay.
 
     Each batch is one statement, so that starts and stops need not wait; a failure keeps the
     batches before it. Raises Unfinished.
@@ -44,7 +46,14 @@ def delete_before(context: Context, start_time: int) -> int:
     deadline = time.monotonic() + _MAX_SECONDS
     while time.monotonic() < deadline:
         with _pause_after(), context.database.connection() as conn:
-            batch = deletion.delete_before(conn, start_time, BATCH_SIZE, since)
+            batch = deletion.delete_before(
+                conn,
+                start_time,
+                BATCH_SIZE,
+                since,
+                omit_tagged=omit_tagged,
+                scope=context.scope,
+            )
         deleted += batch.deleted
         if batch.latest_start is None and since == 0:
             return deleted

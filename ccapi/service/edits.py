@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -10,8 +10,9 @@ from ccapi.archive import reader, writer
 from ccapi.context import Context
 from ccapi.db.pool import Connection
 from ccapi.errors import ArchiveError, InvalidInput, StillRunning, UnknownJob
-from ccapi.model.job import Correction, Job, Tag
+from ccapi.model.job import Correction, Job, JobSelection, Tag
 from ccapi.repository import edits, jobs
+from ccapi.service import lifecycle
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,28 @@ def edit_meta_data(context: Context, id_: int, changes: Mapping[str, str | None]
     return _edit(context, id_, edit)
 
 
+def edit_meta_data_of(
+    context: Context, selection: JobSelection, changes: Mapping[str, str | None]
+) -> Job:
+    """Edit the metadata of the selected job, running or finished, and return the job.
+
+    Raises NoMatchingJob, SeveralJobsMatch, and what `edit_meta_data` raises.
+    """
+    with context.database.connection() as conn:
+        runs = lifecycle.find(conn, selection, context.scope)
+    running = [run for run in runs if run.is_running] or runs
+    run = lifecycle.require_single(running, "jobs")
+    return edit_meta_data(context, run.id, changes)
+
+
+def replace_statistics(context: Context, id_: int, statistics: Mapping[str, Any]) -> Job:
+    """Replace a job's statistics, also in its meta.json, and return the job.
+
+    Raises UnknownJob, and ArchiveError if the file cannot be written.
+    """
+    return _edit(context, id_, lambda conn: edits.replace_statistics(conn, id_, statistics))
+
+
 def tag(context: Context, id_: int, tags: Sequence[Tag]) -> Job:
     """Add tags to a job, all or none, and return it; skip tags that it has already.
 
@@ -93,7 +116,7 @@ def _edit(context: Context, id_: int, edit: Callable[[Connection], object]) -> J
     job: Job | None = None
     try:
         with context.database.transaction() as conn:
-            if not jobs.lock(conn, id_):
+            if not jobs.lock(conn, id_, context.scope):
                 raise UnknownJob.with_id(id_)
             edit(conn)
             job = jobs.get(conn, id_)

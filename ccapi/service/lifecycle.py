@@ -1,27 +1,44 @@
 """Start and stop jobs, and find the job that a request means."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import orjson
 
 from ccapi import metrics
 from ccapi.context import Context
 from ccapi.db.pool import Connection
-from ccapi.errors import AlreadyStopped, InvalidInput, NoMatchingJob, SeveralJobsMatch
+from ccapi.errors import AlreadyStopped, Forbidden, InvalidInput, NoMatchingJob, SeveralJobsMatch
 from ccapi.model.job import Job, JobSelection, NewJob
-from ccapi.repository import jobs
+from ccapi.model.token import ALL_JOBS, Scope
+from ccapi.repository import edits, jobs
 from ccapi.repository.jobs import RunRef
 from ccapi.service import archive
 
 _log = logging.getLogger(__name__)
 # Matches that an error message lists.
 _MAX_LISTED = 10
+# A stop so shortly before its start is the difference of two clocks.
+CLOCK_SKEW_SECONDS = 60
+
+
+class End(NamedTuple):
+    """How and when a job ended, and metadata to add to the job's."""
+
+    job_state: str
+    stop_time: int
+    meta_data: Mapping[str, str] | None = None
 
 
 def start(context: Context, job: NewJob) -> int:
     """Register a running job and return its database id, once it is committed.
 
-    Raises InvalidInput for a cluster that the settings do not describe, and DuplicateJob.
+    Raises InvalidInput for a cluster that the settings do not describe, DuplicateJob, and
+    Forbidden for a job out of the token's scope.
     """
+    if not context.scope.includes(job.user_name, job.project):
+        raise Forbidden("the token is limited to other users or projects than this job's")
     require_known_cluster(context, job.cluster)
     clusters = context.clusters
     unknown = clusters.unknown_hosts(job.cluster, job.hostnames)
@@ -43,34 +60,42 @@ def require_known_cluster(context: Context, cluster: str) -> None:
         raise InvalidInput.of("cluster", f"{cluster} is unknown; the settings have {known}")
 
 
-def stop(context: Context, selection: JobSelection, job_state: str, stop_time: int) -> Job:
+def stop(context: Context, selection: JobSelection, end: End) -> Job:
     """Stop the selected running job, archive it, and return it.
 
     Raises NoMatchingJob, SeveralJobsMatch, AlreadyStopped, InvalidInput.
     """
     with context.database.transaction() as conn:
-        runs = find(conn, selection)
+        runs = find(conn, selection, context.scope)
         running = [run for run in runs if run.is_running] or runs[:1]
-        job = _stop(conn, require_single(running, "running jobs"), job_state, stop_time)
+        job = _stop(conn, require_single(running, "running jobs"), end)
     return _count_and_archive(context, job)
 
 
-def stop_by_id(context: Context, id_: int, job_state: str, stop_time: int) -> Job:
+def stop_by_id(context: Context, id_: int, end: End) -> Job:
     """Stop the running job with a database id, archive it, and return it.
 
     Raises NoMatchingJob, AlreadyStopped, InvalidInput.
     """
     with context.database.transaction() as conn:
-        job = _stop(conn, find_by_id(conn, id_), job_state, stop_time)
+        job = _stop(conn, find_by_id(conn, id_, context.scope), end)
     return _count_and_archive(context, job)
 
 
-def _stop(conn: Connection, run: RunRef, job_state: str, stop_time: int) -> Job:
+def _stop(conn: Connection, run: RunRef, end: End) -> Job:
     if not run.is_running:
         raise AlreadyStopped(f"already stopped: {run}")
-    if stop_time < run.start_time:
+    if end.stop_time < run.start_time - CLOCK_SKEW_SECONDS:
         raise InvalidInput.of("stopTime", f"must not be before startTime, {run.start_time}")
-    stopped = jobs.stop(conn, run.id, job_state, stop_time)
+    if end.meta_data:
+        # Locked, so that no edit of the metadata at the same time is lost.
+        jobs.lock(conn, run.id)
+        job = jobs.get(conn, run.id)
+        meta_data = orjson.loads((job and job.meta_data) or "{}") | end.meta_data
+        edits.replace_meta_data(conn, run.id, meta_data)
+    # Two hosts report start and stop, and their clocks differ.
+    stop_time = max(end.stop_time, run.start_time)
+    stopped = jobs.stop(conn, run.id, end.job_state, stop_time)
     job = jobs.get(conn, run.id)
     if job is None or not stopped:
         # Another request stopped or deleted the job between our two statements.
@@ -83,20 +108,20 @@ def _count_and_archive(context: Context, job: Job) -> Job:
     return archive.archive(context, job)
 
 
-def find(conn: Connection, selection: JobSelection) -> list[RunRef]:
+def find(conn: Connection, selection: JobSelection, scope: Scope) -> list[RunRef]:
     """Find the selected runs, running ones first, one more than a message ever lists.
 
     Raises NoMatchingJob.
     """
-    runs = jobs.find(conn, selection, _MAX_LISTED + 1)
+    runs = jobs.find(conn, selection, _MAX_LISTED + 1, scope)
     if not runs:
         raise NoMatchingJob(f"finding job failed: no job has {selection}")
     return runs
 
 
-def find_by_id(conn: Connection, id_: int) -> RunRef:
+def find_by_id(conn: Connection, id_: int, scope: Scope = ALL_JOBS) -> RunRef:
     """Find the run with a database id; raises NoMatchingJob."""
-    run = jobs.get_run(conn, id_)
+    run = jobs.get_run(conn, id_, scope)
     if run is None:
         raise NoMatchingJob.with_id(id_)
     return run

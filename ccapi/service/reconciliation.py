@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ccapi import metrics
 from ccapi.context import Context
 from ccapi.db.pool import Connection
-from ccapi.errors import InvalidInput
+from ccapi.errors import Forbidden, InvalidInput
 from ccapi.model.reconciliation import Differences, Snapshot
 from ccapi.repository import reconciliation
 from ccapi.service import archive
@@ -65,6 +65,8 @@ def archive_for(context: Context, ids: Iterable[int], seconds: float) -> int:
 
 
 def _validate(context: Context, snapshot: Snapshot) -> None:
+    if context.scope.is_limited:
+        raise Forbidden("a token that is limited to users or projects cannot reconcile")
     require_known_cluster(context, snapshot.cluster)
     if snapshot.as_of > time.time() + CLOCK_SKEW_SECONDS:
         raise InvalidInput.of("asOf", f"{snapshot.as_of} is in the future")

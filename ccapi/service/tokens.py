@@ -9,7 +9,8 @@ from datetime import timedelta
 
 from ccapi.db.pool import Connection, Database
 from ccapi.errors import CcapiError, DatabaseUnavailable
-from ccapi.model.token import TOKEN_TTL_SECONDS, Role, Token, ValidToken
+from ccapi.model import rules
+from ccapi.model.token import ALL_JOBS, TOKEN_TTL_SECONDS, Role, Scope, Token, ValidToken
 from ccapi.repository import tokens
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,13 @@ class TokenError(CcapiError):
     """The command cannot be carried out on this name's tokens."""
 
 
-def create(database: Database, name: str, role: Role, lifetime: timedelta | None = None) -> str:
+def create(
+    database: Database,
+    name: str,
+    role: Role,
+    lifetime: timedelta | None = None,
+    scope: Scope = ALL_JOBS,
+) -> str:
     """Create a token for a name without a valid one; return the secret, which is not stored.
 
     Raises TokenError.
@@ -34,11 +41,15 @@ def create(database: Database, name: str, role: Role, lifetime: timedelta | None
             "a token's name has 1 to 64 letters, digits, '.', '_' and '-', "
             "and begins with a letter or digit"
         )
+    limits = (("user", rules.USER, scope.users), ("project", rules.PROJECT, scope.projects))
+    for limit, rule, values in limits:
+        for violation in filter(None, map(rule.violation, values or ())):
+            raise TokenError(f"a {limit} {violation}")
     with database.transaction() as conn:
         tokens.lock(conn, name)
         if tokens.valid(conn, name):
             raise TokenError(f"{name} has a valid token: use `ccapi token rotate {name}`")
-        return _issue(conn, name, role, lifetime)
+        return _issue(conn, name, role, scope, lifetime)
 
 
 def rotate(
@@ -51,11 +62,11 @@ def rotate(
     with database.transaction() as conn:
         tokens.lock(conn, name)
         current, *older = _require_valid(conn, name)
-        id_, role = current
+        id_, role, scope = current
         tokens.expire(conn, id_, grace)
-        for older_id, _ in older:
+        for older_id, *_ in older:
             tokens.revoke(conn, older_id)
-        secret = _issue(conn, name, role, lifetime)
+        secret = _issue(conn, name, role, scope, lifetime)
     if older:
         _wait_for_caches()
     return secret
@@ -69,7 +80,7 @@ def revoke(database: Database, name: str) -> int:
     with database.transaction() as conn:
         tokens.lock(conn, name)
         valid = _require_valid(conn, name)
-        for id_, _ in valid:
+        for id_, *_ in valid:
             tokens.revoke(conn, id_)
     _wait_for_caches()
     return len(valid)
@@ -104,16 +115,18 @@ def authenticate(database: Database, secret: str) -> ValidToken | None:
     return token
 
 
-def _require_valid(conn: Connection, name: str) -> list[tuple[int, Role]]:
+def _require_valid(conn: Connection, name: str) -> list[tuple[int, Role, Scope]]:
     valid = tokens.valid(conn, name)
     if not valid:
         raise TokenError(f"{name} has no valid token: see `ccapi token list`")
     return valid
 
 
-def _issue(conn: Connection, name: str, role: Role, lifetime: timedelta | None) -> str:
+def _issue(
+    conn: Connection, name: str, role: Role, scope: Scope, lifetime: timedelta | None
+) -> str:
     secret = _PREFIX + secrets.token_urlsafe(32)
-    tokens.insert(conn, name, role, digest(secret), lifetime)
+    tokens.insert(conn, name, role=role, scope=scope, digest=digest(secret), lifetime=lifetime)
     return secret
 
 

@@ -11,6 +11,8 @@ AND (:sub_cluster::text IS NULL OR sub_cluster = :sub_cluster)
 AND (:partition::text IS NULL OR partition = :partition)
 AND (:job_id::bigint IS NULL OR job_id = :job_id)
 AND (:array_job_id::bigint IS NULL OR array_job_id = :array_job_id)
+AND (:scope_users::text[] IS NULL OR user_name = ANY (:scope_users::text[]))
+AND (:scope_projects::text[] IS NULL OR project = ANY (:scope_projects::text[]))
 AND (:num_nodes_from::bigint IS NULL OR num_nodes BETWEEN :num_nodes_from AND :num_nodes_to)
 AND (:stop_time_from::bigint IS NULL
      OR stop_time BETWEEN :stop_time_from AND :stop_time_to AND start_time <= :stop_time_to)

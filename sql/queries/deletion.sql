@@ -2,6 +2,7 @@
 WITH deleted AS (
     DELETE FROM jobs
     WHERE id = :id
+      AND {{scope_filter}}
     RETURNING id
 ),
 dequeued AS (
@@ -26,6 +27,8 @@ old AS MATERIALIZED (
     WHERE EXISTS (SELECT FROM turn)
       AND start_time >= :since
       AND start_time < :before
+      AND (NOT :omit_tagged OR NOT EXISTS (SELECT FROM job_tags AS jt WHERE jt.job = jobs.id))
+      AND {{scope_filter}}
     ORDER BY start_time, id
     LIMIT :limit
 ),

@@ -40,6 +40,12 @@ UPDATE jobs
 SET meta_data = :meta_data::json
 WHERE id = :id;
 
+-- name: replace_statistics!
+-- Call lock_job before, in the same transaction.
+UPDATE jobs
+SET statistics = :statistics::json
+WHERE id = :id;
+
 -- name: attach_tags!
 -- Add tags to a job and create those that are new; skip tags that the job has already.
 WITH wanted_tags AS (

@@ -20,9 +20,12 @@ WITH page AS MATERIALIZED (
 SELECT
     d.id, d.job_id, d.user_name, d.project, d.cluster, d.sub_cluster, d.partition,
     d.array_job_id, d.num_nodes, d.num_hwthreads, d.num_acc, d.exclusive, d.smt, d.walltime,
-    d.start_time, d.stop_time, d.job_state, d.monitoring_status,
+    d.submit_time, d.requested_memory, d.energy, d.start_time, d.stop_time, d.job_state,
+    d.monitoring_status,
     CASE WHEN :with_resources THEN d.resources ELSE '[]' END AS resources,
     CASE WHEN :with_statistics THEN d.statistics END AS statistics,
+    d.footprint,
+    d.energy_footprint,
     CASE WHEN :with_tags THEN d.tags ELSE '[]' END AS tags,
     CASE WHEN :with_meta_data
          THEN (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)::text

@@ -35,6 +35,7 @@ FROM jobs
 WHERE job_id = :job_id
   AND (:cluster::text IS NULL OR cluster = :cluster)
   AND (:start_time::bigint IS NULL OR start_time = :start_time)
+  AND {{scope_filter}}
 ORDER BY (job_state = 'running') DESC, start_time DESC, id DESC
 LIMIT :limit;
 
@@ -42,7 +43,8 @@ LIMIT :limit;
 -- Find one run by its database id.
 SELECT id, job_id, cluster, start_time, job_state::text
 FROM jobs
-WHERE id = :id;
+WHERE id = :id
+  AND {{scope_filter}};
 
 -- name: find_by_keys
 -- Find the runs with these keys.
@@ -81,13 +83,15 @@ SELECT
     d.*,
     (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)::text AS meta_data
 FROM job_details AS d
-WHERE d.id = :id;
+WHERE d.id = :id
+  AND {{scope_filter}};
 
 -- name: lock_job
 -- Lock a job against stops, tags and archiving by others until the end of the transaction.
 SELECT id
 FROM jobs
 WHERE id = :id
+  AND {{scope_filter}}
 FOR NO KEY UPDATE;
 
 -- name: mark_job_changed!

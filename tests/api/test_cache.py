@@ -175,7 +175,7 @@ def test_etag_changes_with_the_body(admin: Client) -> None:
 def test_response_is_private(reader: Client) -> None:
     headers = reader.send("GET", "/").headers
     assert headers["Cache-Control"] == "private, no-cache"
-    assert headers["Vary"] == "X-Auth-Token, Authorization"
+    assert headers["Vary"] == "X-Auth-Token, Authorization, Accept"
 
 
 def test_cache_needs_a_valid_token(app: Flask, reader: Client) -> None:

@@ -179,6 +179,24 @@ def test_time_that_is_not_an_integer_is_refused(admin: Client, time: str) -> Non
     assert ids(admin) == {id_}
 
 
+@pytest.mark.parametrize("query", ["omit-tags=true", "omit-tagged=yes", "omit_tagged=1"])
+def test_a_wrong_parameter_deletes_nothing(admin: Client, query: str) -> None:
+    id_ = admin.start()
+    response = admin.send("DELETE", f"/delete_job_before/{START + 1}?{query}")
+    assert_error(response, 400, query.partition("=")[0])
+    assert ids(admin) == {id_}
+
+
+@pytest.mark.parametrize("query", ["omit-tagged=true", "omit-tagged", "omit-tagged=1"])
+def test_tagged_jobs_can_be_kept(admin: Client, query: str) -> None:
+    tagged = admin.start(tags=[{"type": "a", "name": "b"}])
+    admin.start(jobId=5)
+    response = admin.send("DELETE", f"/delete_job_before/{START + 1}?{query}")
+    assert response.get_json()["msg"].startswith("deleted 1 job that")
+    assert ids(admin) == {tagged}
+    assert delete_before(admin, START + 1).startswith("deleted 1 job that")
+
+
 def test_archive_is_never_touched(admin: Client, tmp_path: Path) -> None:
     started = [admin.start(jobId=number) for number in (1, 2, 3)]
     for number in (1, 2, 3):
@@ -219,9 +237,9 @@ def in_slow_batches_of_3(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a batch take a tenth of a second."""
     real = repository.delete_before
 
-    def slowly(*args: Any) -> repository.DeletedBatch:
+    def slowly(*args: Any, **kwargs: Any) -> repository.DeletedBatch:
         time.sleep(0.1)
-        return real(*args)
+        return real(*args, **kwargs)
 
     monkeypatch.setattr(repository, "delete_before", slowly)
     monkeypatch.setattr(deletion, "BATCH_SIZE", 3)

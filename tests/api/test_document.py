@@ -171,6 +171,15 @@ SUCCESSES: dict[str, tuple[str, str, Any]] = {
     "correct": ("POST", "/jobs/correct_job/{id}", {"jobState": "timeout"}),
     "untag": ("DELETE", "/jobs/tag_job/{id}", _TAGS),
     "edit meta": ("POST", "/jobs/edit_meta/{id}", {"metaData": {"jobName": None, "a": "b"}}),
+    "edit meta by request": (
+        "PATCH",
+        "/jobs/edit_meta/",
+        {"jobId": 123000, "payload": {"key": "a", "value": "b"}},
+    ),
+    "statistics": ("PUT", "/jobs/statistics/{id}", {"mem_bw": {"unit": "GB/s", "avg": 2.5}}),
+    "used nodes": ("GET", "/jobs/used_nodes", None),
+    "clusters": ("GET", "/clusters/", None),
+    "node states": ("POST", "/nodestate/", {"cluster": "fritz", "nodes": [{"hostname": "f1"}]}),
     "delete": ("DELETE", "/jobs/delete_job/", {"jobId": 123000}),
     "delete by id": ("DELETE", "/jobs/delete_job/{id}", None),
     "delete before": ("DELETE", "/jobs/delete_job_before/{ts}", None),
@@ -184,7 +193,7 @@ def test_every_operation_is_checked_here() -> None:
 
 def _send(client: Client, operation: str, body: Any, **path: int) -> TestResponse:
     method, template, _ = SUCCESSES[operation]
-    return client.send(method, template.removeprefix("/jobs").format(**path), body)
+    return client.send(method, f"/api{template}".format(**path), body)
 
 
 @pytest.mark.parametrize("full", [True, False], ids=["full job", "bare job"])
@@ -202,11 +211,11 @@ def test_success_is_answered_as_documented(admin: Client, operation: str, *, ful
 
 _OF_EVERY_JOB = {
     *("id", "jobId", "user", "cluster", "project", "startTime", "resources", "numNodes"),
-    *("subCluster", "exclusive", "monitoringStatus", "jobState", "tags", "duration"),
+    *("subCluster", "exclusive", "shared", "monitoringStatus", "jobState", "tags", "duration"),
 }
 _IF_GIVEN = {
     *("partition", "arrayJobId", "numHwthreads", "numAcc", "smt", "walltime", "metaData"),
-    "statistics",
+    *("statistics", "submitTime", "requestedMemory", "energy", "footprint", "energyFootprint"),
 }
 
 
@@ -255,6 +264,18 @@ REJECTED_REQUESTS: dict[str, tuple[str, str, Any, int]] = {
     "untag nothing": ("untag", "", _TAGS, 404),
     "edit meta": ("edit meta", "", {}, 400),
     "edit meta of nothing": ("edit meta", "", {"metaData": {"a": "b"}}, 404),
+    "edit meta by request": ("edit meta by request", "", {"jobId": 123000}, 400),
+    "edit meta of nothing by request": (
+        "edit meta by request",
+        "",
+        {"jobId": 5, "payload": {"a": "b"}},
+        422,
+    ),
+    "statistics": ("statistics", "", {"mem_bw": 1}, 400),
+    "statistics of nothing": ("statistics", "", {}, 404),
+    "used nodes": ("used nodes", "?ts=now", None, 400),
+    "clusters": ("clusters", "?cluster=a/b", None, 400),
+    "node states": ("node states", "", {"cluster": "fritz", "nodes": [{}]}, 400),
     "delete": ("delete", "", {}, 400),
     "delete nothing": ("delete", "", {"jobId": 5}, 422),
     "delete by id": ("delete by id", "?x", None, 400),
@@ -268,7 +289,7 @@ def test_invalid_request_is_answered_as_documented(admin: Client, name: str) -> 
     operation, query, body, status = REJECTED_REQUESTS[name]
     method, path, _ = SUCCESSES[operation]
     admin.start()
-    address = path.removeprefix("/jobs").format(id=2**62, ts=1) + query
+    address = f"/api{path}".format(id=2**62, ts=1) + query
     response = admin.send(method, address, body)
     assert response.status_code == status, response.text
     assert_follows(response, _documented(method, path, status))
@@ -280,7 +301,13 @@ def test_unauthorized_request_is_answered_as_documented(
 ) -> None:
     method, path, _ = SUCCESSES[operation]
     nobody = Client(app.test_client(), "none")
-    answered = {"list": 200, "stats": 200, "get": 404}.get(operation, 403)
+    answered = {
+        "list": 200,
+        "stats": 200,
+        "get": 404,
+        "used nodes": 200,
+        "clusters": 200,
+    }.get(operation, 403)
     for asking, status in ((nobody, 401), (reader, answered)):
         response = _send(asking, operation, None, id=1, ts=1)
         assert response.status_code == status

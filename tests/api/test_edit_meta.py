@@ -105,7 +105,12 @@ def test_failed_write_of_the_file_changes_nothing(
         ({"metaData": {"a": {"b": "c"}}}, "metaData.a: must be a string"),
         ({"metaData": {"a": "b\0"}}, "NUL"),
         ({"metaData": {"a\0": None}}, "NUL"),
-        ({"jobName": "x"}, "jobName"),
+        ({"METADATA": None}, "metaData: is required"),
+        ({"metaData": {}, "metadata": {}}, "same field"),
+        ({"jobName": 5}, "metaData.jobName: must be a string"),
+        ({"key": 5, "value": "x"}, "metaData.key: must be a string"),
+        ({"key": "a", "value": 5}, "metaData.a: must be a string"),
+        ({"key": "a\0", "value": "x"}, "NUL"),
         ([{"a": "b"}], "object"),
         (b'{"metaData": {"a": "\\ud800"}}', "JSON"),
         (None, "empty"),
@@ -130,7 +135,60 @@ def test_unknown_job_is_404(admin: Client) -> None:
     assert_error(admin.send("POST", "/edit_meta/999999", {"metaData": {"a": "b"}}), 404, "999999")
 
 
-def test_edit_needs_the_role_admin(writer: Client, admin: Client, archived: int) -> None:
-    response = writer.send("POST", f"/edit_meta/{archived}", {"metaData": {"a": "b"}})
-    assert_error(response, 403, "admin")
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"key": "jobName", "value": "y"}, {"jobName": "y", "message": "größe"}),
+        ({"Key": "new", "VALUE": ""}, {"jobName": "x", "message": "größe", "new": ""}),
+        ({"key": "message", "value": None}, {"jobName": "x"}),
+        ({"METADATA": {"message": None}}, {"jobName": "x"}),
+        ({"message": None, "a": "b"}, {"jobName": "x", "a": "b"}),
+        ({"metaData": None, "a": "b"}, {"jobName": "x", "message": "größe", "a": "b"}),
+        ({"key": "y"}, {"jobName": "x", "message": "größe", "key": "y"}),
+    ],
+    ids=str,
+)
+def test_every_form_of_an_edit_is_merged(
+    writer: Client, context: Context, archived: int, body: Any, expected: dict[str, str]
+) -> None:
+    response = writer.send("PATCH", f"/edit_meta/{archived}", body)
+    assert response.status_code == 200, response.text
+    assert response.get_json()["metaData"] == archived_meta_data(context) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "jobId: is required"),
+        ({"jobId": 123000}, "payload: is required"),
+        ({"jobId": 123000, "payload": None}, "payload: is required"),
+        ({"jobId": 123000, "payload": {}}, "payload.metaData: is required"),
+        ({"jobId": 123000, "payload": {"metaData": None}}, "payload.metaData: is required"),
+        ({"jobId": 123000, "payload": [{"a": "b"}]}, "payload: must be an object"),
+        ({"jobId": "123000", "payload": {"a": "b"}}, "jobId"),
+    ],
+    ids=str,
+)
+def test_a_bad_edit_by_request_changes_nothing(
+    writer: Client, archived: int, body: Any, words: str
+) -> None:
+    before = writer.read(archived)
+    assert_error(writer.send("PATCH", "/edit_meta/", body), 400, words)
+    assert writer.read(archived) == before
+
+
+def test_an_edit_by_request_prefers_the_running_job(writer: Client, archived: int) -> None:
+    running = writer.start(startTime=START + 9000)
+    body = {"jobId": 123000, "payload": {"a": "b"}}
+    response = writer.send("PATCH", "/edit_meta/", body)
+    assert response.get_json()["id"] == running
+    writer.start(startTime=START + 99000)
+    assert_error(writer.send("PATCH", "/edit_meta/", body), 422, f"id {running} ", "startTime")
+    response = writer.send("PATCH", "/edit_meta/", {**body, "startTime": START})
+    assert response.get_json()["id"] == archived
+
+
+def test_editing_needs_the_role_writer(reader: Client, admin: Client, archived: int) -> None:
+    for path in (f"/edit_meta/{archived}", "/edit_meta/"):
+        assert_error(reader.send("PATCH", path, {"metaData": {"a": "b"}}), 403, "writer")
     assert "a" not in admin.read(archived)["metaData"]

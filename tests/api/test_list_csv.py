@@ -30,7 +30,7 @@ def five(admin: Client) -> None:
 
 
 def _value(name: str, text: str) -> Any:
-    texts = ("user", "project", "cluster", "subCluster", "partition", "jobState")
+    texts = ("user", "project", "cluster", "subCluster", "partition", "jobState", "shared")
     return text if name in texts else json.loads(text)
 
 

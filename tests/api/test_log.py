@@ -13,6 +13,7 @@ from flask import Flask
 
 from ccapi import logs
 from ccapi.db.pool import Database
+from ccapi.http import request_log
 from ccapi.repository import jobs
 from tests.client import Client, job, stop
 
@@ -80,6 +81,42 @@ def test_operations_on_a_job_log_its_database_id(admin: Client, log: Log) -> Non
         ("stop_job_by_id", id_),
         ("delete_job", id_),
     ]
+
+
+def test_unknown_fields_are_logged_once_per_client_operation_and_name(
+    admin: Client, writer: Client, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_log, "_logged_fields", set())
+
+    def warnings() -> list[str]:
+        lines = [line["message"] for line in log.requests() if line["level"] == "WARNING"]
+        log.stream.truncate(0)
+        log.stream.seek(0)
+        return lines
+
+    for number in range(3):
+        writer.start(jobId=number + 1, colour="blue", größe=1)
+    assert warnings() == [
+        "start_job of test-writer: ignored unknown fields: colour, gr%C3%B6%C3%9Fe"
+    ]
+    writer.start(jobId=4, colour="red", weight=5)
+    assert warnings() == ["start_job of test-writer: ignored unknown fields: weight"]
+    writer.stop(jobId=4, colour="red")
+    assert warnings() == ["stop_job of test-writer: ignored unknown fields: colour"]
+    admin.start(jobId=5, colour="red")
+    assert warnings() == ["start_job of test-admin: ignored unknown fields: colour"]
+
+
+def test_a_hostile_client_cannot_fill_the_log_with_unknown_fields(
+    writer: Client, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_log, "_logged_fields", set())
+    monkeypatch.setattr(request_log, "_MAX_LOGGED_FIELDS", 30)
+    for number in range(5):
+        writer.start(jobId=number + 1, **{f"{'x' * 100}{number}-{n}"[-90:]: n for n in range(99)})
+    warnings = [line for line in log.requests() if line["level"] == "WARNING"]
+    assert len(warnings) == 2
+    assert all(len(line["message"]) < 20 * 70 for line in warnings)
 
 
 def test_refusal_has_its_reason(app: Flask, reader: Client, log: Log) -> None:

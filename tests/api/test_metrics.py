@@ -63,6 +63,15 @@ def test_rejected_requests_are_counted_by_reason(admin: Client) -> None:
     assert value(admin, "ccapi_rejected_requests_total", reason="DuplicateJob") == before + 1
 
 
+def test_ignored_fields_are_counted_by_operation(admin: Client) -> None:
+    labels = {"endpoint": "start_job"}
+    before = value(admin, "ccapi_ignored_fields_total", **labels)
+    admin.start(colour="blue", weight=5)
+    admin.start(jobId=2, colour="blue")
+    admin.start(jobId=3)
+    assert value(admin, "ccapi_ignored_fields_total", **labels) == before + 3
+
+
 def test_jobs_are_counted_by_cluster_and_state(admin: Client) -> None:
     failed = {"cluster": "fritz", "state": "failed"}
     before = value(admin, "ccapi_job_stops_total", **failed)

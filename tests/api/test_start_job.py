@@ -71,6 +71,7 @@ def test_started_job_is_running_with_defaults(writer: Client) -> None:
         "subCluster": "",
         "numNodes": 1,
         "exclusive": 1,
+        "shared": "none",
         "monitoringStatus": 1,
         "jobState": "running",
         "tags": [],
@@ -82,8 +83,9 @@ def test_every_field_is_stored(writer: Client) -> None:
     assert {name: shown[name] for name in EVERYTHING} == EVERYTHING
 
 
-NOTHING = {"partition": "", "metaData": {}, "statistics": {}} | dict.fromkeys(
-    ("arrayJobId", "numHwthreads", "numAcc", "smt", "walltime"), 0
+NOTHING: dict[str, Any] = {"partition": "", "metaData": {}, "statistics": {}, "footprint": {}}
+NOTHING |= dict.fromkeys(
+    ("arrayJobId", "numHwthreads", "numAcc", "smt", "walltime", "submitTime", "energy"), 0
 )
 
 

@@ -63,6 +63,7 @@ def test_answer_is_the_whole_job_with_an_rfc_3339_start(writer: Client) -> None:
         "project": "",
         "cluster": "fritz",
         "subCluster": "",
+        "shared": "none",
         "partition": "main",
         "walltime": 3600,
         "numNodes": 1,
@@ -123,9 +124,9 @@ def test_empty_array_changes_nothing(writer: Client, archived: int, context: Con
         ({"type": "Debug", "name": None}, "name"),
         ({"type": "Debug", "name": 7}, "name"),
         ({"type": "Debug", "name": "a\0b"}, "name"),
-        ({"type": "Debug", "name": "x", "colour": "red"}, "colour"),
+        ({"type": "Debug", "name": "x", "Name": "y"}, "Name"),
     ],
-    ids=["no name", "no type", "empty", "null", "number", "NUL", "unknown field"],
+    ids=["no name", "no type", "empty", "null", "number", "NUL", "two spellings"],
 )
 def test_invalid_tag_adds_none(
     writer: Client, database: Database, bad: dict[str, Any], field: str

@@ -27,6 +27,9 @@ def make_job(**overrides: Any) -> Job:
         "exclusive": 1,
         "smt": None,
         "walltime": None,
+        "submit_time": None,
+        "requested_memory": None,
+        "energy": None,
         "start_time": START,
         "stop_time": START + 3600,
         "job_state": "completed",
@@ -34,6 +37,8 @@ def make_job(**overrides: Any) -> Job:
         "resources": '[{"hostname":"f0101"}]',
         "meta_data": None,
         "statistics": None,
+        "footprint": None,
+        "energy_footprint": None,
         "tags": "[]",
     }
     return Job(**{**fields, **overrides})

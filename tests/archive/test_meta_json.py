@@ -16,19 +16,21 @@ from tests.archive.fixtures import START, make_job
 PLAIN = (
     '{"jobId":1034871,"user":"abcd100h","cluster":"large","numNodes":1,"startTime":1768978339,'
     '"jobState":"completed","project":"abcd200","subCluster":"main","exclusive":1,'
-    '"duration":3600,"monitoringStatus":3,"resources":[{"hostname":"f0101"}],"tags":[],'
+    '"shared":"none","duration":3600,"monitoringStatus":3,"resources":[{"hostname":"f0101"}],"tags":[],'
     '"statistics":{}}'
 )
 FULL = (
     '{"jobId":1034871,"user":"abcd100h","cluster":"large","numNodes":2,"startTime":1768978339,'
     '"jobState":"out_of_memory","project":"abcd200","subCluster":"main","exclusive":2,'
-    '"duration":1,"monitoringStatus":3,"partition":"gpu","arrayJobId":1034800,'
+    '"shared":"single_user","duration":1,"monitoringStatus":3,"partition":"gpu","arrayJobId":1034800,'
     '"numHwthreads":144,"numAcc":4,"smt":2,"walltime":86400,'
+    '"submitTime":1768978000,"requestedMemory":128000,"energy":7.5,'
     '"resources":[{"hostname":"f0101","hwthreads":[0,1],"accelerators":["00000000:07:00.0"],'
     '"configuration":"ä"},{"hostname":"f0102"}],'
     '"tags":[{"type":"Debug","name":"Testjob"},{"type":"Performance","name":"slow"}],'
     '"statistics":{"mem_bw":{"unit":{"prefix":"G","base":"B/s"},"avg":1.5,"min":0,"max":2e+300},'
     '"power":{"unit":{"base":"W"},"avg":1,"min":1,"max":1}},'
+    '"footprint":{"mem_bw_avg":1.5},"energyFootprint":{"core_power":-1,"dram":2},'
     '"metaData":{"jobName":"a \\"name\\"","jobScript":"#!/bin/sh\\n"}}'
 )
 FULL_JOB = make_job(
@@ -42,12 +44,17 @@ FULL_JOB = make_job(
     num_acc=4,
     smt=2,
     walltime=86400,
+    submit_time=1768978000,
+    requested_memory=128000,
+    energy=7.5,
     resources='[{"hostname":"f0101","hwthreads":[0,1],"accelerators":["00000000:07:00.0"],'
     '"configuration":"ä"},{"hostname":"f0102"}]',
     tags='[{"id":9,"type":"Performance","name":"slow"},{"id":1,"type":"Debug","name":"Testjob"}]',
     meta_data='{"jobName":"a \\"name\\"","jobScript":"#!/bin/sh\\n"}',
     statistics='{"mem_bw":{"unit":"GB/s","avg":1.5,"min":0,"max":2e+300},'
     '"power":{"unit":"W","avg":1,"min":1,"max":1}}',
+    footprint='{"mem_bw_avg":1.5}',
+    energy_footprint='{"core_power":-1,"dram":2}',
 )
 
 
@@ -119,6 +126,10 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 COUNTS = st.none() | st.integers(1, 2**63 - 1)
 NUMBERS = st.integers(0, 2**63 - 1) | st.floats(0, allow_infinity=False)
+SIGNED = st.floats(allow_nan=False, allow_infinity=False)
+FOOTPRINTS = st.none() | st.dictionaries(
+    TEXTS, SIGNED | st.integers(-(2**63) + 1, 2**63 - 1), min_size=1
+).map(text)
 UNITS = st.sampled_from(["", "W", "GB/s", "°C", "MHz", "P", "packets/s"]) | TEXTS
 TAG = st.fixed_dictionaries({"id": st.integers(1, 99), "type": NAMES, "name": NAMES})
 JOBS = st.builds(
@@ -134,6 +145,11 @@ JOBS = st.builds(
     num_acc=COUNTS,
     smt=COUNTS,
     walltime=COUNTS,
+    submit_time=st.none() | st.integers(1, MAX_EPOCH_SECOND),
+    requested_memory=COUNTS,
+    energy=st.none() | SIGNED.filter(bool),
+    footprint=FOOTPRINTS,
+    energy_footprint=FOOTPRINTS,
     exclusive=st.integers(0, 2),
     start_time=st.integers(1, START),
     stop_time=st.integers(START, MAX_EPOCH_SECOND),
@@ -165,8 +181,12 @@ def test_encode_after_decode_returns_the_same_bytes(archived: Job) -> None:
     assert written == meta_json.encode(archived)
 
 
+JSON_TEXTS = ("resources", "meta_data", "statistics", "footprint", "energy_footprint")
+
+
 def without_texts(job: Job) -> Job:
-    return replace(job, resources="", meta_data="", statistics="", tags="")
+    empty: dict[str, Any] = dict.fromkeys((*JSON_TEXTS, "tags"), "")
+    return replace(job, **empty)
 
 
 def without_ids(tags: str) -> list[tuple[str, str]]:
@@ -176,7 +196,7 @@ def without_ids(tags: str) -> list[tuple[str, str]]:
 @given(JOBS)
 def test_decode_after_encode_returns_the_same_job(archived: Job) -> None:
     read = meta_json.decode(meta_json.encode(archived))
-    for field in ("resources", "meta_data", "statistics"):
+    for field in JSON_TEXTS:
         text = getattr(archived, field)
         assert (text and json.loads(text)) == (
             getattr(read, field) and json.loads(getattr(read, field))
@@ -225,6 +245,13 @@ def nested(depth: int) -> dict[str, Any]:
         (changed(tags={}), "tags"),
         (changed(tags=["x"]), "tags"),
         (changed(tags=[{"type": "x"}]), "tags"),
+        (changed(submitTime=-1), "submitTime"),
+        (changed(requestedMemory="1 GB"), "requestedMemory"),
+        (changed(energy="7"), "energy"),
+        (changed(energy=False), "energy"),
+        (changed(footprint=[]), "footprint"),
+        (changed(energyFootprint=7), "energyFootprint"),
+        (changed(shared="none"), "shared"),
         (changed(metaData=[]), "metaData"),
         (changed(statistics=[]), "statistics"),
         (changed(statistics={"x": 7}), "statistics"),
@@ -276,8 +303,8 @@ def test_damaged_file_is_a_job_or_an_archive_error(data: st.DataObject) -> None:
 
 
 def test_unknown_and_missing_optional_fields_are_accepted() -> None:
-    values = json.loads(PLAIN) | {"footprint": {"x": 1}, "energy": 7.5, "shared": "none", "id": 5}
-    for optional in ("project", "subCluster", "exclusive", "tags", "statistics"):
+    values = json.loads(PLAIN) | {"concurrentJobs": {"count": 1}, "rack": 7, "id": 5}
+    for optional in ("project", "subCluster", "exclusive", "shared", "tags", "statistics"):
         del values[optional]
     read = meta_json.decode(json.dumps(values).encode())
     assert (read.id, read.project, read.sub_cluster, read.exclusive) == (None, "", "", 1)

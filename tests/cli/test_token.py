@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ccapi.db.pool import Database
-from ccapi.model.token import Role, Token
+from ccapi.model.token import Role, Scope, Token
 from ccapi.service import tokens
 from tests.cli.conftest import Command
 
@@ -176,7 +176,7 @@ def test_the_list_shows_every_token_and_no_secret(ccapi: Command, database: Data
     assert (status, err) == (0, "")
     header, *rows = out.splitlines()
     assert re.split(r"  +", header) == [
-        "NAME", "ROLE", "STATUS", "CREATED (UTC)", "EXPIRES", "LAST USED"
+        "NAME", "ROLE", "STATUS", "CREATED (UTC)", "EXPIRES", "LAST USED", "ONLY"
     ]  # fmt: skip
     expected = [
         rf"dashboard +reader +revoked +{today} +never +never",
@@ -190,6 +190,58 @@ def test_the_list_shows_every_token_and_no_secret(ccapi: Command, database: Data
         assert row.index(row.split()[1]) == header.index("ROLE")
     assert former not in out
     assert secret not in out
+
+
+@pytest.mark.parametrize(
+    ("options", "scope", "shown"),
+    [
+        ([], Scope(), ""),
+        (["--user", "alice"], Scope(users=("alice",)), "user=alice"),
+        (
+            ["--user", "alice", "--user", "bob"],
+            Scope(users=("alice", "bob")),
+            "user=alice user=bob",
+        ),
+        (["--project", ""], Scope(projects=("",)), "project="),
+        (
+            ["--user", "alice", "--project", "abcd200", "--project", "größe"],
+            Scope(("alice",), ("abcd200", "größe")),
+            "user=alice project=abcd200 project=größe",
+        ),
+    ],
+    ids=["none", "user", "users", "no project", "both"],
+)
+def test_a_token_is_limited_to_users_and_projects(
+    ccapi: Command, database: Database, options: list[str], scope: Scope, shown: str
+) -> None:
+    created = ccapi("token", "create", "alice", "--role", "reader", *options)
+    assert created.status == 0
+    token = tokens.authenticate(database, created.out.strip())
+    assert token is not None
+    assert token.scope == scope
+    header, row = ccapi("token", "list").out.splitlines()
+    assert row[header.index("ONLY") :] == shown
+
+
+def test_rotation_keeps_the_limits(ccapi: Command, database: Database) -> None:
+    ccapi("token", "create", "alice", "--role", "reader", "--user", "alice")
+    token = tokens.authenticate(database, ccapi("token", "rotate", "alice").out.strip())
+    assert token is not None
+    assert token.scope == Scope(users=("alice",))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--user", ""), ("--user", "x" * 256), ("--user", "a\0b"), ("--project", "x" * 256)],
+)
+def test_a_bad_limit_is_one_line(
+    ccapi: Command, database: Database, option: str, value: str
+) -> None:
+    status, out, err = ccapi("token", "create", "alice", "--role", "reader", option, value)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"ccapi: a {option[2:]} must ")
+    assert err.count("\n") == 1
+    assert tokens.list_all(database) == []
 
 
 @pytest.mark.usefixtures("database")

@@ -22,6 +22,7 @@ nodes = "f[1-2]r[01-02]"
 """
 
 NAME = "expected a name of at most 64 letters, digits, . _ and -, not starting with . _ or -"
+NETWORKS = "expected addresses or networks with commas between, such as 10.0.0.7, 10.1.0.0/16"
 NODES = "expected a node list such as f[0101-0188,0201]"
 SECONDS = "expected seconds from 0.001 to 86400"
 TABLES = "expected an array of tables (in the environment: JSON)"

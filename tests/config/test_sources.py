@@ -1,4 +1,5 @@
 import dataclasses
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def test_without_file_and_variables_the_defaults_are_in_force(tmp_path: Path) ->
 def test_the_defaults_are_those_of_the_documentation() -> None:
     config = Config()
     assert config.server.max_body_bytes == 8 * 1024 * 1024
+    assert (config.server.unknown_fields, config.server.used_nodes_open_to) == ("ignore", ())
     assert config.database.url == "postgresql:///ccapi"
     assert config.database.pool_size == 4
     assert (config.database.connect_timeout, config.database.pool_timeout) == (3, 3)
@@ -81,6 +83,16 @@ def test_a_relative_path_starts_where_it_was_set(tmp_path: Path, settings: Setti
     assert load(path, {}).archive.root == tmp_path / "settings/jobs"
     assert load(path, {"CCAPI_ARCHIVE_ROOT": "jobs"}).archive.root == tmp_path / "jobs"
     assert load(path, {"CCAPI_ARCHIVE_ROOT": "/jobs"}).archive.root == Path("/jobs")
+
+
+def test_networks_are_separated_by_commas(settings: Settings) -> None:
+    text = "10.0.0.7, 10.1.0.0/16,fd00::/8"
+    networks = load(settings(f"[server]\nused_nodes_open_to = '{text}'"), {}).server
+    expected = (ip_network("10.0.0.7"), ip_network("10.1.0.0/16"), ip_network("fd00::/8"))
+    assert networks.used_nodes_open_to == expected
+    assert 'used_nodes_open_to = "10.0.0.7/32, 10.1.0.0/16, fd00::/8"' in to_toml(
+        load(environ={"CCAPI_SERVER_USED_NODES_OPEN_TO": text})
+    )
 
 
 # The database's URL

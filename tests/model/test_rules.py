@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import pytest
@@ -66,6 +67,10 @@ def test_malformed_host_name_is_refused(name: Any) -> None:
         (rules.STATISTIC, 0),
         (rules.STATISTIC, 1e300),
         (rules.STATISTIC, MAX_INTEGER),
+        (rules.NUMBER, -1.5),
+        (rules.NUMBER, -MAX_INTEGER),
+        (rules.FOOTPRINT, {}),
+        (rules.FOOTPRINT, {"": -1, "mem_bw_avg": 1.5}),
         (rules.HWTHREADS, []),
         (rules.HWTHREADS, [0, MAX_INTEGER]),
         (rules.ACCELERATORS, ["", "00000000:07:00.0"]),
@@ -95,6 +100,14 @@ def test_value_within_its_rule_is_accepted(rule: Rule, value: Any) -> None:
         (rules.STATISTIC, True, "must be a number of at least 0"),
         (rules.STATISTIC, "7", "must be a number of at least 0"),
         (rules.STATISTIC, 2**63, f"must be at most {MAX_INTEGER} when it is an integer"),
+        (rules.STATISTIC, math.inf, "must be a number of at least 0"),
+        (rules.NUMBER, math.nan, "must be a number"),
+        (rules.NUMBER, -math.inf, "must be a number"),
+        (rules.NUMBER, 10**400, "must be a number"),
+        (rules.NUMBER, -(2**63), f"must be at most {MAX_INTEGER} when it is an integer"),
+        (rules.FOOTPRINT, [], "must be an object of numbers"),
+        (rules.FOOTPRINT, {"x": 1, "y": "1"}, "y: must be a number"),
+        (rules.FOOTPRINT, {"\0": 1}, "must not contain a NUL character"),
         (rules.HWTHREADS, "0-3", "must be an array of integers"),
         (rules.HWTHREADS, [0, True], f"must contain only integers from 0 to {MAX_INTEGER}"),
         (rules.HWTHREADS, [-1], f"must contain only integers from 0 to {MAX_INTEGER}"),
@@ -129,5 +142,5 @@ def test_wrong_hosts_are_refused(hosts: list[str], num_nodes: int | None, messag
 
 def test_fields_of_job_meta_are_attributes_of_jobs() -> None:
     attributes = {field.attribute for field in JOB_META_FIELDS}
-    assert attributes == {*Job.__dataclass_fields__, "duration"} - {"stop_time"}
-    assert attributes - {"id", "duration"} <= {*NewJob.__dataclass_fields__}
+    assert attributes == {*Job.__dataclass_fields__, "duration", "shared"} - {"stop_time"}
+    assert attributes - {"id", "duration", "shared"} <= {*NewJob.__dataclass_fields__}

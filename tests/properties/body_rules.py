@@ -6,7 +6,7 @@ means "not given".
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 Check = Callable[[Any], Any]
@@ -14,9 +14,11 @@ Check = Callable[[Any], Any]
 MAX_INTEGER = 2**63 - 1
 FINAL_STATES = (
     "completed", "failed", "cancelled", "stopped", "timeout", "preempted", "out_of_memory",
+    "node_fail", "boot_fail", "deadline",
 )  # fmt: skip
 STATES = ("running", *FINAL_STATES)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SHARED = {0: "multi_user", 1: "none", 2: "single_user"}
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
@@ -58,6 +60,12 @@ def integer(minimum: int = 0, maximum: int = MAX_INTEGER) -> Check:
 def number(value: Any) -> Any:
     _require(type(value) in {int, float} and value >= 0)
     _require(type(value) is float or value <= MAX_INTEGER)
+    return value
+
+
+def any_number(value: Any) -> Any:
+    _require(type(value) in {int, float})
+    number(abs(value))
     return value
 
 
@@ -111,17 +119,29 @@ def table(check: Check) -> Check:
 
 
 def record(fields: dict[str, Check], *required: str) -> Check:
-    """Check an object: nulls are "not given", unknown fields are invalid."""
+    """Check an object: keys match in any case, nulls and unknown fields are ignored."""
 
     def check(value: Any) -> Any:
         _require(type(value) is dict)
-        values = {name: item for name, item in value.items() if item is not None}
-        invalid = {*(set(values) - set(fields)), *(set(required) - set(values))}
-        if invalid:
-            raise Invalid(*invalid)
+        values = by_name(value, fields)
+        if missing := set(required) - set(values):
+            raise Invalid(*missing)
         return {name: _named(name, fields[name], item) for name, item in values.items()}
 
     return check
+
+
+def by_name(value: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the values of some fields by their names in the contract."""
+    spellings = {name.lower(): name for name in names}
+    values: dict[str, Any] = {}
+    for key, item in value.items():
+        name = key if key in names else spellings.get(key.lower())
+        if name in values and item is not None:
+            raise Invalid(key)
+        if name is not None and item is not None:
+            values[name] = item
+    return values
 
 
 def _named(name: str, check: Check, value: Any) -> Any:
@@ -141,7 +161,34 @@ RESOURCE = record(
     },
     "hostname",
 )
-STATISTICS = record({"unit": text(), "avg": number, "min": number, "max": number})
+_UNIT = record({"base": text(), "prefix": text()}, "base")
+
+
+def unit(value: Any) -> Any:
+    if type(value) is not dict:
+        return text()(value)
+    parts = _UNIT(value)
+    return parts.get("prefix", "") + parts["base"]
+
+
+def final_state(value: Any) -> Any:
+    """Understand the words of Slurm, in any case."""
+    _require(type(value) is str)
+    word = value.lower()
+    word = "cancelled" if word.startswith("cancelled by ") or word == "revoked" else word
+    return one_of(*FINAL_STATES)(word)
+
+
+def running(value: Any) -> Any:
+    _require(type(value) is str)
+    return one_of("running", "")(value.lower())
+
+
+def energy(value: Any) -> Any:
+    return float(any_number(value)) or None
+
+
+STATISTICS = record({"unit": unit, "avg": number, "min": number, "max": number})
 _COUNT = optional(integer(), 0)
 
 _JOB = record(
@@ -162,9 +209,16 @@ _JOB = record(
         "numAcc": _COUNT,
         "smt": _COUNT,
         "walltime": _COUNT,
-        "exclusive": integer(0, 2),
+        "exclusive": integer(0, 3),
+        "shared": optional(one_of(*SHARED.values()), ""),
+        "submitTime": _COUNT,
+        "requestedMemory": _COUNT,
+        "energy": energy,
+        "energyFootprint": table(any_number),
+        "footprint": table(any_number),
         "monitoringStatus": integer(0, 3),
-        "jobState": one_of("running"),
+        "jobState": running,
+        "concurrentJobs": lambda value: value,
         "metaData": table(text()),
         "tags": array(record({**TAG, "id": integer()}, "type", "name")),
         "statistics": table(STATISTICS),
@@ -176,7 +230,8 @@ _STOP = {
     "cluster": matching(NAME),
     "startTime": integer(1),
     "stopTime": integer(1),
-    "jobState": one_of(*FINAL_STATES),
+    "jobState": final_state,
+    "metaData": table(text()),
 }
 
 
@@ -188,17 +243,38 @@ def job(value: Any) -> dict[str, Any]:
         raise Invalid("resources")
     if checked.get("numNodes", len(hosts)) != len(hosts):
         raise Invalid("numNodes")
-    return checked
+    reported = checked.get("exclusive")
+    exclusive = 2 if reported == 3 else reported
+    shared = checked.get("shared")
+    if shared is not None:
+        [meant] = [number for number, word in SHARED.items() if word == shared]
+        if exclusive not in {None, meant}:
+            raise Invalid("shared")
+        exclusive = meant
+    exclusive = 1 if exclusive is None else exclusive
+    return {**checked, "exclusive": exclusive, "shared": SHARED[exclusive]}
 
 
-_END = record({name: _STOP[name] for name in ("stopTime", "jobState")})
+_END = record({"stopTime": integer(1), "jobState": one_of(*FINAL_STATES)})
 stop_by_id = record(_STOP, "stopTime", "jobState")
 stop = record(_STOP, "jobId", "stopTime", "jobState")
 delete = record({name: _STOP[name] for name in ("jobId", "cluster", "startTime")}, "jobId")
 tags = array(record(TAG, "type", "name"))
-edit_meta = record(
-    {"metaData": table(lambda value: None if value is None else text()(value))}, "metaData"
-)
+_EDITS = table(lambda value: None if value is None else text()(value))
+
+
+def edit_meta(value: Any) -> dict[str, Any]:
+    """Check the body of edit_meta, in one of its three forms."""
+    _require(type(value) is dict)
+    edits = by_name(value, ["metaData"]).get("metaData")
+    if edits is None:
+        edits = {key: item for key, item in value.items() if key.lower() != "metadata"}
+        if not edits:
+            raise Invalid("metaData")
+        names = {key.lower(): key for key in edits}
+        if {"key", "value"} <= names.keys() and type(edits[names["key"]]) is str:
+            edits = {edits[names["key"]]: edits[names["value"]]}
+    return {"metaData": _named("metaData", _EDITS, edits)}
 
 
 def correct(value: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from tests.client import START
-from tests.properties.body_rules import FINAL_STATES, STATES
+from tests.properties.body_rules import FINAL_STATES, SHARED, STATES
 from tests.properties.model_state import Operation
 
 _LAST_SECOND = 253_402_300_799
@@ -34,7 +34,8 @@ _COUNTS = (0, 1, 2, 2**63 - 1, None)
 _NUMBERS = (0, 0.0, 1.5, 1e300, 2**53 + 1, 3)
 _FIELDS = ("jobId", "user", "cluster", "startTime", "resources", "numNodes", "subCluster", "smt",
     "walltime", "exclusive", "monitoringStatus", "jobState", "metaData", "tags", "statistics",
-    "stopTime", "type", "name", "more", "project")  # fmt: skip
+    "stopTime", "type", "name", "more", "project", "shared", "submitTime", "energy", "footprint",
+    "JOBID", "metadata", "concurrentJobs", "scope", "key", "value")  # fmt: skip
 _INVALID: tuple[Any, ...] = (
     None, True, -1, 0, 2**63, 10**30, 1.0, float("nan"), float("inf"), "", "\0", "\ud800", "1",
     "../x", "Running", "running", [], ["a"], [[]], {}, {"a": 1}, {"a": "\0"}, [None],
@@ -43,6 +44,7 @@ _INVALID: tuple[Any, ...] = (
     {"metric": {"avg": -1}}, {"metric": {"avg": "1"}}, {"metric": 1},
 )  # fmt: skip
 _NOT_JSON = (b"", b"{", b"\xff", b"[" * 100_000, b"null", b"[1]", b"{}", b'{"jobId": 01}', b'"a"')
+_ENDS_OF_SLURM = ("CANCELLED by 1000", "NODE_FAIL", "revoked", "Timeout")
 _INVALID_TARGETS = ("-1", "0", "x", "1.0", "9" * 19, "9" * 12)
 
 
@@ -124,13 +126,18 @@ class Generator:
             "monitoringStatus": choice([1, 1, 1, 0, 2, 3]),
             "tags": self._tag(),
         }
-        optional = {
+        optional: dict[str, Any] = {
             "numNodes": len(hosts),
             "project": choice(_TEXTS),
             "subCluster": choice(["", "own", None]),
             "partition": choice(_TEXTS),
             "exclusive": choice([0, 1, 2, None]),
-            "jobState": choice(["running", None]),
+            "jobState": choice(["running", "", "RUNNING", None]),
+            "submitTime": choice([0, START, None]),
+            "energy": choice([0, 1.5, -2.0, 3]),
+            "footprint": choice([{}, {"a": 1.5}]),
+            "energyFootprint": choice([{}, {"": -3}]),
+            "concurrentJobs": {"items": []},
             "metaData": {choice(_TEXTS): choice(_TEXTS) for _ in range(choice([0, 1, 2]))},
             "id": choice([0, 5]),
             "duration": choice([0, 5]),
@@ -142,7 +149,15 @@ class Generator:
                 for name in ("arrayJobId", "numHwthreads", "numAcc", "smt", "walltime")
             },
         }
-        return {**job, **{name: value for name, value in optional.items() if self._chance(0.3)}}
+        job |= {name: value for name, value in optional.items() if self._chance(0.3)}
+        if "exclusive" not in job and self._chance(0.3):
+            job["shared"] = choice([*SHARED.values(), ""])
+        return self._in_another_case(job) if self._chance(0.1) else job
+
+    def _in_another_case(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {
+            self._random.choice([name, name.lower(), name.upper()]): body[name] for name in body
+        }
 
     def _resource(self, host: str) -> dict[str, Any]:
         choice = self._random.choice
@@ -155,7 +170,8 @@ class Generator:
 
     def _metric(self) -> dict[str, Any]:
         numbers = {name: self._random.choice(_NUMBERS) for name in ("avg", "min", "max")}
-        return {"unit": self._random.choice(_UNITS), **numbers}
+        unit: Any = self._random.choice(_UNITS)
+        return {"unit": unit if self._chance(0.7) else {"base": unit, "prefix": "G"}, **numbers}
 
     def _tag(self) -> list[dict[str, str]]:
         chosen = [self._random.choice(_TAGS) for _ in range(self._random.choice([0, 1, 1, 2, 3]))]
@@ -165,10 +181,13 @@ class Generator:
 
     def _edit_meta(self) -> dict[str, Any]:
         choice = self._random.choice
-        return {"metaData": {choice(_TEXTS): choice((*_TEXTS, None, None)) for _ in range(2)}}
+        edits = {choice(_TEXTS): choice((*_TEXTS, None, None)) for _ in range(2)}
+        [(key, value), *_] = edits.items()
+        return choice([{"metaData": edits}, edits, {"key": key, "value": value}])
 
     def _correct(self) -> dict[str, Any]:
-        end = self._stop_by_id()
+        end = {**self._stop_by_id(), "jobState": self._random.choice(FINAL_STATES)}
+        end.pop("metaData", None)
         if self._chance(0.5):
             end.pop(self._random.choice(list(end)))
         return end
@@ -186,7 +205,10 @@ class Generator:
 
     def _stop_by_id(self) -> dict[str, Any]:
         choice = self._random.choice
-        return {"stopTime": choice(_STOPS), "jobState": choice(FINAL_STATES)}
+        end = {"stopTime": choice(_STOPS), "jobState": choice((*FINAL_STATES, *_ENDS_OF_SLURM))}
+        if self._chance(0.3):
+            end["metaData"] = {choice(_TEXTS): choice(_TEXTS)}
+        return end
 
     def _stop(self) -> dict[str, Any]:
         return {**self._delete(), **self._stop_by_id()}

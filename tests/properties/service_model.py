@@ -23,7 +23,8 @@ WINDOW = 60
 CLUSTERS = {"fritz": {"f0101": "main", "f0102": "main", "f0201": "spr"}, "alex": {}}
 
 _ROLES = {"reader": 1, "writer": 2, "admin": 3}
-_NEEDS = {"list": 1, "start": 2, "stop": 2, "stop_by_id": 2, "tag": 2}
+_NEEDS = {"list": 1, "start": 2, "stop": 2, "stop_by_id": 2, "tag": 2, "edit_meta": 2}
+_CLOCK_SKEW = 60
 _BODIES: dict[str, rules.Check] = {
     "start": rules.job,
     "stop": rules.stop,
@@ -145,7 +146,6 @@ def _new(id_: int, body: dict[str, Any]) -> Run:
     nodes = CLUSTERS[body["cluster"]]
     fields = {
         "project": "",
-        "exclusive": 1,
         **{name: value for name, value in body.items() if value is not None},
         "numNodes": len(hosts),
         "subCluster": body.get("subCluster")
@@ -153,8 +153,10 @@ def _new(id_: int, body: dict[str, Any]) -> Run:
     }
     for name in ("id", "duration", "jobState", "monitoringStatus", "tags", "metaData"):
         fields.pop(name, None)
-    if not fields.get("statistics"):
-        fields.pop("statistics", None)
+    fields.pop("concurrentJobs", None)
+    for name in ("statistics", "footprint", "energyFootprint"):
+        if not fields.get(name):
+            fields.pop(name, None)
     return Run(
         id_,
         body["jobId"],
@@ -211,7 +213,7 @@ def _stop_run(state: State, call: Call, run: Run, states: set[str]) -> Outcome:
         outcome = _error(state, call, 422, "already stopped")
         check(any(state in call.answer["error"] for state in states), "the error has the state")
         return outcome
-    if _body(call)["stopTime"] < run.start_time:
+    if _body(call)["stopTime"] < run.start_time - _CLOCK_SKEW:
         return _error(state, call, 400, "stopTime")
     return [(state, Phase("stopping", run))]
 
@@ -225,7 +227,10 @@ def _continue_stop(state: State, call: Call, phase: Phase) -> Outcome:
         expect(call, 200)
         body = _body(call)
         run = run._replace(
-            job_state=body["jobState"], stop_time=body["stopTime"], status=min(run.status, 1)
+            job_state=body["jobState"],
+            stop_time=max(body["stopTime"], run.start_time),
+            status=min(run.status, 1),
+            meta_data=_merged(run, body.get("metaData", {})),
         )
         return [(state.with_run(run), Phase("stopped", run))]
     # A run that was deleted meanwhile is archived as it was at its stop.
@@ -276,12 +281,16 @@ def _edit_meta(state: State, call: Call, _: Phase) -> Outcome:
     run = state.run(_number(call.operation.target))
     if run is None:
         return _error(state, call, 404)
-    merged = {**json.loads(run.meta_data), **_body(call)["metaData"]}
-    merged = {key: value for key, value in merged.items() if value is not None}
-    run = run._replace(meta_data=json.dumps(merged, sort_keys=True))
+    run = run._replace(meta_data=_merged(run, _body(call)["metaData"]))
     expect(call, 200)
     check_job(call.answer, run, call)
     return [(_edited(state, run), DONE)]
+
+
+def _merged(run: Run, changes: dict[str, str | None]) -> str:
+    merged = {**json.loads(run.meta_data), **changes}
+    merged = {key: value for key, value in merged.items() if value is not None}
+    return json.dumps(merged, sort_keys=True)
 
 
 def _edited(state: State, run: Run) -> State:

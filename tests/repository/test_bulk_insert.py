@@ -66,9 +66,14 @@ def test_loaded_job_equals_a_started_and_stopped_one(database: Database) -> None
         exclusive=0,
         smt=2,
         walltime=3600,
+        submit_time=START - 60,
+        requested_memory=128_000,
+        energy=0.1,
         resources=[{"hostname": "f0101", "hwthreads": [0, 1]}, {"hostname": "f0102"}],
         meta_data={"jobScript": SPECIAL_CHARACTERS},
         statistics={"mem_bw": {"unit": "GB/s", "avg": 1.5, "min": 0, "max": 2}},
+        footprint={"mem_bw_avg": 1.5, SPECIAL_CHARACTERS: -1},
+        energy_footprint={"core_power": 1e300},
         tags=[Tag("b", SPECIAL_CHARACTERS), Tag("a", "one"), Tag("a", "one")],
     )
     with database.transaction() as conn:
@@ -80,6 +85,10 @@ def test_loaded_job_equals_a_started_and_stopped_one(database: Database) -> None
     expected.id, expected.cluster = loaded, "other"
     assert read_job(database, loaded) == expected
     assert tag_pairs(expected) == [("a", "one"), ("b", SPECIAL_CHARACTERS)]
+    assert (expected.submit_time, expected.requested_memory) == (START - 60, 128_000)
+    assert expected.energy == 0.1
+    assert orjson.loads(expected.footprint or "") == {"mem_bw_avg": 1.5, SPECIAL_CHARACTERS: -1}
+    assert expected.energy_footprint == '{"core_power":1e+300}'
 
 
 def test_missing_fields_stay_null(database: Database) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from ccapi.archive import layout, reader, writer
+from ccapi.archive import layout, meta_json, reader, writer
 from ccapi.context import Context
 from ccapi.db.pool import Database
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job
+from ccapi.repository import jobs
 from ccapi.service import archive_check, archive_import
 from ccapi.service.archive_import import RepairAction
 from tests.archive.fixtures import START, make_document, write_meta_json
@@ -29,7 +30,12 @@ NEWER: dict[str, Any] = {
     "tags": [{"type": "Debug", "name": "Testjob", "scope": "global", "id": 7}],
     "metaData": {"jobName": "rotor"},
     "statistics": {"mem_bw": {"unit": {"base": "B/s", "prefix": "G"}, "avg": 1.5}},
+    "submitTime": START - 60,
+    "requestedMemory": 128_000,
+    "energy": 7,
     "footprint": {"mem_bw_avg": 1.5},
+    "energyFootprint": {"core_power": 1e300},
+    "concurrentJobs": {"items": [{"id": 4, "jobId": 1}], "count": 1},
 }
 
 
@@ -87,7 +93,7 @@ def test_job_of_another_archive_is_registered_and_archived(
         "partition": "main",
         "numNodes": 1,
         "exclusive": 2,
-        "jobState": "failed",
+        "jobState": "node_fail",
         "monitoringStatus": 3,
         "duration": 3600,
         "walltime": 86400,
@@ -105,7 +111,7 @@ def test_orphan_is_imported_and_its_file_is_not_changed(context: Context, reader
     path = write_meta_json(context.archive_root, newer())
     former = path.read_bytes()
     assert run(context, context.archive_root) == [RepairAction("imported")]
-    assert [job["jobState"] for job in reader.list()] == ["failed"]
+    assert [job["jobState"] for job in reader.list()] == ["node_fail"]
     assert path.read_bytes() == former
     assert list(archive_check.check(context)) == []
 
@@ -124,6 +130,22 @@ def test_deleted_job_is_imported_as_it_was(context: Context, admin: Client) -> N
     assert without_ids(after) == without_ids(before)
     assert after["id"] > id_
     assert list(archive_check.check(context)) == []
+
+
+def test_import_keeps_every_field(context: Context, database: Database, tmp_path: Path) -> None:
+    path = write_meta_json(tmp_path / "other", newer(numHwthreads=72, numAcc=4))
+    foreign = meta_json.decode(path.read_bytes())
+    run(context, tmp_path / "other")
+    with database.connection() as conn:
+        imported = jobs.find_by_keys(conn, [foreign.key])[foreign.key]
+        job = jobs.get(conn, imported.id)
+    assert job
+    assert meta_json.encode(job) == meta_json.encode(foreign)
+    assert (job.submit_time, job.requested_memory, job.energy) == (START - 60, 128_000, 7.0)
+    assert (job.footprint, job.energy_footprint) == ('{"mem_bw_avg":1.5}', '{"core_power":1e+300}')
+    written = reader.read(context.archive_root, job.key)
+    assert written == foreign
+    assert json.loads(files(context.archive_root).popitem()[1])["shared"] == "single_user"
 
 
 def test_second_import_changes_nothing(context: Context, reader: Client, tree: Path) -> None:

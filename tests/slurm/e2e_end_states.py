@@ -119,7 +119,7 @@ def only_run(scenario: Scenario, name: str) -> dict[str, Any]:
         ("timeout", "timeout"),
         ("preempted", "preempted"),
         ("preempting", "completed"),
-        ("node down", "failed"),
+        ("node down", "node_fail"),
     ],
 )
 def test_state_and_times_equal_slurms_record(scenario: Scenario, name: str, state: str) -> None:

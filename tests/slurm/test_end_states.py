@@ -1,6 +1,7 @@
 """How the sender translates Slurm's end states."""
 
 import time
+from pathlib import Path
 
 import pytest
 from ccapi_slurm import end_states, job_record
@@ -17,6 +18,11 @@ def test_slurm_states_equal_ccapis() -> None:
     assert end_states.SLURM_STATES == SLURM_STATES
 
 
+def test_guide_lists_all_slurm_states() -> None:
+    text = (Path(__file__).parents[2] / "docs/slurm.rst").read_text("utf-8")
+    assert not [state for state in SLURM_STATES if f"``{state}``" not in text]
+
+
 @pytest.mark.parametrize(
     ("slurm_state", "state"),
     [
@@ -26,9 +32,10 @@ def test_slurm_states_equal_ccapis() -> None:
         ("TIMEOUT", "timeout"),
         ("PREEMPTED", "preempted"),
         ("OUT_OF_MEMORY", "out_of_memory"),
-        ("NODE_FAIL", "failed"),
-        ("BOOT_FAIL", "failed"),
-        ("DEADLINE", "timeout"),
+        ("NODE_FAIL", "node_fail"),
+        ("BOOT_FAIL", "boot_fail"),
+        ("DEADLINE", "deadline"),
+        ("REVOKED", "cancelled"),
         ("PENDING", "stopped"),
     ],
 )
@@ -72,11 +79,12 @@ def test_sacct_without_a_final_state(line: str) -> None:
     ("slurm_state", "start", "expected"),
     [
         ("TIMEOUT", START, ("timeout", START + 60, START)),
+        ("REVOKED", START, ("cancelled", START + 60, START)),
         ("COMPLETING", START, None),
         ("PENDING", 0, ("stopped", START + 61, 0)),
         ("RUNNING", START + 180, ("stopped", START + 61, 0)),
     ],
-    ids=["ended", "completing", "requeued", "next run"],
+    ids=["ended", "revoked", "completing", "requeued", "next run"],
 )
 def test_record_state(slurm_state: str, start: int, expected: tuple[str, int, int] | None) -> None:
     text = events.scontrol_output(4).replace("JobState=CONFIGURING", f"JobState={slurm_state}")

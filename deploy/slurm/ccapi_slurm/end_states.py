@@ -11,19 +11,20 @@ STOPPED = "stopped"
 SLURM_STATES = {
     "COMPLETED": "completed",
     "FAILED": "failed",
-    "NODE_FAIL": "failed",
-    "BOOT_FAIL": "failed",
+    "NODE_FAIL": "node_fail",
+    "BOOT_FAIL": "boot_fail",
     "LAUNCH_FAILED": "failed",
     "RECONFIG_FAIL": "failed",
     "CANCELLED": "cancelled",
+    "REVOKED": "cancelled",
     "TIMEOUT": "timeout",
-    "DEADLINE": "timeout",
+    "DEADLINE": "deadline",
     "PREEMPTED": "preempted",
     "OUT_OF_MEMORY": "out_of_memory",
     "REQUEUED": STOPPED,
 }
 # The run has ended, the job has not: Slurm starts it again, which ccapi registers as a new job.
-_REQUEUED = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "REVOKED"}
+_REQUEUED = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"}
 # sacct reports every run of a job id; the epilog of a run starts within this time of its end.
 _SAME_END_SECONDS = 60
 

@@ -1,9 +1,11 @@
+"""meta.json files of other programs and versions."""
+
 import json
 from typing import Any
 
 import pytest
 
-from ccapi.archive import compat, meta_json
+from ccapi.archive import meta_json
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job
 from tests.archive.fixtures import make_document
@@ -24,25 +26,32 @@ def without(field: str, **changes: Any) -> Job:
 )
 def test_shared_of_newer_versions_becomes_exclusive(shared: str, exclusive: int) -> None:
     assert without("exclusive", shared=shared).exclusive == exclusive
-    assert read(shared=shared, exclusive=1).exclusive == 1
+    assert read(shared=shared, exclusive=exclusive).exclusive == exclusive
 
 
-@pytest.mark.parametrize("shared", ["everybody", 1, ["none"]])
-def test_unknown_value_of_shared_is_refused(shared: Any) -> None:
-    with pytest.raises(ArchiveError, match="exclusive"):
-        without("exclusive", shared=shared)
+@pytest.mark.parametrize("shared", ["everybody", 1, ["none"], "single_user"])
+def test_shared_that_is_unknown_or_contradicts_exclusive_is_refused(shared: Any) -> None:
+    with pytest.raises(ArchiveError, match="shared"):
+        read(shared=shared, exclusive=1)
 
 
 @pytest.mark.parametrize(
     ("theirs", "ours"),
-    [("node_fail", "failed"), ("boot_fail", "failed"), ("deadline", "timeout")]
-    + [(state, state) for state in ("failed", "timeout", "preempted", "out_of_memory")],
+    [
+        ("node_fail", "node_fail"),
+        ("BOOT_FAIL", "boot_fail"),
+        ("deadline", "deadline"),
+        ("revoked", "cancelled"),
+        ("CANCELLED by 1000", "cancelled"),
+        ("Failed", "failed"),
+        ("out_of_memory", "out_of_memory"),
+    ],
 )
-def test_slurm_states_become_states_of_the_contract(theirs: str, ours: str) -> None:
+def test_final_state_in_the_words_of_slurm(theirs: str, ours: str) -> None:
     assert read(jobState=theirs).job_state == ours
 
 
-@pytest.mark.parametrize("state", ["running", "pending", "suspended", "Failed", ""])
+@pytest.mark.parametrize("state", ["running", "RUNNING", "pending", "suspended", ""])
 def test_state_that_is_not_final_is_refused(state: str) -> None:
     with pytest.raises(ArchiveError, match="jobState"):
         read(jobState=state)
@@ -50,18 +59,19 @@ def test_state_that_is_not_final_is_refused(state: str) -> None:
 
 def test_zero_means_not_given() -> None:
     zeros = dict.fromkeys(("arrayJobId", "numHwthreads", "numAcc", "smt", "walltime"), 0)
-    assert read(**zeros, partition="") == read()
+    zeros |= dict.fromkeys(("submitTime", "requestedMemory", "energy"), 0)
+    assert read(**zeros, partition="", footprint={}, energyFootprint={}) == read()
 
 
 def test_null_means_not_given() -> None:
-    nothing = dict.fromkeys(("tags", "metaData", "statistics", "partition", "smt", "id"))
+    nothing = dict.fromkeys(("tags", "metaData", "statistics", "partition", "smt", "id", "energy"))
     assert read(**nothing) == read()
     resource = {"hostname": "f0101", "hwthreads": None, "accelerators": None}
     assert read(resources=[resource]) == read()
 
 
 def test_unknown_fields_are_ignored() -> None:
-    extra = {"footprint": {"x": 1}, "energy": 0.5, "submitTime": 7, "id": 3, "stopTime": 9}
+    extra = {"concurrentJobs": {"count": 0}, "id": 3, "stopTime": 9}
     resource = {"hostname": "f0101", "rack": 7}
     assert read(**extra, resources=[resource]) == read()
     statistics = {"x": {"unit": {"base": "W"}, "avg": 1, "min": 1, "max": 2}}
@@ -80,7 +90,7 @@ def test_tag_with_two_scopes_is_one_tag() -> None:
     [
         ("GB/s", "GB/s"),
         ({"prefix": "G", "base": "B/s"}, "GB/s"),
-        ({"prefix": None, "base": "W"}, "W"),
+        ({"Prefix": None, "Base": "W"}, "W"),
         ({"prefix": "", "base": "W"}, "W"),
         ({"base": ""}, ""),
         ({"prefix": "M", "base": "packets/s"}, "Mpackets/s"),
@@ -91,6 +101,8 @@ def test_unit_is_an_object_or_a_string(unit: Any, text: str) -> None:
     assert json.loads(job.statistics or "") == {"x": {"unit": text, "avg": 1}}
 
 
-def test_wrong_types_are_left_to_decode() -> None:
-    document = make_document(resources="f0101", statistics=[], tags={}, jobState=7, partition=False)
-    assert compat.translate(document) == document
+def test_keys_match_whatever_their_case() -> None:
+    job = without("jobState", JOBSTATE="failed", metadata={"jobName": "rotor"})
+    assert (job.job_state, job.meta_data) == ("failed", '{"jobName":"rotor"}')
+    with pytest.raises(ArchiveError, match="metaData and metadata"):
+        read(metaData={}, metadata={})

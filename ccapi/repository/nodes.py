@@ -1,0 +1,41 @@
+"""Hosts of jobs at a time, clusters, and states of nodes: sql/queries/nodes.sql."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from psycopg.rows import scalar_row
+
+from ccapi.db import queries
+from ccapi.db.pool import Connection
+from ccapi.model.token import Scope
+from ccapi.repository.jobs import scope_params
+
+_SQL = queries.load("nodes")
+
+
+def list_used_hosts(
+    conn: Connection, time: int, cluster: str | None, scope: Scope
+) -> dict[str, list[str]]:
+    """List the hosts of the jobs that ran at a time (epoch seconds), sorted, by cluster."""
+    params = {"time": time, "cluster": cluster, **scope_params(scope)}
+    hosts: dict[str, list[str]] = {}
+    for name, host in conn.execute(_SQL["list_used_hosts"], params, prepare=False):
+        hosts.setdefault(name, []).append(host)
+    return hosts
+
+
+def list_clusters(conn: Connection, scope: Scope) -> list[str]:
+    """List the clusters that the visible jobs have, sorted."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        if scope.is_limited:
+            cursor.execute(_SQL["list_scoped_clusters"], scope_params(scope), prepare=False)
+        else:
+            cursor.execute(_SQL["list_clusters"])
+        return cursor.fetchall()
+
+
+def save_states(conn: Connection, cluster: str, nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Keep the last state of each node; their keys are the columns, `hostname` is distinct."""
+    params = {"cluster": cluster, "nodes": orjson.dumps(nodes).decode()}
+    conn.execute(_SQL["save_node_states"], params)
