@@ -8,6 +8,7 @@ import pytest
 
 from ccapi import cli
 from ccapi.config import Config
+from ccapi.db.pool import Database
 
 
 class Outcome(NamedTuple):
@@ -22,8 +23,8 @@ Command = Callable[..., Outcome]
 
 
 @pytest.fixture
-def environment(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Say in the environment where the tests' database and archive are."""
+def environment(config: Config, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the variables of the tests' database, which is empty, and of their archive."""
     monkeypatch.setenv("CCAPI_DATABASE_URL", config.database.url)
     monkeypatch.setenv("CCAPI_ARCHIVE_ROOT", str(config.archive.root))
 
