@@ -156,8 +156,12 @@ def respond(
     """Answer a request to a cached operation; `view` computes the response."""
     if token.role is Role.READER:
         environ = request.environ
-        question = environ["PATH_INFO"], environ.get("QUERY_STRING", "")
-        key = *question, token.scope, json_format.wants_ld_json(environ)
+        key = (
+            environ["PATH_INFO"],
+            environ.get("QUERY_STRING", ""),
+            token.scope,
+            json_format.wants_ld_json(environ),
+        )
         response = cache.get_or_compute(
             key,
             lambda: _freeze(_read(view, context)),
