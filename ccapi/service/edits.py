@@ -131,6 +131,8 @@ def _edit(context: Context, id_: int, edit: Callable[[Connection], object]) -> J
                 if reader.read_bytes(context.archive_root, job.key) != former:
                     writer.write_bytes(context.archive_root, job.key, former)
             except ArchiveError:
-                _log.exception("meta.json of job id %s may have an edit that was refused", job.id)
+                _log.exception(
+                    "meta.json of job id %s may contain an edit that was refused", job.id
+                )
         raise
     return job
