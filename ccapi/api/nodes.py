@@ -179,7 +179,7 @@ def get_clusters(context: Context, query: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.route("/nodestate/", Role.WRITER, methods=["POST"], tags=CHANGE)
 @blueprint.arguments(NodeStateRequest(), description="The states of a cluster's nodes")
-@blueprint.response(200, MessageResponse(), description="The states are stored")
+@blueprint.response(201, MessageResponse(), description="The states are stored")
 def report_node_states(context: Context, report: dict[str, Any]) -> dict[str, Any]:
     """Report the states of nodes; the last state of each one is kept."""
     nodes.save_states(context, report["cluster"], report["nodes"])

@@ -123,10 +123,10 @@ def test_condor_sync_pages_until_a_short_page_and_stops_by_id(writer: Client) ->
 
 def test_node_states_are_stored(writer: Client, database: Database) -> None:
     response = send(writer, "POST", "/nodestate/", body("slurm-adapter-nodestate"))
-    assert response.status_code == 200, response.text
+    assert response.status_code == 201, response.text
     again = parsed("slurm-adapter-nodestate")
     again["nodes"][1]["states"] = ["idle"]
-    assert send(writer, "POST", "/nodestate/", orjson.dumps(again)).status_code == 200
+    assert send(writer, "POST", "/nodestate/", orjson.dumps(again)).status_code == 201
     with database.session() as conn:
         rows = conn.execute(
             "SELECT cluster, host, states, cpus_allocated, memory_allocated, jobs_running "

@@ -60,7 +60,7 @@ FORMS = [
     ("PUT", "/jobs/statistics/{id}", 200),
     ("GET", "/jobs/used_nodes", 200),
     ("GET", "/clusters/", 200),
-    ("POST", "/nodestate/", 200),
+    ("POST", "/nodestate/", 201),
     ("POST", "/jobs/stop_job/", 200),
     ("POST", "/jobs/correct_job/{id}", 200),
     ("DELETE", "/jobs/delete_job/", 200),
