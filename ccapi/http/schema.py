@@ -30,7 +30,7 @@ class ContractSchema(Schema):
     example: ClassVar[Mapping[str, Any] | None] = None
     also_required: ClassVar[tuple[str, ...]] = ()
     error_messages = {  # noqa: RUF012 - marshmallow's declaration
-        "unknown": "is not known here",
+        "unknown": "is unknown",
         "type": "must be an object",
     }
 
