@@ -58,10 +58,11 @@ def _session(_migrated: Database) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def database(_migrated: Database, _session: Connection) -> Database:
-    """Return an empty, migrated database."""
+def database(_migrated: Database, _session: Connection) -> Iterator[Database]:
+    """Return an empty, migrated database, and leave it empty."""
     _session.execute(_DELETE_ALL)
-    return _migrated
+    yield _migrated
+    _session.execute(_DELETE_ALL)
 
 
 def empty(database: Database) -> None:

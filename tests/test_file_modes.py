@@ -23,12 +23,12 @@ def settings(tmp_path: Path) -> Path:
 
 
 def warnings(settings: Path | None, environ: dict[str, str], archive: Path) -> list[str]:
-    found = config.load(settings, environ)
-    return list(file_modes.warnings(found.secret_files, archive))
+    loaded = config.load(settings, environ)
+    return list(file_modes.warnings(loaded.secret_files, archive))
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o602], ids=oct)
-def test_settings_with_a_password_that_others_can_touch_are_warned_of(
+def test_warning_of_settings_with_a_password_and_a_wide_mode(
     settings: Path, archive: Path, mode: int
 ) -> None:
     settings.chmod(mode)
@@ -37,20 +37,20 @@ def test_settings_with_a_password_that_others_can_touch_are_warned_of(
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640], ids=oct)
-def test_settings_that_the_service_alone_reads_are_fine(
+def test_no_warning_of_settings_with_a_narrow_mode(
     settings: Path, archive: Path, mode: int
 ) -> None:
     settings.chmod(mode)
     assert warnings(settings, {}, archive) == []
 
 
-def test_settings_without_a_password_may_be_read_by_all(settings: Path, archive: Path) -> None:
+def test_no_warning_of_settings_without_a_password(settings: Path, archive: Path) -> None:
     settings.write_text('[database]\nurl = "postgresql:///ccapi"\n', "utf-8")
     settings.chmod(0o644)
     assert warnings(settings, {}, archive) == []
 
 
-def test_an_open_url_file_is_warned_of(tmp_path: Path, archive: Path) -> None:
+def test_warning_of_a_readable_url_file(tmp_path: Path, archive: Path) -> None:
     secret = tmp_path / "url"
     secret.write_text(WITH_PASSWORD, "utf-8")
     secret.chmod(0o644)
@@ -58,7 +58,7 @@ def test_an_open_url_file_is_warned_of(tmp_path: Path, archive: Path) -> None:
     assert str(secret) in warning
 
 
-def test_an_archive_that_everybody_can_change_is_warned_of(settings: Path, archive: Path) -> None:
+def test_warning_of_a_writable_archive(settings: Path, archive: Path) -> None:
     settings.chmod(0o600)
     archive.chmod(0o777)
     assert warnings(settings, {}, archive) == [
@@ -66,11 +66,11 @@ def test_an_archive_that_everybody_can_change_is_warned_of(settings: Path, archi
     ]
 
 
-def test_what_does_not_exist_is_not_warned_of(tmp_path: Path) -> None:
+def test_no_warning_of_missing_files(tmp_path: Path) -> None:
     assert list(file_modes.warnings([tmp_path / "none"], tmp_path / "neither")) == []
 
 
-def test_a_socket_that_everybody_can_connect_to_is_warned_of(tmp_path: Path) -> None:
+def test_warning_of_an_open_socket(tmp_path: Path) -> None:
     path = tmp_path / "ccapi.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))

@@ -107,9 +107,14 @@ def respond(context: Context, request: ListRequest) -> Response:
         if not is_short and end is not None:
             if request.is_csv:
                 end = job_list.find_end(conn, job_filter, page)
-            stream = write(request, chain([first], batches), total)
-            # Closed by the server at the end of the response, however it ends.
-            stream = ClosingIterator(stream, stack.pop_all().close)
+            opened = stack.pop_all()
+
+            def stream_batches() -> Iterator[bytes]:
+                with opened:  # The database's contexts see a failure of the stream.
+                    yield from write(request, chain([first], batches), total)
+
+            # The server closes a response that nobody read, too.
+            stream = ClosingIterator(stream_batches(), opened.close)
     body = stream or b"".join(write(request, [first], total))
     if not request.is_csv:
         return Response(body, content_type=json_format.CONTENT_TYPE)

@@ -185,7 +185,7 @@ def _parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
         raise InvalidInput.of("limit", f"must be at most {_MAX_GROUPS}")
     with_timeline = query.get("timeline", "step" in query)
     if with_timeline and query.get("format") == "csv":
-        raise InvalidInput.of("timeline", "must not come with format=csv, which has the groups")
+        raise InvalidInput.of("timeline", "cannot be combined with format=csv")
     jobs = parse_filter(query, context.scope)
     last_day = Range(jobs.now - _DAY_SECONDS, jobs.now)
     return StatisticsQuery(

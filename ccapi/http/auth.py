@@ -79,7 +79,7 @@ def read_secret(environ: Mapping[str, Any]) -> str:
         return secret
     scheme, _, secret = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "bearer" or not secret:
-        raise Unauthenticated(f"no token came with the request; {_HOW}")
+        raise Unauthenticated(f"the request has no token; {_HOW}")
     return secret.strip()
 
 

@@ -159,4 +159,4 @@ def _path_integer(name: str, text: str) -> int:
         number = int(text)
         if abs(number) <= MAX_INTEGER:
             return number
-    raise InvalidInput.of(name, f"must be an integer of 64 bits in the path, not {text[:40]!r}")
+    raise InvalidInput.of(name, f"must be a 64-bit integer, not {text[:40]!r}")

@@ -36,7 +36,7 @@ class ContractSchema(Schema):
     also_required: ClassVar[tuple[str, ...]] = ()
     dropped: ClassVar[frozenset[str]] = frozenset()
     error_messages = {  # noqa: RUF012 - marshmallow's declaration
-        "unknown": "is not known here",
+        "unknown": "is unknown",
         "type": "must be an object",
     }
 

@@ -29,7 +29,7 @@ def test_unknown_job_is_404(reader: Client, id_: int) -> None:
 
 @pytest.mark.parametrize("id_", [2**63, 10**39, 10**60])
 def test_number_beyond_64_bits_is_400(reader: Client, id_: int) -> None:
-    assert_error(reader.send("GET", f"/{id_}"), 400, "id: must be an integer of 64 bits")
+    assert_error(reader.send("GET", f"/{id_}"), 400, "id: must be a 64-bit integer")
 
 
 @pytest.mark.parametrize("path", ["/abc", "/-1", "/1.5", "/%31x", "/²"])

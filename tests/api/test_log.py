@@ -13,6 +13,7 @@ from flask import Flask
 
 from ccapi import logs
 from ccapi.db.pool import Database
+from ccapi.errors import DatabaseUnavailable
 from ccapi.http import request_log
 from ccapi.repository import jobs
 from tests.client import Client, job, stop
@@ -184,6 +185,24 @@ def test_stream_is_logged_at_its_end(
     response.get_data()
     response.close()
     assert [line["endpoint"] for line in log.lines()] == ["list_jobs"]
+
+
+def test_stream_that_fails_is_logged(
+    reader: Client, writer: Client, database: Database, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        writer.start(jobId=number)
+    monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", 1)
+    response = reader.send("GET", "/?items-per-page=100000", buffered=False)
+    with database.session() as conn:
+        conn.execute(
+            "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity"
+            " WHERE state = 'idle in transaction'"
+        )
+    with pytest.raises(DatabaseUnavailable):
+        list(response.response)
+    response.close()
+    assert [line["endpoint"] for line in log.requests()][-1] == "list_jobs"
 
 
 def test_probes_are_logged_at_level_debug(

@@ -156,9 +156,9 @@ def test_default_range_is_start_time_or_stop_time(filled: Client, query: str, nu
         ("step=1", "step: must be at least 44 seconds"),
         ("state=done", "state: must be running or"),
         ("format=xml", "format: must be json or csv"),
-        ("format=csv&step=60", "timeline: must not come with format=csv"),
-        ("page=1", "page: is not known here"),
-        ("cursor=", "cursor: is not known here"),
+        ("format=csv&step=60", "timeline: cannot be combined with format=csv"),
+        ("page=1", "page: is unknown"),
+        ("cursor=", "cursor: is unknown"),
     ],
 )
 def test_invalid_query_is_refused(reader: Client, query: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Statistics equal a sum over all jobs, one by one."""
+"""Statistics equal the sum over single jobs."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ from tests.client import START
 from tests.conftest import empty
 
 DAY = 86_400
-# Longer jobs are found by an index of their own.
+# Longer jobs have an index of their own.
 LONG = 90_000
 NOW = START + 20 * DAY
 JOBS = 500
 QUERIES = 200
 
 
-def recorded(number: int, rng: Random) -> NewJob:
-    """Make a job that took from no time to 9 days; one in ten runs."""
+def random_job(number: int, rng: Random) -> NewJob:
+    """Make a job of 0 seconds to 9 days; one in ten is running."""
     start = START + rng.choice([rng.randrange(20 * DAY), rng.randrange(24) * 3600])
     nodes = rng.choice([1, 1, 1, 2, 7])
     job = NewJob(
@@ -41,19 +41,19 @@ def recorded(number: int, rng: Random) -> NewJob:
     )
     if rng.random() < 0.1:
         return job
-    took = rng.choice([0, 1, rng.randrange(7200), LONG, LONG + 1, rng.randrange(9 * DAY)])
-    job.job_state, job.stop_time = rng.choice(FINAL_STATES), start + took
+    duration = rng.choice([0, 1, rng.randrange(7200), LONG, LONG + 1, rng.randrange(9 * DAY)])
+    job.job_state, job.stop_time = rng.choice(FINAL_STATES), start + duration
     return job
 
 
 @pytest.fixture(scope="module")
 def jobs(_migrated: Database) -> Iterator[list[NewJob]]:
     rng = Random(1)
-    made = [recorded(number, rng) for number in range(1, JOBS + 1)]
+    all_jobs = [random_job(number, rng) for number in range(1, JOBS + 1)]
     empty(_migrated)
     with _migrated.transaction() as conn:
-        bulk_insert.load(conn, made)
-    yield made
+        bulk_insert.load(conn, all_jobs)
+    yield all_jobs
     empty(_migrated)
 
 
@@ -73,23 +73,23 @@ def state(job: NewJob) -> str:
 
 
 def is_counted(job: NewJob, query: StatisticsQuery) -> bool:
-    wanted, begin, last = query.jobs, *query.time
+    job_filter, begin, last = query.jobs, *query.time
     equal = (
-        (wanted.cluster, job.cluster),
-        (wanted.user_name, job.user_name),
-        (wanted.project, job.project),
+        (job_filter.cluster, job.cluster),
+        (job_filter.user_name, job.user_name),
+        (job_filter.project, job.project),
     )
     within = (
-        (wanted.start_time, job.start_time),
-        (wanted.num_nodes, len(job.resources)),
-        (wanted.duration, max(1, end(job) - job.start_time)),
+        (job_filter.start_time, job.start_time),
+        (job_filter.num_nodes, len(job.resources)),
+        (job_filter.duration, max(1, end(job) - job.start_time)),
     )
     return (
         job.start_time <= last
         and end(job) >= begin
-        and (not wanted.states or state(job) in wanted.states)
-        and all(query in {None, found} for query, found in equal)
-        and all(query is None or query[0] <= found <= query[1] for query, found in within)
+        and (not job_filter.states or state(job) in job_filter.states)
+        and all(expected in {None, value} for expected, value in equal)
+        and all(span is None or span[0] <= value <= span[1] for span, value in within)
     )
 
 
@@ -99,8 +99,8 @@ def node_seconds(job: NewJob, time: Range) -> int:
 
 
 def groups(counted: list[NewJob], query: StatisticsQuery) -> list[Group]:
-    """Add up by group; not sorted."""
-    found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    """Return the sums of each group, not sorted."""
+    values: dict[tuple[str, ...], list[int]] = defaultdict(list)
     order = [by for by in GroupBy if by in query.group_by]
     for job in counted:
         names = {
@@ -110,38 +110,38 @@ def groups(counted: list[NewJob], query: StatisticsQuery) -> list[Group]:
             GroupBy.PROJECT: job.project,
             GroupBy.PARTITION: job.partition or "",
         }
-        found[tuple(names[by] for by in order)].append(node_seconds(job, query.time))
+        values[tuple(names[by] for by in order)].append(node_seconds(job, query.time))
     return [
-        Group(dict(zip(order, names, strict=True)), len(took), sum(took))
-        for names, took in found.items()
+        Group(dict(zip(order, names, strict=True)), len(seconds), sum(seconds))
+        for names, seconds in values.items()
     ]
 
 
 def point(counted: list[NewJob], time: int) -> Point:
-    ran = [
+    nodes = [
         len(job.resources)
         for job in counted
         if job.start_time <= time and (job.stop_time is None or time < job.stop_time)
     ]
-    return Point(time, len(ran), sum(ran))
+    return Point(time, len(nodes), sum(nodes))
 
 
-def by_name(found: list[Group]) -> list[Group]:
-    return sorted(found, key=lambda group: list(group.key.items()))
+def by_name(groups: list[Group]) -> list[Group]:
+    return sorted(groups, key=lambda group: list(group.key.items()))
 
 
 def random_query(rng: Random) -> StatisticsQuery:
-    # Half of the jobs start at full hours, as some ranges begin and end.
+    # Half of the jobs start at full hours, and some ranges begin and end there.
     begin = START + rng.choice([rng.randrange(22 * DAY) - DAY, 3600 * rng.randrange(24)])
     length = rng.choice([0, 1, 3600, rng.randrange(7200), rng.randrange(9 * DAY), 40 * DAY])
-    least, nodes = rng.randrange(3 * DAY), rng.randrange(1, 3)
-    some = rng.choice([{}, {}, {"user_name": "bert"}, {"project": ""}, {"cluster": "alex"},
+    seconds, nodes = rng.randrange(3 * DAY), rng.randrange(1, 3)
+    fields = rng.choice([{}, {}, {"user_name": "bert"}, {"project": ""}, {"cluster": "alex"},
                        {"states": ["running"]}, {"states": ["running", "failed"]},
-                       {"duration": Range(least, least + 3 * DAY)},
+                       {"duration": Range(seconds, seconds + 3 * DAY)},
                        {"num_nodes": Range(nodes, 2)},
-                       {"start_time": Range(START + least, START + 10 * DAY)}])  # fmt: skip
+                       {"start_time": Range(START + seconds, START + 10 * DAY)}])  # fmt: skip
     return StatisticsQuery(
-        jobs=JobFilter(**some, now=NOW),  # type: ignore[arg-type] # one of several kinds
+        jobs=JobFilter(**fields, now=NOW),  # type: ignore[arg-type] # one of several kinds
         time=Range(begin, begin + length),
         group_by=frozenset(rng.sample(list(GroupBy), rng.randrange(1, 4))),
         sort_by_num_jobs=rng.random() < 0.5,
@@ -151,27 +151,27 @@ def random_query(rng: Random) -> StatisticsQuery:
     )
 
 
-def test_statistics_are_what_all_jobs_add_up_to(jobs: list[NewJob], context: Context) -> None:
+def test_statistics_equal_the_sum_over_jobs(jobs: list[NewJob], context: Context) -> None:
     rng = Random(2)
     for _ in range(QUERIES):
         query = random_query(rng)
         counted = [job for job in jobs if is_counted(job, query)]
-        found = statistics.compute(context, query)
+        result = statistics.compute(context, query)
         expected = groups(counted, query)
-        assert by_name(found.groups) == by_name(expected), query
+        assert by_name(result.groups) == by_name(expected), query
         sums = sum(g.num_jobs for g in expected), sum(g.node_seconds for g in expected)
-        assert (found.num_jobs, found.node_seconds) == sums, query
-        assert found.num_groups == len(expected)
-        first = -(-query.time.lower // found.step)  # type: ignore[operator] # query for
-        last = min(query.time.upper, NOW) // found.step  # type: ignore[operator]
-        times = [number * found.step for number in range(first, last + 1)]  # type: ignore[operator]
-        assert found.timeline == [point(counted, time) for time in times], query
+        assert (result.num_jobs, result.node_seconds) == sums, query
+        assert result.num_groups == len(expected)
+        first = -(-query.time.lower // result.step)  # type: ignore[operator] # set by the query
+        last = min(query.time.upper, NOW) // result.step  # type: ignore[operator]
+        times = [number * result.step for number in range(first, last + 1)]  # type: ignore[operator]
+        assert result.timeline == [point(counted, time) for time in times], query
 
 
 @pytest.mark.parametrize("sort_by_num_jobs", [True, False])
 @pytest.mark.usefixtures("jobs")
-def test_the_groups_with_the_most_are_shown(context: Context, *, sort_by_num_jobs: bool) -> None:
-    def ask(limit: int) -> list[Group]:
+def test_groups_are_sorted_and_limited(context: Context, *, sort_by_num_jobs: bool) -> None:
+    def read_groups(limit: int) -> list[Group]:
         query = StatisticsQuery(
             jobs=JobFilter(now=NOW),
             time=Range(START, NOW),
@@ -180,20 +180,20 @@ def test_the_groups_with_the_most_are_shown(context: Context, *, sort_by_num_job
             limit=limit,
             with_timeline=False,
         )
-        found = statistics.compute(context, query)
-        assert (found.num_jobs, found.step, found.timeline) == (JOBS, None, [])
-        assert found.num_groups > 30
-        return found.groups
+        result = statistics.compute(context, query)
+        assert (result.num_jobs, result.step, result.timeline) == (JOBS, None, [])
+        assert result.num_groups > 30
+        return result.groups
 
-    everything = ask(1000)
-    most = [group.num_jobs if sort_by_num_jobs else group.node_seconds for group in everything]
-    assert most == sorted(most, reverse=True)
-    assert ask(30) == everything[:30]
-    assert ask(1) == everything[:1]
+    everything = read_groups(1000)
+    order = [group.num_jobs if sort_by_num_jobs else group.node_seconds for group in everything]
+    assert order == sorted(order, reverse=True)
+    assert read_groups(30) == everything[:30]
+    assert read_groups(1) == everything[:1]
 
 
-def asking(**changed: object) -> StatisticsQuery:
-    usual = {
+def query_of(**changed: object) -> StatisticsQuery:
+    defaults = {
         "jobs": JobFilter(now=NOW),
         "time": Range(START, NOW),
         "group_by": frozenset({GroupBy.CLUSTER}),
@@ -201,38 +201,38 @@ def asking(**changed: object) -> StatisticsQuery:
         "limit": 1,
         "with_timeline": True,
     }
-    return StatisticsQuery(**{**usual, **changed})  # type: ignore[arg-type] # of several kinds
+    return StatisticsQuery(**{**defaults, **changed})  # type: ignore[arg-type] # of several kinds
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 3600, DAY, 7 * DAY, 31 * DAY, 366 * DAY])
-def test_a_step_that_is_not_given_makes_a_few_hundred_points_at_most(
-    context: Context, seconds: int
-) -> None:
+def test_default_step_makes_at_most_301_points(context: Context, seconds: int) -> None:
     now = START + seconds
-    found = statistics.compute(context, asking(jobs=JobFilter(now=now), time=Range(START, now)))
-    assert len(found.timeline) <= 301
-    assert len(found.timeline) >= 60 or seconds < 3600
+    result = statistics.compute(context, query_of(jobs=JobFilter(now=now), time=Range(START, now)))
+    assert len(result.timeline) <= 301
+    assert len(result.timeline) >= 60 or seconds < 3600
 
 
-def test_there_is_no_point_of_a_time_that_is_to_come(context: Context) -> None:
-    found = statistics.compute(context, asking(time=Range(NOW - 600, NOW + DAY), step=100))
-    assert [found.timeline[0].time, found.timeline[-1].time] == [NOW - 600, NOW]
-    found = statistics.compute(context, asking(time=Range(NOW + 1, NOW + DAY), step=100))
-    assert found.timeline == []
+def test_timeline_ends_now(context: Context) -> None:
+    result = statistics.compute(context, query_of(time=Range(NOW - 600, NOW + DAY), step=100))
+    assert [result.timeline[0].time, result.timeline[-1].time] == [NOW - 600, NOW]
+    result = statistics.compute(context, query_of(time=Range(NOW + 1, NOW + DAY), step=100))
+    assert result.timeline == []
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"time": Range(START, START + 366 * DAY + 1)}, "range: must be at most 366 days"),
         ({"time": Range(2**62, 2**62)}, "range: must end at"),
         ({"step": 1}, "step: must be at least 865 seconds"),
     ],
 )
-def test_too_much_is_refused(context: Context, changed: dict[str, object], said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
-        statistics.compute(context, asking(**changed))
+def test_too_long_ranges_and_too_many_points_are_rejected(
+    context: Context, changed: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        statistics.compute(context, query_of(**changed))
 
 
-def test_the_step_that_a_refusal_names_is_long_enough(context: Context) -> None:
-    assert len(statistics.compute(context, asking(step=865)).timeline) <= 2000
+def test_minimum_step_of_the_message_is_accepted(context: Context) -> None:
+    assert len(statistics.compute(context, query_of(step=865)).timeline) <= 2000
