@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from ccapi_slurm import job_record
+from ccapi_slurm.event import Event
 
 from ccapi.db.pool import Database
 from tests.conftest import empty
@@ -166,7 +167,13 @@ def test_array_of_50_tasks_is_50_jobs(scenario: Scenario) -> None:
 def test_nodes_hwthreads_and_gpus_equal_slurms_record(scenario: Scenario) -> None:
     job = only_run(scenario, "gpus")
     info = job["metaData"]["slurmInfo"]
-    record = job_record.find(info, job["jobId"], EVIL)
+    variables = {
+        "SLURM_JOB_ID": str(job["jobId"]),
+        "SLURM_JOB_NAME": EVIL,
+        "SLURM_JOB_NODELIST": "n[1-2]",
+        "SLURM_JOB_CPUS_PER_NODE": "2(x2)",
+    }
+    record = job_record.find(info, Event("prolog", 0, variables, info, ""))
     assert record is not None
     assert [host["hostname"] for host in job["resources"]] == ["n1", "n2"]
     assert [(n.hostname, n.hwthreads, n.accelerators) for n in record.nodes] == [

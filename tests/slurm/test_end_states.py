@@ -69,7 +69,7 @@ def test_sacct_without_a_final_state(line: str) -> None:
 )
 def test_record_state(slurm_state: str, start: int, expected: tuple[str, int, int] | None) -> None:
     text = events.scontrol_output(4).replace("JobState=CONFIGURING", f"JobState={slurm_state}")
-    record = job_record.find(text, 4, "rotor")
+    record = job_record.find(text, EPILOG)
     assert record is not None
     record = record._replace(start_time=start, end_time=START + 60)
     assert end_states.from_record(EPILOG, record) == expected

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Optional
 
 from ccapi_slurm.settings import Settings
 
-_MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+_MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 _UNAVAILABLE_STATUSES = {408, 425, 429, 502, 503, 504}
 # They reject the token, not the event. A message begins with the status.
 UNAUTHORIZED_STATUSES = ("401", "403")
@@ -26,6 +26,8 @@ class Verdict(enum.Enum):
     ACCEPTED = "accepted"
     DUPLICATE = "already registered"
     REJECTED = "rejected for good"
+    TOO_LARGE = "too large"
+    BROKEN = "connection broken"
     UNAUTHORIZED = "token rejected"
     ERROR = "failed in ccapi"
     UNAVAILABLE = "ccapi unavailable"
@@ -54,7 +56,8 @@ class Client:
         except (OSError, ValueError) as error:
             return Result(Verdict.UNAVAILABLE, f"cannot read the token: {error}")
         headers = {"X-Auth-Token": token, "Content-Type": "application/json"}
-        request = ("POST", f"{self._url.path}/{operation}/", json.dumps(body).encode(), headers)
+        data = json.dumps(body, ensure_ascii=False).encode()
+        request = ("POST", f"{self._url.path}/{operation}/", data, headers)
         try:
             with _time_limit(self._settings.timeout):
                 if self._connection is not None:
@@ -64,7 +67,11 @@ class Client:
                         # The server closed an idle connection. Repeating a request is safe.
                         self.close()
                 self._connection = self._connect()
-                return self._exchange(self._connection, *request)
+                try:
+                    return self._exchange(self._connection, *request)
+                except (ConnectionError, http.client.BadStatusLine) as error:
+                    self.close()
+                    return Result(Verdict.BROKEN, f"{type(error).__name__}: {error}")
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             is_slow = isinstance(error, _RequestTimeout)
@@ -99,7 +106,9 @@ class Client:
         body: bytes,
         headers: dict[str, str],
     ) -> Result:
-        connection.request(method, path, body, headers)
+        # A server that refuses a large body may answer and close before it has read all of it.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(method, path, body, headers)
         response = connection.getresponse()
         text = response.read(_MAX_RESPONSE_BYTES).decode("utf-8", "replace").strip()
         if response.will_close or not response.isclosed():
@@ -134,6 +143,8 @@ def classify(status: int, text: str) -> Verdict:
         return Verdict.ACCEPTED
     if status == http.client.UNPROCESSABLE_ENTITY and "already" in text:
         return Verdict.DUPLICATE
+    if status == http.client.REQUEST_ENTITY_TOO_LARGE:
+        return Verdict.TOO_LARGE
     if str(status) in UNAUTHORIZED_STATUSES:
         return Verdict.UNAUTHORIZED
     if status in _UNAVAILABLE_STATUSES or status < http.client.BAD_REQUEST:

@@ -1,7 +1,8 @@
 """Report events to ccapi, and record each job's last run in the spool."""
 
 import contextlib
-from typing import Optional
+import logging
+from typing import Any, Optional
 
 from ccapi_slurm import job_record, request_body, slurm
 from ccapi_slurm.client import Client, Result, Verdict
@@ -11,8 +12,12 @@ from ccapi_slurm.job_record import JobRecord
 from ccapi_slurm.settings import Settings
 from ccapi_slurm.spool import Run, Spool
 
+_log = logging.getLogger(__name__)
+
 SUCCESS = {Verdict.ACCEPTED, Verdict.DUPLICATE}
 NOTHING_TO_REPORT = Result(Verdict.ACCEPTED, "nothing to report")
+# What request_body.smaller_bodies leaves out, in its order.
+_REDUCTIONS = ("threads", "script", "metadata")
 # jobcomp and the epilog may both report an end, by different clocks.
 _SAME_END_SECONDS = 60
 
@@ -25,7 +30,7 @@ class Dispatcher:
 
     def report_start(self, event: Event) -> Result:
         """Report the start that a prolog recorded."""
-        record = job_record.find(event.record, event.job_id, event.job_name)
+        record = job_record.find(event.record, event)
         return self._start_job(event, record, request_body.start_time(event, record))
 
     def report_end(self, event: Event, end_state: EndState) -> Result:
@@ -50,14 +55,14 @@ class Dispatcher:
         # The reported start time identifies the run; Slurm's own may have changed since.
         start_time = run.start_time if run and run.is_exact else 0
         body = request_body.stop_job(event, self._settings.cluster, end_state, start_time)
-        result = self._client.send("stop_job", body)
+        result = self._send("stop_job", body)
         if result.verdict in SUCCESS and run is not None:
             self._spool.save_run(event.job_id, run._replace(stop_time=end_state.stop_time))
         return result
 
     def _start_job(self, event: Event, record: Optional[JobRecord], start_time: int) -> Result:
         body = request_body.start_job(event, self._settings.cluster, record, start_time)
-        result = self._client.send("start_job", body)
+        result = self._send_start(event, body)
         if result.verdict in SUCCESS:
             run = self._spool.load_run(event.job_id)
             # A repeated report must not replace the run that the first one recorded.
@@ -65,3 +70,19 @@ class Dispatcher:
                 is_exact = result.verdict is Verdict.ACCEPTED
                 self._spool.save_run(event.job_id, Run(start_time, is_exact))
         return result
+
+    def _send_start(self, event: Event, body: dict[str, Any]) -> Result:
+        """Send a start; leave out more and more while it is too large for ccapi or a proxy."""
+        for attempt, smaller in enumerate(request_body.smaller_bodies(body)):
+            result = self._send("start_job", smaller)
+            if result.verdict not in {Verdict.TOO_LARGE, Verdict.BROKEN}:
+                if attempt and result.verdict in SUCCESS:
+                    left_out = _REDUCTIONS[:attempt]
+                    _log.warning("job %d registered without %s", event.job_id, ", ".join(left_out))
+                break
+        return result
+
+    def _send(self, operation: str, body: dict[str, Any]) -> Result:
+        # The event was read without harm; what happens from here on is not its fault.
+        self._spool.end_attempt()
+        return self._client.send(operation, body)

@@ -24,8 +24,10 @@ _MIN_INTERVAL, _MAX_INTERVAL = 0.3, 30.0
 class EndStateResolver:
     """Resolves the end states of epilogs, even while ccapi is unavailable."""
 
-    def __init__(self, spool: Spool, environment: Mapping[str, str]) -> None:
-        self._spool, self._environment = spool, environment
+    def __init__(
+        self, spool: Spool, environment: Mapping[str, str], attempts: Mapping[str, int]
+    ) -> None:
+        self._spool, self._environment, self._attempts = spool, environment, attempts
         self._resolved: set[str] = set()
         self._next_query: dict[str, float] = {}
 
@@ -40,10 +42,24 @@ class EndStateResolver:
         for name in epilogs:
             if name in self._resolved or time.time() < self._next_query[name]:
                 continue
-            if self._spool.load_end_state(name) is not None or self._resolve(name):
+            if self._spool.load_end_state(name) is not None or self._try_to_resolve(name):
                 self._resolved.add(name)
             if time.monotonic() > deadline:
                 return
+
+    def _try_to_resolve(self, name: str) -> bool:
+        """Resolve one event; a mistake in it or about it makes it a dead letter."""
+        try:
+            self._spool.begin_attempt(name, self._attempts.get(name, 0) + 1)
+            return self._resolve(name)
+        except OSError:
+            raise
+        except Exception as error:
+            _log.exception("%s is a dead letter", name)
+            self._spool.dead_letter(name, f"{type(error).__name__}: {error}")
+            return True
+        finally:
+            self._spool.end_attempt()
 
     def _resolve(self, name: str) -> bool:
         """Resolve one event, and return whether it needs no further query."""

@@ -1,7 +1,15 @@
 """An event as a hook wrote it into the spool; spool.sh describes the format."""
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
+
+from ccapi_slurm import hostlist
+
+# 16(x3),8
+_CPUS = re.compile(r"([0-9]{1,9})(?:\(x([0-9]{1,9})\))?")
+_MAX_DIGITS = 18
+END = b"\0end\0"
 
 PROLOG, EPILOG, JOBCOMP = "prolog", "epilog", "jobcomp"
 
@@ -27,12 +35,30 @@ class Event(NamedTuple):
     def get_int(self, *names: str) -> int:
         """Return the first of these variables that is set; 0 if it is not a number."""
         value = self.get(*names)
-        return int(value) if value.isascii() and value.isdigit() else 0
+        is_number = value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS
+        return int(value) if is_number else 0
 
     @property
     def job_id(self) -> int:
         """Return Slurm's id of the job."""
         return self.get_int("SLURM_JOB_ID", "JOBID")
+
+    @property
+    def hosts(self) -> list[str]:
+        """Return the job's hosts; raises ValueError."""
+        return hostlist.expand(self.get("SLURM_JOB_NODELIST", "NODES"))
+
+    @property
+    def cpus_by_host(self) -> dict[str, int]:
+        """Return how many CPUs the job has on each host, at most; raises ValueError."""
+        hosts = self.hosts
+        cpus: list[int] = []
+        for number, repetitions in _CPUS.findall(self.get("SLURM_JOB_CPUS_PER_NODE")):
+            cpus += [int(number)] * min(int(repetitions or 1), len(hosts))
+        if len(cpus) != len(hosts):
+            # A jobcomp knows only the number of all CPUs.
+            cpus = [sum(cpus) or self.get_int("PROCS")] * len(hosts)
+        return dict(zip(hosts, cpus))
 
     @property
     def job_name(self) -> str:
@@ -42,7 +68,15 @@ class Event(NamedTuple):
 
 def is_complete(data: bytes) -> bool:
     """Return whether a hook has written the whole event."""
-    return data.endswith(b"\0end\0")
+    return data.endswith(END)
+
+
+def join(head: bytes, tail: bytes) -> bytes:
+    """Return an event without its middle, which belongs to a long record or a long script."""
+    if is_complete(tail) and b"\0" not in tail[: -len(END)].rstrip(b"\0"):
+        # The tail belongs to the script, and the head perhaps to the record.
+        return head + b"\0" + END
+    return head + tail
 
 
 def parse(data: bytes, time: float) -> Event:

@@ -1,19 +1,38 @@
-"""Parser of the text that `scontrol show job -d` prints about a job."""
+"""Parser of the text that `scontrol show job -d` prints about a job.
+
+Users write text into many fields of it, new lines included, so text alone proves nothing. The
+hook's environment names the job and its hosts. The record adds details, and only those that no
+other line of the text contradicts: a user can add lines, but cannot remove Slurm's own.
+"""
 
 import calendar
+import contextlib
 import re
 import time
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 
 from ccapi_slurm import hostlist
+from ccapi_slurm.event import Event
 
-_FIELD = re.compile(r"(?:^|(?<=\s))([A-Za-z][A-Za-z0-9_/:]*)=(\S*)")
 # Nodes=n[3-4] CPU_IDs=0-3 Mem=0 GRES=gpu:1(IDX:0)
-_NODES = re.compile(r"^ +Nodes=(\S+) CPU_IDs=(\S*)(?: Mem=\S*)?(?: GRES=(\S*))?", re.M)
-_GPU = re.compile(r"gpu(?::[^:(),]+)*:[0-9]+\(IDX:([0-9,-]*)\)")
-# From here on a record contains what users wrote: command, directories, comments.
-_USER_TEXT = "\n   Command="
-_EXCLUSIVE = {"NO": 1, "EXCLUSIVE": 1, "USER": 2, "MCS": 2, "OK": 0, "YES": 0}
+_NODES = re.compile(r"^     Nodes=(\S+) CPU_IDs=(\S*)(?: Mem=\S*)?(?: GRES=(\S*))?(?: .*)?$", re.M)
+_GPU = re.compile(r"gpu(?::[^:(),]{1,64}){0,2}:[0-9]+\(IDX:([0-9,-]*)\)")
+_STATE = re.compile(r"^   JobState=(\S+) Reason=", re.M)
+_LIMIT = re.compile(r"^   RunTime=\S+ TimeLimit=(\S+)", re.M)
+_TIMES = re.compile(r"^   StartTime=(\S+) EndTime=(\S+)", re.M)
+# 26.05 says in a field of its own to whom the job's nodes belong alone.
+_SHARING = re.compile(r"^   OverSubscribe=([^\s(]+)\S*(?: Exclusive=(\S+))?", re.M)
+_EXCLUSIVE = {"NODE": 1, "TOPO": 1, "EXCLUSIVE": 1, "USER": 2, "MCS": 2, "OK": 0, "YES": 0}
+# SLURM_JOB_CPUS_PER_NODE counts a core with several hardware threads once if the job uses only
+# one of them. CPU_IDs lists all of them; no processor has more than eight.
+_MAX_THREADS_PER_CORE = 8
+_MAX_GPUS_PER_NODE = 256
+# Slurm writes one; parsing more only costs time.
+_MAX_BLOCKS = 16
+
+# The host list, the CPU ids and the GRES of a line about nodes.
+_Line = tuple[str, str, str]
 
 
 class Node(NamedTuple):
@@ -25,71 +44,138 @@ class Node(NamedTuple):
 
 
 class JobRecord(NamedTuple):
-    """slurmctld's record of a job; times are epoch seconds, 0 means "not set"."""
+    """slurmctld's record of a job; times are epoch seconds, 0 means "not set".
+
+    `nodes` is empty if the text describes the job's hosts not at all, or in two ways.
+    `unclear` names the fields that the text does not contain, or contains with two values.
+    """
 
     state: str
-    restarts: int
     start_time: int
     end_time: int
     walltime: int
-    exclusive: int
+    exclusive: Optional[int]
     nodes: list[Node]
-    node_list: str
     text: str
+    unclear: list[str]
 
 
-def find(text: str, job_id: int, job_name: str) -> Optional[JobRecord]:
-    """Return a job's record from a text with one record or several; None if it is not there.
+class _Text:
+    """The lines of a record; remembers which fields are not clear."""
 
-    A name may contain new lines that look like fields or records. It cannot contain itself,
-    so the text before and after the whole name comes from Slurm.
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.unclear: list[str] = []
+
+    def field(self, name: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
+        """Return the groups of the pattern's only match; empty texts without one, or with two."""
+        matches = set(pattern.findall(self.text))
+        if len(matches) != 1:
+            self.unclear.append(name)
+            return ("",) * pattern.groups
+        match = matches.pop()
+        return match if isinstance(match, tuple) else (match,)
+
+
+def find(text: str, event: Event) -> Optional[JobRecord]:
+    """Return the record of an event's job from a text; None if it is not there, or twice.
+
+    The job's name cannot contain itself. So everything but the whole name, which the environment
+    has as well, is searched.
     """
-    head = rf"JobId={job_id} (?:ArrayJobId=\d+ ArrayTaskId=\S+ )?(?:ArrayTaskThrottle=\d+ )?"
-    head += r"(?:HetJobId=\d+ HetJobOffset=\d+ )?"
-    start = re.search(rf"{head}JobName={re.escape(job_name)}\n   (?=UserId=|HetJobIdSet=)", text)
-    if start is None:
+    head = rf"JobId={event.job_id} (?:ArrayJobId=\d+ ArrayTaskId=\S+ )?"
+    head += r"(?:ArrayTaskThrottle=\d+ )?(?:HetJobId=\d+ HetJobOffset=\d+ )?"
+    head += rf"JobName={re.escape(event.job_name)}\n   (?=UserId=|HetJobIdSet=)"
+    heads = list(re.finditer(head, text))
+    if len(heads) != 1:
         return None
-    end = re.compile(r"\n\nJobId=").search(text, start.end())
-    record = text[start.start() : end.start() if end else len(text)].rstrip("\n") + "\n"
-    slurm_text, _, _ = record[start.end() - start.start() :].partition(_USER_TEXT)
-    fields: dict[str, str] = {}
-    for name, value in _FIELD.findall(slurm_text):
-        fields.setdefault(name, value)
-    nodes = [
-        Node(host, hostlist.numbers(cpus), gpu_indices(gres))
-        for hosts, cpus, gres in _NODES.findall(slurm_text)
-        for host in hostlist.expand(hosts)
-    ]
+    start, name_end = heads[0].span()
+    end = text.find("\n\nJobId=", name_end)
+    searched = _Text(f"{text[:start]}\n   {text[name_end:]}")
+    (state,) = searched.field("JobState", _STATE)
+    (limit,) = searched.field("TimeLimit", _LIMIT)
+    start_time, end_time = searched.field("StartTime", _TIMES)
+    oversubscribe, exclusive = searched.field("OverSubscribe", _SHARING)
     return JobRecord(
-        state=fields.get("JobState", ""),
-        restarts=int(fields.get("Restarts", "0")),
-        start_time=parse_time(fields.get("StartTime", "")),
-        end_time=parse_time(fields.get("EndTime", "")),
-        walltime=parse_duration(fields.get("TimeLimit", "")),
-        exclusive=_EXCLUSIVE.get(fields.get("OverSubscribe", "").partition("(")[0], 1),
-        nodes=nodes,
-        node_list=fields.get("NodeList", "").replace("(null)", ""),
-        text=record,
+        state=state,
+        start_time=parse_time(start_time),
+        end_time=parse_time(end_time),
+        walltime=parse_duration(limit),
+        exclusive=_exclusive(oversubscribe, exclusive),
+        nodes=_nodes(searched, event),
+        text=text[start : end if end >= 0 else len(text)].rstrip("\n") + "\n",
+        unclear=searched.unclear,
     )
 
 
 def gpu_indices(gres: str) -> list[str]:
     """Return the indices of the GPUs in `gpu:a100:2(IDX:0-1),gpu:1(IDX:3)`."""
-    return [str(index) for part in _GPU.findall(gres) for index in hostlist.numbers(part)]
+    indices = ",".join(_GPU.findall(gres))
+    return [str(index) for index in hostlist.numbers(indices, _MAX_GPUS_PER_NODE)]
 
 
 def parse_time(text: str) -> int:
     """Return the epoch seconds of a UTC time; 0 for "Unknown" and the like."""
     try:
-        return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
+        return max(0, calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%S")))
     except ValueError:
         return 0
 
 
 def parse_duration(text: str) -> int:
     """Return the seconds of a time limit, `1-12:00:00` or `30:00`; 0 for UNLIMITED."""
-    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text)
+    match = re.fullmatch(r"(?:([0-9]{1,9})-)?(?:([0-9]+):)?([0-9]+):([0-9]+)", text[:40])
     if match is None:
         return 0
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def _exclusive(oversubscribe: str, exclusive: str) -> Optional[int]:
+    """Return ccapi's number for whom the nodes belong to; None if the text does not say."""
+    if exclusive:
+        return {**_EXCLUSIVE, "NO": 0}.get(exclusive)
+    return {**_EXCLUSIVE, "NO": 1}.get(oversubscribe)
+
+
+def _nodes(searched: _Text, event: Event) -> list[Node]:
+    """Return the nodes of the only block of lines that describes exactly the job's hosts."""
+    blocks = _blocks(searched.text)
+    cpus_by_host = event.cpus_by_host if blocks else {}
+    allocations = []
+    for block in blocks if len(blocks) <= _MAX_BLOCKS else ():
+        with contextlib.suppress(ValueError):
+            allocations.append(_parse_block(block, cpus_by_host))
+    if len(allocations) != 1:
+        searched.unclear.append("Nodes")
+        return []
+    return allocations[0]
+
+
+def _blocks(text: str) -> set[tuple[_Line, ...]]:
+    """Return the different groups of adjacent lines about nodes."""
+    blocks: list[list[_Line]] = []
+    previous_end = -2
+    for match in _NODES.finditer(text):
+        if match.start() != previous_end + 1:
+            blocks.append([])
+        hosts, cpus, gres = match.groups("")
+        blocks[-1].append((hosts, cpus, gres))
+        previous_end = match.end()
+    return {tuple(block) for block in blocks}
+
+
+def _parse_block(block: Sequence[_Line], cpus_by_host: Mapping[str, int]) -> list[Node]:
+    """Return the nodes of a block; raises ValueError if they are not those of the job."""
+    nodes: list[Node] = []
+    max_threads = max(cpus_by_host.values(), default=0) * _MAX_THREADS_PER_CORE
+    for host_list, cpus, gres in block:
+        threads, gpus = hostlist.numbers(cpus, max_threads), gpu_indices(gres)
+        for host in hostlist.expand(host_list, len(cpus_by_host) - len(nodes)):
+            # An unknown host has no CPUs.
+            if len(threads) > cpus_by_host.get(host, -1) * _MAX_THREADS_PER_CORE:
+                raise ValueError(f"more than the job has on {host}")
+            nodes.append(Node(host, threads, gpus))
+    if len({node.hostname for node in nodes}) != len(cpus_by_host):
+        raise ValueError("not all hosts of the job")
+    return nodes

@@ -1,14 +1,16 @@
 """The request bodies of start_job and stop_job."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
-from ccapi_slurm import hostlist, job_record
+from ccapi_slurm import job_record
 from ccapi_slurm.end_states import EndState
 from ccapi_slurm.event import Event
 from ccapi_slurm.job_record import JobRecord, Node
 
+# ccapi's limits.
 _MAX_TEXT_LENGTH = 1_048_576
+_MAX_NAME_LENGTH = 255
 
 
 def start_job(
@@ -30,7 +32,8 @@ def start_job(
         {
             "jobId": event.job_id,
             "user": event.get("SLURM_JOB_USER", "USERNAME"),
-            "project": event.get("SLURM_JOB_ACCOUNT", "ACCOUNT"),
+            # Without accounting, users choose the text.
+            "project": event.get("SLURM_JOB_ACCOUNT", "ACCOUNT")[:_MAX_NAME_LENGTH],
             "cluster": cluster,
             "partition": event.get("SLURM_JOB_PARTITION", "PARTITION"),
             "arrayJobId": event.get_int("SLURM_ARRAY_JOB_ID", "ARRAYJOBID"),
@@ -43,8 +46,26 @@ def start_job(
             "metaData": _drop_empty({key: text[:_MAX_TEXT_LENGTH] for key, text in texts.items()}),
         }
     )
-    # Not dropped when it is 0, which means that the nodes are shared.
-    return {**body, "exclusive": record.exclusive} if record else body
+    if record and record.exclusive is not None:
+        # Not dropped when it is 0, which means that the nodes are shared.
+        body["exclusive"] = record.exclusive
+    return body
+
+
+def smaller_bodies(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a start's body as it is, then without threads, without script, without metadata."""
+    smaller = dict(body)
+    yield smaller
+    smaller["resources"] = [
+        {key: value for key, value in node.items() if key != "hwthreads"}
+        for node in body["resources"]
+    ]
+    yield smaller
+    meta_data = body.get("metaData", {})
+    smaller["metaData"] = {key: text for key, text in meta_data.items() if key != "jobScript"}
+    yield smaller
+    del smaller["metaData"]
+    yield smaller
 
 
 def start_time(event: Event, record: Optional[JobRecord]) -> int:
@@ -67,11 +88,10 @@ def stop_job(event: Event, cluster: str, end_state: EndState, start_time: int) -
 
 
 def _nodes(event: Event, record: Optional[JobRecord]) -> list[Node]:
-    """Return the job's nodes; for a job that has ended only their host names are known."""
+    """Return the job's nodes; without a clear record only their host names are known."""
     if record and record.nodes:
         return record.nodes
-    hosts = event.get("SLURM_JOB_NODELIST", "NODES") or (record.node_list if record else "")
-    return [Node(host, [], []) for host in hostlist.expand(hosts)]
+    return [Node(host, [], []) for host in event.hosts]
 
 
 def _drop_empty(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from ccapi_slurm import end_states, status
 from ccapi_slurm.client import UNAUTHORIZED_STATUSES, Client, Result, Verdict
 from ccapi_slurm.dispatch import NOTHING_TO_REPORT, SUCCESS, Dispatcher
 from ccapi_slurm.end_state_resolver import EndStateResolver, jobs_reported_by_jobcomp
-from ccapi_slurm.event import EPILOG, JOBCOMP, PROLOG, BrokenEvent
+from ccapi_slurm.end_states import EndState
+from ccapi_slurm.event import EPILOG, JOBCOMP, PROLOG, BrokenEvent, Event
 from ccapi_slurm.settings import Settings
 from ccapi_slurm.spool import Spool, job_id_of
 
@@ -22,26 +23,35 @@ _MIN_PAUSE, _MAX_PAUSE = 1.0, 60.0
 _MAX_RETRY_AFTER = 3600.0
 _ERRORS_BEFORE_PAUSE = 3
 _METRICS_INTERVAL = 10.0
+# After so many failures an event is at fault itself, if others were sent meanwhile: some minutes.
+_MAX_FAILURES = 10
+_MAX_CRASHES = 3
+_REFUSALS = {Verdict.REJECTED, Verdict.UNAUTHORIZED, Verdict.TOO_LARGE}
+_MAY_PASS = {Verdict.ERROR, Verdict.BROKEN}
 
 
 class Backoff:
-    """A randomized pause that doubles with each failure."""
+    """A randomized pause that doubles with each failure.
 
-    def __init__(self) -> None:
-        self._failures, self._end = 0, 0.0
+    `num_sent_before` is the number of events that were sent before the first failure.
+    """
+
+    def __init__(self, num_sent_before: int = 0) -> None:
+        self.num_sent_before = num_sent_before
+        self.failures, self._end = 0, 0.0
 
     def fail(self, retry_after: Optional[float] = None) -> None:
         """Start a pause of `retry_after` seconds or more."""
-        pause = min(_MAX_PAUSE, _MIN_PAUSE * 2 ** min(self._failures, 10))
+        pause = min(_MAX_PAUSE, _MIN_PAUSE * 2 ** min(self.failures, 10))
         pause *= random.uniform(0.5, 1)  # noqa: S311 - it only spreads the load
-        self._failures += 1
+        self.failures += 1
         requested = min(retry_after or 0.0, _MAX_RETRY_AFTER)
         self._end = time.monotonic() + max(pause, requested)
 
     @property
     def has_failed(self) -> bool:
         """Return whether anything has failed."""
-        return self._failures > 0
+        return self.failures > 0
 
     @property
     def is_over(self) -> bool:
@@ -55,16 +65,20 @@ class Sender:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._spool = Spool(settings.spool)
-        self._resolver = EndStateResolver(self._spool, settings.environment)
+        # Events that killed a sender, and how often.
+        self._attempts: dict[str, int] = {}
+        self._resolver = EndStateResolver(self._spool, settings.environment, self._attempts)
         self._dispatcher = Dispatcher(settings, self._spool, Client(settings))
         self._outage = Backoff()
         self._backoff_by_job: dict[str, Backoff] = {}
         self._errors_in_a_row = 0
+        self._num_sent = 0
         self._next_metrics = 0.0
 
     def run(self) -> None:
         """Send events until stopped; raises SpoolError."""
         with self._spool.exclusive():
+            self._look_for_crash()
             while True:
                 self.tick()
                 time.sleep(_TICK_SECONDS)
@@ -72,6 +86,7 @@ class Sender:
     def run_once(self) -> bool:
         """Send what can be sent now, and return whether the spool is empty; raises SpoolError."""
         with self._spool.exclusive():
+            self._look_for_crash()
             before = len(self._spool.events()) + 1
             while self._outage.is_over and len(self._spool.events()) < before:
                 before = len(self._spool.events())
@@ -81,16 +96,33 @@ class Sender:
     def tick(self) -> None:
         """Resolve end states, then send events for some seconds."""
         deadline = time.monotonic() + _PASS_SECONDS
-        self._resolver.resolve(self._spool.events(), deadline)
+        try:
+            self._resolver.resolve(self._in_order(self._spool.events()), deadline)
+        except OSError as error:
+            self._pause(Result(Verdict.UNAVAILABLE, f"cannot use the spool: {error}"))
         if self._outage.is_over:
             for name in self._spool.dead_letters():
                 if self._spool.reason(name).startswith(UNAUTHORIZED_STATUSES):
                     self._spool.requeue(name)
-            self._send_events(self._spool.events())
+            self._send_events(self._in_order(self._spool.events()))
         if time.monotonic() >= self._next_metrics:
             self._next_metrics = time.monotonic() + _METRICS_INTERVAL
             self._spool.clean_up()
             status.write_metrics(self._spool, self._settings.metrics_file)
+
+    def _look_for_crash(self) -> None:
+        """Find out whether an event killed the sender; one that does so again is a dead letter."""
+        name, crashes = self._spool.crash()
+        if crashes >= _MAX_CRASHES:
+            self._dead_letter(name, f"the sender died {crashes} times while it read this event")
+        elif name:
+            _log.warning("the sender died while it read %s, which will be sent last", name)
+            self._attempts[name] = crashes
+
+    def _in_order(self, names: list[str]) -> list[str]:
+        """Return the events, those of jobs that have had trouble last."""
+        last = {job_id_of(name) for name in self._attempts} | self._backoff_by_job.keys()
+        return sorted(names, key=lambda name: job_id_of(name) in last)
 
     def _send_events(self, names: list[str]) -> None:
         """Send events in order; an event that has to wait holds back the later ones of its job."""
@@ -101,57 +133,82 @@ class Sender:
             job = job_id_of(name)
             if job in waiting:
                 continue
-            if not self._send(name, reported_by_jobcomp=job in by_jobcomp):
-                waiting.add(job)
+            try:
+                if not self._send(name, reported_by_jobcomp=job in by_jobcomp):
+                    waiting.add(job)
+            except OSError as error:
+                self._pause(Result(Verdict.UNAVAILABLE, f"cannot use the spool: {error}"))
             if not self._outage.is_over or time.monotonic() > deadline:
                 return
 
     def _send(self, name: str, *, reported_by_jobcomp: bool) -> bool:
-        """Send one event, and return whether it has left the queue."""
+        """Send one event, and return whether it has left the queue; raises OSError."""
         try:
+            self._spool.begin_attempt(name, self._attempts.get(name, 0) + 1)
             event = self._spool.read(name)
-        except BrokenEvent as error:
-            self._dead_letter(name, str(error))
-            return True
-        if event is None:
-            return False
-        if event.kind == PROLOG:
-            result = self._dispatcher.report_start(event)
-        elif event.kind == EPILOG and reported_by_jobcomp:
-            result = NOTHING_TO_REPORT
-        else:
-            end_state = (
-                end_states.from_jobcomp(event)
-                if event.kind == JOBCOMP
-                else self._spool.load_end_state(name)
+            result = (
+                self._report(name, event, reported_by_jobcomp=reported_by_jobcomp)
+                if event
+                else None
             )
-            if end_state is None:
-                return False
-            result = self._dispatcher.report_end(event, end_state)
-        return self._handle(name, result)
+        except OSError:
+            # The spool is in trouble, not this event.
+            raise
+        except Exception as error:
+            is_known = isinstance(error, BrokenEvent)
+            self._dead_letter(name, str(error) if is_known else f"{type(error).__name__}: {error}")
+            return True
+        finally:
+            self._spool.end_attempt()
+        return result is not None and self._handle(name, result)
+
+    def _report(self, name: str, event: Event, *, reported_by_jobcomp: bool) -> Optional[Result]:
+        """Report one event; None if how its job ended is not yet known."""
+        if event.kind == PROLOG:
+            return self._dispatcher.report_start(event)
+        if event.kind == EPILOG and reported_by_jobcomp:
+            return NOTHING_TO_REPORT
+        if event.kind == JOBCOMP:
+            end_state: Optional[EndState] = end_states.from_jobcomp(event)
+        else:
+            end_state = self._spool.load_end_state(name)
+        return self._dispatcher.report_end(event, end_state) if end_state else None
 
     def _handle(self, name: str, result: Result) -> bool:
         """Act on the result of an event, and return whether the event has left the queue."""
-        if result.verdict in SUCCESS:
+        verdict, job = result.verdict, job_id_of(name)
+        if verdict in _MAY_PASS and self._is_hopeless(job):
+            verdict = Verdict.REJECTED
+        if verdict in SUCCESS:
             self._spool.discard(name)
-        elif result.verdict in {Verdict.REJECTED, Verdict.UNAUTHORIZED}:
+        elif verdict in _REFUSALS:
             self._dead_letter(name, result.message)
-        if result.verdict in {Verdict.UNAVAILABLE, Verdict.UNAUTHORIZED}:
+        if verdict in {Verdict.UNAVAILABLE, Verdict.UNAUTHORIZED}:
             self._pause(result)
-        elif result.verdict is Verdict.ERROR:
+        elif verdict in _MAY_PASS:
             # Events of other jobs may overtake this one, unless several fail in a row.
             _log.warning("%s failed and will be sent again: %s", name, result.message)
-            self._backoff_by_job.setdefault(job_id_of(name), Backoff()).fail(result.retry_after)
+            backoff = self._backoff_by_job.setdefault(job, Backoff(self._num_sent))
+            backoff.fail(result.retry_after)
             self._errors_in_a_row += 1
             if self._errors_in_a_row >= _ERRORS_BEFORE_PAUSE or result.retry_after:
                 self._pause(result)
         else:
             if self._outage.has_failed:
                 _log.warning("ccapi is available again")
-            self._backoff_by_job.pop(job_id_of(name), None)
+            self._backoff_by_job.pop(job, None)
+            self._attempts.pop(name, None)
             self._errors_in_a_row = 0
             self._outage = Backoff()
-        return result.verdict not in {Verdict.UNAVAILABLE, Verdict.ERROR}
+            self._num_sent += verdict in SUCCESS
+        return verdict is not Verdict.UNAVAILABLE and verdict not in _MAY_PASS
+
+    def _is_hopeless(self, job: str) -> bool:
+        """Return whether a job's event has failed often, while ccapi took those of others."""
+        backoff = self._backoff_by_job.get(job)
+        if backoff is None or backoff.failures < _MAX_FAILURES:
+            return False
+        return self._num_sent > backoff.num_sent_before
 
     def _dead_letter(self, name: str, reason: str) -> None:
         _log.error("%s is a dead letter: %s", name, reason)

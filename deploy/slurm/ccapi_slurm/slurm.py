@@ -1,6 +1,7 @@
 """Slurm's commands that the sender runs: scontrol and sacct."""
 
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from typing import Optional
 
@@ -9,6 +10,8 @@ from ccapi_slurm.event import Event
 from ccapi_slurm.job_record import JobRecord
 
 _TIMEOUT_SECONDS = 10
+# Users decide how long a record is.
+_MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 
 
 class SlurmError(Exception):
@@ -22,7 +25,7 @@ def show_job(event: Event, environment: Mapping[str, str]) -> Optional[JobRecord
         # The last task of an array has the array's id, which alone would select every task.
         job_id += "_" + event.get("SLURM_ARRAY_TASK_ID")
     text = _run(["scontrol", "show", "job", "-d", job_id], environment)
-    return job_record.find(text, event.job_id, event.job_name)
+    return job_record.find(text, event)
 
 
 def sacct(event: Event, environment: Mapping[str, str]) -> str:
@@ -35,11 +38,19 @@ def sacct(event: Event, environment: Mapping[str, str]) -> str:
 def _run(command: list[str], environment: Mapping[str, str]) -> str:
     """Return a command's output, "" if it does not know the job; raises SlurmError."""
     try:
-        process = subprocess.run(
-            command, env=environment, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False
-        )
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.run(
+                command,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                timeout=_TIMEOUT_SECONDS,
+                check=False,
+            )
+            output.seek(0)
+            text = output.read(_MAX_OUTPUT_BYTES).decode("utf-8", "replace")
     except (OSError, subprocess.SubprocessError) as error:
         raise SlurmError(str(error)) from error
     if process.returncode and b"Invalid job id" not in process.stderr:
-        raise SlurmError(process.stderr.decode("utf-8", "replace").strip())
-    return process.stdout.decode("utf-8", "replace")
+        raise SlurmError(process.stderr[:1000].decode("utf-8", "replace").strip())
+    return text

@@ -6,12 +6,14 @@ jobs/   a file per job: its last reported run
 ends/   end states of epilogs in new/ and dead/, saved before Slurm forgets the jobs
 dead/   rejected events, each with the reason in a file NAME.answer
 lock    locked by the running sender
+attempt the event that the sender is reading; remains if that kills the sender
 """
 
 import contextlib
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,10 +21,11 @@ from typing import Any, NamedTuple, Optional
 
 from ccapi_slurm import event
 from ccapi_slurm.end_states import EndState
-from ccapi_slurm.event import Event
+from ccapi_slurm.event import BrokenEvent, Event
 
 _ABANDONED_SECONDS = 3600
 _MAX_HOOK_SECONDS = 60
+_MAX_HALF_BYTES = 2 * 1024 * 1024
 _FOLDERS = ("new", "tmp", "jobs", "ends", "dead")
 _REASON_SUFFIX = ".answer"
 
@@ -49,6 +52,7 @@ class Spool:
         self._folders = [directory / name for name in _FOLDERS]
         self.new, self.tmp, self.jobs, self.ends, self.dead = self._folders
         self._lock = directory / "lock"
+        self._attempt = directory / "attempt"
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -78,23 +82,32 @@ class Spool:
     def read(self, name: str) -> Optional[Event]:
         """Return an event; None if its hook is writing it or has removed it.
 
-        Raises BrokenEvent.
+        The middle of a very long event is left out. Raises BrokenEvent.
         """
         path = self.new / name
-        time_written = _mtime(path)
         try:
-            data = path.read_bytes()
+            info = path.stat()
+            if not stat.S_ISREG(info.st_mode):
+                raise BrokenEvent("not a file")
+            with path.open("rb") as file:
+                data = file.read(_MAX_HALF_BYTES)
+                file.seek(max(len(data), info.st_size - _MAX_HALF_BYTES))
+                data = event.join(data, file.read(_MAX_HALF_BYTES))
         except FileNotFoundError:
             return None
-        if not event.is_complete(data) and time.time() - time_written < _MAX_HOOK_SECONDS:
+        except OSError as error:
+            raise BrokenEvent(f"cannot read the event: {error}") from error
+        if not event.is_complete(data) and time.time() - info.st_mtime < _MAX_HOOK_SECONDS:
             return None
-        return event.parse(data, time_written)
+        return event.parse(data, info.st_mtime)
 
     def is_complete(self, name: str) -> bool:
         """Return whether a hook has written the whole event."""
         try:
-            return event.is_complete((self.new / name).read_bytes())
-        except FileNotFoundError:
+            with (self.new / name).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - len(event.END)))
+                return event.is_complete(file.read())
+        except OSError:
             return False
 
     def oldest_seconds(self) -> float:
@@ -108,8 +121,27 @@ class Spool:
 
     def dead_letter(self, name: str, reason: str) -> None:
         """Move an event to the dead letters, with the reason beside it."""
-        (self.dead / (name + _REASON_SUFFIX)).write_text(reason + "\n", "utf-8")
         (self.new / name).rename(self.dead / name)
+        # A full disk must not keep the event in the queue.
+        with contextlib.suppress(OSError):
+            (self.dead / (name + _REASON_SUFFIX)).write_text(f"{reason}\n", "utf-8", "replace")
+
+    def begin_attempt(self, name: str, number: int) -> None:
+        """Record that the sender reads an event, for the `number`th time since it died of it."""
+        self._attempt.write_bytes(f"{number} {name}".encode("utf-8", "surrogateescape"))
+
+    def end_attempt(self) -> None:
+        """Record that the event has not killed the sender."""
+        self._attempt.write_bytes(b"")
+
+    def crash(self) -> tuple[str, int]:
+        """Return the event that an earlier sender died of, and how often; "" without one."""
+        text = ""
+        with contextlib.suppress(OSError):
+            text = self._attempt.read_text("utf-8", "surrogateescape")
+        number, _, name = text.partition(" ")
+        has_crashed = number.isdigit() and (self.new / name).exists()
+        return (name, int(number)) if has_crashed else ("", 0)
 
     def requeue(self, name: str) -> None:
         """Move a dead letter back to the waiting events."""
