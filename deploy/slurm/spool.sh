@@ -31,20 +31,37 @@ log_error() {
 }
 
 # has_space: succeed if the spool is below its limits; free space counts from a hundred events on.
+# Otherwise the word in "cause" says why not.
 has_space() {
+    cause=missing
+    [ -d "$CCAPI_SPOOL/new" ] || return 1
+    cause=full
     set -- "$CCAPI_SPOOL"/new/*
     [ "$#" -lt "$CCAPI_SPOOL_EVENTS" ] || return 1
     [ "$#" -ge 100 ] || return 0
+    cause=space
     free=$(stat -f -c '%a * (%S / 512) / 2048' "$CCAPI_SPOOL/new") || return 1
     # shellcheck disable=SC2004 # an expression, not a number
     [ "$(($free))" -ge "$CCAPI_SPOOL_RESERVE_MIB" ]
 }
 
+# lose ID KIND CAUSE: log that an event is lost, and append a byte to the cause's file. If there is
+# no spool, Slurm's state directory has the file.
+lose() {
+    log_error "job $1: $2 not recorded in $CCAPI_SPOOL: $3"
+    [ -d "$CCAPI_SPOOL/lost" ] || mkdir "$CCAPI_SPOOL/lost"
+    printf x >>"$CCAPI_SPOOL/lost/$3" || [ -z "$CCAPI_SLURM_STATE" ] ||
+        printf x >>"$CCAPI_SLURM_STATE/ccapi-lost-$3"
+}
+
 # job_record ID: print slurmctld's record of the job, with a line for each group of equal nodes.
 job_record() {
-    # The last task of an array has the array's id, which alone would select every task.
+    # The last task of an array has the array's id, which alone would select every task. The
+    # leader of a heterogeneous job has the id of all its parts.
     if [ "${SLURM_ARRAY_JOB_ID:-}" = "$1" ]; then
         set -- "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+    elif [ "${SLURM_HET_JOB_ID:-}" = "$1" ]; then
+        set -- "$1+0"
     fi
     timeout 2 scontrol show job -d "$1"
 }
@@ -76,9 +93,9 @@ spool() {
     read -r uptime _ </proc/uptime
     event=$CCAPI_SPOOL/new/$2-$1-$uptime
     if ! has_space; then
-        log_error "job $2: $1 not recorded: $CCAPI_SPOOL is full or missing"
+        lose "$2" "$1" "$cause"
     elif ! print_event "$1" "$2" >"$event"; then
-        log_error "job $2: $1 not recorded: cannot write to $CCAPI_SPOOL"
         rm -f "$event"
+        lose "$2" "$1" write
     fi
 }

@@ -54,7 +54,8 @@ def directory(service: Service, database: Database, tmp_path: Path) -> Path:
         assert ours in text
         text = text.replace(ours, here)
     (tmp_path / "prometheus.yml").write_text(text)
-    (tmp_path / "alerts.yml").write_bytes(files.RULES.read_bytes())
+    for rules in (files.RULES, files.SLURM_RULES):
+        (tmp_path / rules.name).write_bytes(rules.read_bytes())
     secret = tokens.create(database, "prometheus", Role.READER)
     (tmp_path / "ccapi.token").write_text(f"{secret}\n")
     return tmp_path
@@ -98,6 +99,7 @@ def until(ask: Ask, expression: str) -> float:
 
 def test_promtool_finds_nothing_wrong(directory: Path) -> None:
     promtool("check", "rules", files.RULES)
+    promtool("check", "rules", files.SLURM_RULES)
     promtool("check", "config", directory / "prometheus.yml")
 
 

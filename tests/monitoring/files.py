@@ -9,6 +9,7 @@ import yaml
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "alerts.yml"
+SLURM_RULES = DEPLOY / "prometheus" / "slurm.yml"
 SCRAPING = DEPLOY / "prometheus" / "prometheus.yml"
 DASHBOARD = DEPLOY / "grafana" / "ccapi.json"
 

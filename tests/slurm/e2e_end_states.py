@@ -25,6 +25,7 @@ from tests.slurm.connected_slurm import (
 EVIL = "x\n   UserId=root(0) StartTime=1999-01-01T00:00:00\n\nJobId=1 JobName='\"ü\t"
 # A job that writes down what slurmd allocated on its first node.
 _WRITE_ALLOCATION = "echo $SLURM_JOB_GPUS $SLURM_CPUS_ON_NODE >allocation; sleep 1"
+_SHRINK = "scontrol update JobId=$SLURM_JOB_ID NumNodes=1; sleep 6"
 HOOKS = {"epilog": EPILOG, "jobcomp": JOBCOMP, "both": BOTH}
 
 
@@ -80,6 +81,7 @@ def submit(connected: ConnectedSlurm) -> dict[str, int]:
         "preempting": sbatch("-wn4", "--exclusive", script="sleep 1"),
         "whole": sbatch(here, "-pwhole", "-t2:00:00", script="sleep 1"),
         "gpus": sbatch(here, "-N2", "-n4", "--gres=gpu:1", f"-J{EVIL}", script=_WRITE_ALLOCATION),
+        "resized": sbatch(here, "-N2", script=_SHRINK),
         "array": sbatch(here, "--array=1-50", "-Jmany", script="true"),
     }
     return job_ids
@@ -89,7 +91,7 @@ def finish(scenario: Scenario) -> None:
     """Run a job without a script, and wait until all jobs have ended."""
     slurm = scenario.connected.slurm
     slurm.run("srun", "--exclude=n[3-4]", "-Jno-script", "--chdir=/", "true", user=USER)
-    scenario.connected.wait_for_jobs(63, seconds=300)
+    scenario.connected.wait_for_jobs(64, seconds=300)
     # With ReturnToService=2, n3 comes back by itself.
     slurm.wait(lambda: slurm.node_states() == {"idle"}, 60, "n3 does not come back")
 
@@ -135,6 +137,12 @@ def test_requeued_job_is_two_jobs(scenario: Scenario) -> None:
     assert 5 <= second["duration"] <= 9
 
 
+def test_job_that_loses_a_node_runs_on(scenario: Scenario) -> None:
+    job = only_run(scenario, "resized")
+    assert (job["jobState"], job["numNodes"]) == ("completed", 2)
+    assert job["duration"] >= 6
+
+
 def test_runs_equal_those_of_jobcomp_filetxt(scenarios: dict[str, Scenario]) -> None:
     """jobcomp/filetxt runs beside the epilog and writes the start and the end of each run."""
     connected = scenarios["epilog"].connected
@@ -148,6 +156,10 @@ def test_runs_equal_those_of_jobcomp_filetxt(scenarios: dict[str, Scenario]) -> 
         if nodes != "0"
     }
     runs = {(job["jobId"], job["startTime"]): job["duration"] for job in connected.jobs()}
+    # Slurm reports a resized job twice, the second time with the time of the resize as the start.
+    resized = scenarios["epilog"].job_ids["resized"]
+    slurm_runs = {run: seconds for run, seconds in slurm_runs.items() if run[0] != resized}
+    runs = {run: seconds for run, seconds in runs.items() if run[0] != resized}
     assert runs.keys() == slurm_runs.keys()
     assert [key for key in runs if abs(runs[key] - max(1, slurm_runs[key])) > 2] == []
 

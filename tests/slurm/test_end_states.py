@@ -37,6 +37,17 @@ def test_jobcomp_state(slurm_state: str, state: str) -> None:
     assert end_states.from_jobcomp(event) == (state, START + 60, START)
 
 
+@pytest.mark.parametrize("slurm_state", ["", "RUNNING", "FROZEN", "completed", "COMPLETED\nx"])
+def test_unknown_jobcomp_state_is_not_guessed(slurm_state: str) -> None:
+    event = Event("jobcomp", START + 61.5, {**events.JOBCOMP, "JOBSTATE": slurm_state}, "", "")
+    assert end_states.from_jobcomp(event) is None
+
+
+def test_resize_is_not_an_end() -> None:
+    event = Event("jobcomp", START + 61.5, {**events.JOBCOMP, "JOBSTATE": "RESIZING"}, "", "")
+    assert end_states.from_jobcomp(event) == end_states.NO_END
+
+
 def stamp(epoch: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch))
 
@@ -75,7 +86,15 @@ def test_record_state(slurm_state: str, start: int, expected: tuple[str, int, in
     assert end_states.from_record(EPILOG, record) == expected
 
 
-@pytest.mark.parametrize(("exit_code", "state"), [("0", "completed"), ("256", "failed")])
-def test_state_from_exit_code(exit_code: str, state: str) -> None:
-    event = EPILOG._replace(environment={"SLURM_JOB_EXIT_CODE": exit_code})
+@pytest.mark.parametrize(
+    ("variables", "state"),
+    [
+        ({"SLURM_JOB_EXIT_CODE": "0"}, "completed"),
+        ({"SLURM_JOB_EXIT_CODE": "256"}, "failed"),
+        ({"EXITCODE": "0:0"}, "completed"),
+        ({"EXITCODE": "3:0"}, "failed"),
+    ],
+)
+def test_state_from_exit_code(variables: dict[str, str], state: str) -> None:
+    event = EPILOG._replace(environment=variables)
     assert end_states.from_exit_code(event) == (state, START + 61, 0)

@@ -80,6 +80,15 @@ def test_last_array_task_does_not_query_the_whole_array(
     assert (tmp_path / "calls").read_text("ascii") == "show job -d 3_9\nwrite batch_script 3 -\n"
 
 
+def test_leader_of_a_het_job_does_not_query_all_parts(
+    site: Site, commands: Path, tmp_path: Path
+) -> None:
+    add_command(commands, "scontrol", f'echo "$@" >>{tmp_path}/calls')
+    environment = {name: value for name, value in PROLOG.items() if "ARRAY" not in name}
+    site.run_hook("prolog", {**environment, "SLURM_HET_JOB_ID": "4", "SLURM_HET_JOB_OFFSET": "0"})
+    assert (tmp_path / "calls").read_text("ascii") == "show job -d 4+0\nwrite batch_script 4 -\n"
+
+
 @pytest.mark.slow
 def test_hanging_scontrol_delays_a_job_by_three_seconds(site: Site, commands: Path) -> None:
     add_command(commands, "scontrol", "exec sleep 60")

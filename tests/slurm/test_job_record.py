@@ -1,13 +1,14 @@
 """The parsers of Slurm's output, including text that users control."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 from ccapi_slurm import hostlist, job_record
 from ccapi_slurm.event import Event
 from ccapi_slurm.job_record import JobRecord, Node
 
-from tests.slurm.events import PROLOG, START, in_24_11, in_25_05, scontrol_output
+from tests.slurm.events import PROLOG, START, in_24_11, in_25_05, recorded, scontrol_output
 
 
 def find(text: str, job_id: int, name: str = "rotor") -> JobRecord | None:
@@ -26,6 +27,87 @@ def test_record_has_times_limit_nodes_hwthreads_and_gpus(
     assert (record.state, record.start_time, record.walltime) == ("CONFIGURING", START, 86_700)
     assert record.nodes == [Node("n1", [0, 1], ["0"]), Node("n2", [0, 1], ["0"])]
     assert record.exclusive == 0
+
+
+class Recorded(NamedTuple):
+    """A record that a real Slurm printed in a prolog."""
+
+    name: str
+    job_id: int
+    hosts: str
+    cpus: str
+    nodes: list[Node]
+    exclusive: int
+    sluid: str
+
+
+RECORDS = [
+    Recorded(
+        "26.05-gpus",
+        2,
+        "n[1-2]",
+        "2(x2)",
+        [Node("n1", [2, 3], ["0"]), Node("n2", [0, 1], ["0"])],
+        0,
+        "s...",
+    ),
+    Recorded("26.05-exclusive", 3, "n3", "8", [Node("n3", list(range(8)), ["0", "1"])], 1, "s..."),
+    Recorded("26.05-user", 4, "n1", "2", [Node("n1", [4, 5], [])], 2, "s..."),
+    Recorded("26.05-shared", 6, "n1", "2", [Node("n1", [6, 7], [])], 0, "s..."),
+    Recorded("26.05-het", 8, "n1", "2", [Node("n1", [0, 1], [])], 0, "s..."),
+    Recorded(
+        "24.11-gpus",
+        2,
+        "n[1-2]",
+        "2(x2)",
+        [Node("n1", [2, 3], ["0"]), Node("n2", [0, 1], ["0"])],
+        0,
+        "",
+    ),
+    Recorded("24.11-exclusive", 3, "n3", "8", [Node("n3", list(range(8)), ["0", "1"])], 1, ""),
+]
+
+
+@pytest.mark.parametrize("expected", RECORDS, ids=lambda expected: expected.name)
+def test_record_of_a_newer_slurm(expected: Recorded) -> None:
+    text = recorded(f"{expected.name}.txt")
+    variables = {
+        "SLURM_JOB_ID": str(expected.job_id),
+        "SLURM_JOB_NAME": "j",
+        "SLURM_JOB_NODELIST": expected.hosts,
+        "SLURM_JOB_CPUS_PER_NODE": expected.cpus,
+    }
+    record = job_record.find(text, Event("prolog", START, variables, text, ""))
+    assert record is not None
+    assert record.unclear == []
+    assert (record.nodes, record.exclusive) == (expected.nodes, expected.exclusive)
+    assert (record.state, record.walltime, record.qos) == ("CONFIGURING", 0, "")
+    assert 0 <= record.start_time - record.submit_time <= 30
+    assert (record.sluid[:1], len(record.sluid)) == (("s", 14) if expected.sluid else ("", 0))
+
+
+@pytest.mark.parametrize(
+    ("memory", "megabytes"),
+    [
+        ("MinMemoryNode=0", 0),
+        ("MinMemoryNode=4G", 8192),
+        ("MinMemoryNode=1.50G", 3072),
+        ("MinMemoryCPU=500M", 2000),
+    ],
+)
+def test_requested_memory(memory: str, megabytes: int) -> None:
+    record = find(scontrol_output(7).replace("MinMemoryNode=0", memory), 7)
+    assert record is not None
+    assert record.memory == megabytes
+
+
+@pytest.mark.parametrize("account", ["(null)", "hpc", "a b QOS=x"])
+def test_qos_stands_behind_the_account(account: str) -> None:
+    text = scontrol_output(7).replace("Account=(null) QOS=(null)", f"Account={account} QOS=high")
+    variables = {**PROLOG, "SLURM_JOB_ID": "7", "SLURM_JOB_ACCOUNT": account}
+    record = job_record.find(text, Event("prolog", START, variables, text, ""))
+    assert record is not None
+    assert record.qos == "high"
 
 
 FORGED = (

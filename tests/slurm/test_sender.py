@@ -1,6 +1,8 @@
 """The sender with a real service: every event arrives in order and once."""
 
+import json
 import os
+import pwd
 import random
 import time
 
@@ -29,6 +31,7 @@ def test_start_has_all_fields(service: Service, site: Site) -> None:
         "jobName": "rotor",
         "jobScript": "#!/bin/sh\nsrun ./rotor\n",
         "slurmInfo": events.scontrol_output(4).rstrip("\n") + "\n",
+        "submitTime": str(START - 2),
     }
     del job["id"], job["duration"]
     assert job == {
@@ -55,6 +58,54 @@ def test_start_has_all_fields(service: Service, site: Site) -> None:
     }
 
 
+def test_values_without_a_field_are_metadata(service: Service, site: Site) -> None:
+    variables = {
+        "SLURM_HET_JOB_ID": "4",
+        "SLURM_HET_JOB_OFFSET": "0",
+        "SLURM_JOB_SLUID": "s6XDM8FX8G9900",
+        "SLURM_JOB_OVERSUBSCRIBE": "NO",
+        "SLURM_JOB_EXCLUSIVE": "USER",
+    }
+    events.write_start(site, 4, START, **variables)
+    send(site)
+    [job] = list_jobs(service, site)
+    assert job["exclusive"] == 2
+    expected = {"hetJobId": "4", "hetJobOffset": "0", "sluid": "s6XDM8FX8G9900"}
+    assert expected.items() <= job["metaData"].items()
+
+
+@pytest.mark.parametrize(
+    ("variables", "user"),
+    [
+        ({"SLURM_JOB_USER": "nobody", "SLURM_JOB_UID": "54321"}, "uid:54321"),
+        ({"SLURM_JOB_USER": "(null)", "SLURM_JOB_UID": "54321"}, "uid:54321"),
+        ({"SLURM_JOB_USER": "54321", "SLURM_JOB_UID": "54321"}, "uid:54321"),
+        (
+            {"SLURM_JOB_USER": "nobody", "SLURM_JOB_UID": str(pwd.getpwnam("nobody").pw_uid)},
+            "nobody",
+        ),
+    ],
+)
+def test_user_without_a_name_has_a_number(
+    service: Service, site: Site, variables: dict[str, str], user: str
+) -> None:
+    events.write_start(site, 4, START, **variables)
+    events.write_end(site, 5, USERNAME="", UID="54321")
+    send(site)
+    assert [job["user"] for job in list_jobs(service, site)] == [user, "uid:54321"]
+
+
+def test_missing_and_unclear_records_are_counted(service: Service, site: Site) -> None:
+    bare = {**events.PROLOG, "SLURM_JOB_ID": "5"}
+    events.write(site, "prolog", START, bare)
+    unclear = events.scontrol_output(6).replace("TimeLimit", "Limit")
+    events.write(site, "prolog", START, {**bare, "SLURM_JOB_ID": "6"}, (unclear, ""))
+    events.write_start(site, 7)
+    send(site)
+    values = counters(site)
+    assert (values["missing_records"], values["unclear_records"]) == (1, 1)
+
+
 def test_two_runs_of_a_requeued_job_are_two_jobs(service: Service, site: Site) -> None:
     events.write_start(site, 4)
     events.write(site, "epilog", START + 60.1, {**EPILOG, "SLURM_JOB_ID": "4"})
@@ -66,6 +117,66 @@ def test_two_runs_of_a_requeued_job_are_two_jobs(service: Service, site: Site) -
         (job["startTime"], job["duration"], job["jobState"]) for job in list_jobs(service, site)
     ]
     assert runs == [(START, 60, "stopped"), (START + 180, 20, "completed")]
+
+
+def test_resized_job_runs_until_its_end(service: Service, site: Site) -> None:
+    events.write_start(site, 4)
+    events.write_end(site, 4, START + 30, JOBSTATE="RESIZING", NODES="n1", NODECNT="1")
+    send(site)
+    assert [job["jobState"] for job in list_jobs(service, site)] == ["running"]
+    # jobcomp reports the time of the resize as the start.
+    events.write_end(site, 4, START + 60, START=str(START + 30), NODES="n1", NODECNT="1")
+    send(site)
+    runs = [(job["startTime"], job["duration"]) for job in list_jobs(service, site)]
+    assert runs == [(START, 60)]
+    assert counters(site)["resizes"] == 1
+
+
+def counters(site: Site) -> dict[str, int]:
+    """Return the counters of the sender."""
+    values: dict[str, int] = json.loads((site.spool / "counters").read_text("ascii"))
+    return values
+
+
+@pytest.mark.parametrize(
+    ("record_state", "state"),
+    [("JobState=TIMEOUT", "timeout"), ("", "failed")],
+    ids=["slurmctld", "exit code"],
+)
+def test_unknown_end_state_is_resolved_by_slurm(
+    service: Service, site: Site, record_state: str, state: str
+) -> None:
+    commands = site.directory / "commands"
+    commands.mkdir()
+    if record_state:
+        record = events.scontrol_output(4).replace("JobState=CONFIGURING", record_state)
+        (commands / "record").write_text(record.replace("Unknown", "2026-01-21T06:52:19"), "utf-8")
+        script = f"#!/bin/sh\ncat {commands}/record\n"
+    else:
+        script = "#!/bin/sh\necho Invalid job id specified >&2\nexit 1\n"
+    (commands / "scontrol").write_text(script, "utf-8")
+    (commands / "scontrol").chmod(0o755)
+    site.configure(CCAPI_URL=service.url, PATH=f"{commands}:/usr/bin:/bin")
+    events.write_start(site, 4)
+    events.write_end(site, 4, JOBSTATE="FROZEN", EXITCODE="3:0")
+    send(site)
+    assert [job["jobState"] for job in list_jobs(service, site)] == [state]
+    assert counters(site)["unknown_states"] == 1
+    assert counters(site)["guessed_ends"] == (not record_state)
+
+
+def test_job_that_still_runs_is_not_ended_by_an_unknown_state(service: Service, site: Site) -> None:
+    commands = site.directory / "commands"
+    commands.mkdir()
+    record = events.scontrol_output(4).replace("JobState=CONFIGURING", "JobState=RUNNING")
+    (commands / "record").write_text(record, "utf-8")
+    (commands / "scontrol").write_text(f"#!/bin/sh\ncat {commands}/record\n", "utf-8")
+    (commands / "scontrol").chmod(0o755)
+    site.configure(CCAPI_URL=service.url, PATH=f"{commands}:/usr/bin:/bin")
+    events.write_start(site, 4)
+    events.write_end(site, 4, JOBSTATE="FROZEN")
+    send(site)
+    assert [job["jobState"] for job in list_jobs(service, site)] == ["running"]
 
 
 def test_job_that_never_ran_is_not_registered(service: Service, site: Site) -> None:

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, Optional
 from ccapi_slurm.settings import Settings
 
 _MAX_RESPONSE_BYTES = 4 * 1024 * 1024
-_UNAVAILABLE_STATUSES = {408, 425, 429, 502, 503, 504}
+# 404 and 405 mean that ccapi is not at this address.
+_UNAVAILABLE_STATUSES = {404, 405, 408, 425, 429, 502, 503, 504}
+_CHECK_SECONDS = 5.0
 # They reject the token, not the event. A message begins with the status.
 UNAUTHORIZED_STATUSES = ("401", "403")
 
@@ -49,7 +51,7 @@ class Client:
         self._url = urllib.parse.urlsplit(settings.url)
         self._connection: Optional[http.client.HTTPConnection] = None
 
-    def send(self, operation: str, body: dict[str, Any]) -> Result:
+    def send(self, operation: str, body: dict[str, Any], timeout: Optional[float] = None) -> Result:
         """Send one request; network and HTTP errors become a Result."""
         try:
             token = self._settings.token_file.read_text("ascii").strip()
@@ -59,7 +61,7 @@ class Client:
         data = json.dumps(body, ensure_ascii=False).encode()
         request = ("POST", f"{self._url.path}/{operation}/", data, headers)
         try:
-            with _time_limit(self._settings.timeout):
+            with _time_limit(timeout or self._settings.timeout):
                 if self._connection is not None:
                     try:
                         return self._exchange(self._connection, *request)
@@ -77,6 +79,23 @@ class Client:
             is_slow = isinstance(error, _RequestTimeout)
             verdict = Verdict.ERROR if is_slow else Verdict.UNAVAILABLE
             return Result(verdict, f"{type(error).__name__}: {error}")
+
+    def check(self) -> str:
+        """Return what is wrong with address, token or role; "" if ccapi would take a start.
+
+        ccapi checks the token before it reads the body, and refuses a start without fields.
+        """
+        result = self.send("start_job", {}, min(_CHECK_SECONDS, self._settings.timeout))
+        status = result.message.partition(" ")[0]
+        if status == "400":
+            return ""
+        if status == "401":
+            return f"ccapi does not know the token in {self._settings.token_file}: {result.message}"
+        if status == "403":
+            return f"the token's role cannot register jobs, create one with --role writer: {status}"
+        if status.isdigit() and result.verdict is not Verdict.ERROR:
+            return f"no ccapi answers at CCAPI_URL={self._settings.url}: {result.message:.200}"
+        return f"cannot reach {self._settings.url}: {result.message:.200}"
 
     def close(self) -> None:
         """Close the connection; the next request opens a new one."""

@@ -20,22 +20,31 @@ def main() -> int:
     os.umask(0o077)
     try:
         config = settings.load(arguments.config)
-        spool = Spool(config.spool)
-        if arguments.status:
-            print(status.describe(spool))
-            return 1 if spool.dead_letters() else 0
-        if arguments.retry:
-            for name in spool.dead_letters():
-                spool.requeue(name)
-            return 0
+        if arguments.status or arguments.retry or arguments.acknowledge:
+            return _look_at(Spool(config.spool, config.slurm_state), arguments)
         if arguments.once:
             return 0 if Sender(config).run_once() else 1
         Sender(config).run()
-    except (settings.SettingsError, SpoolError) as error:
+    except (settings.SettingsError, SpoolError, OSError) as error:
         print(f"ccapi-slurm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    return 0
+
+
+def _look_at(spool: Spool, arguments: argparse.Namespace) -> int:
+    """Print the status of a spool, or change its letters; raises SpoolError and OSError."""
+    spool.check()
+    if arguments.acknowledge:
+        spool.forget_lost_events()
+    elif arguments.retry:
+        for name in spool.dead_letters():
+            spool.requeue(name)
+    else:
+        current = status.measure(spool)
+        print(status.describe(spool, current))
+        return 0 if current.is_good else 1
     return 0
 
 
@@ -53,9 +62,10 @@ def _parse_arguments() -> argparse.Namespace:
     action.add_argument(
         "--status",
         action="store_true",
-        help="print waiting events and dead letters; exit status 1: there are dead letters",
+        help="print how sender and spool are; exit status 1: something needs attention",
     )
     action.add_argument(
         "--retry", action="store_true", help="move all dead letters back to the waiting events"
     )
+    action.add_argument("--acknowledge", action="store_true", help="count lost events from 0 again")
     return parser.parse_args()

@@ -4,9 +4,10 @@ import contextlib
 import logging
 from typing import Any, Optional
 
-from ccapi_slurm import job_record, request_body, slurm
+from ccapi_slurm import counters, job_record, request_body, slurm
 from ccapi_slurm.client import Client, Result, Verdict
-from ccapi_slurm.end_states import EndState
+from ccapi_slurm.counters import Counters
+from ccapi_slurm.end_states import NO_END, EndState
 from ccapi_slurm.event import JOBCOMP, Event
 from ccapi_slurm.job_record import JobRecord
 from ccapi_slurm.settings import Settings
@@ -25,16 +26,26 @@ _SAME_END_SECONDS = 60
 class Dispatcher:
     """Turns events into requests; after an interruption an event can be dispatched again."""
 
-    def __init__(self, settings: Settings, spool: Spool, client: Client) -> None:
+    def __init__(self, settings: Settings, spool: Spool, client: Client, tally: Counters) -> None:
         self._settings, self._spool, self._client = settings, spool, client
+        self._counters = tally
 
     def report_start(self, event: Event) -> Result:
         """Report the start that a prolog recorded."""
         record = job_record.find(event.record, event)
+        if record is None:
+            self._counters.add(counters.MISSING_RECORDS)
+            _log.warning("job %d: no record in the output of scontrol", event.job_id)
+        elif record.unclear:
+            self._counters.add(counters.UNCLEAR_RECORDS)
+            unclear = ", ".join(record.unclear)
+            _log.warning("job %d: the output of scontrol is not clear: %s", event.job_id, unclear)
         return self._start_job(event, record, request_body.start_time(event, record))
 
     def report_end(self, event: Event, end_state: EndState) -> Result:
         """Report the end of a run, after its start if that was lost."""
+        if end_state == NO_END:
+            return NOTHING_TO_REPORT
         run = self._spool.load_run(event.job_id)
         if run is not None and run.stop_time:
             if end_state.stop_time <= run.stop_time + _SAME_END_SECONDS:
@@ -77,6 +88,7 @@ class Dispatcher:
             result = self._send("start_job", smaller)
             if result.verdict not in {Verdict.TOO_LARGE, Verdict.BROKEN}:
                 if attempt and result.verdict in SUCCESS:
+                    self._counters.add(counters.REDUCED_STARTS)
                     left_out = _REDUCTIONS[:attempt]
                     _log.warning("job %d registered without %s", event.job_id, ", ".join(left_out))
                 break

@@ -5,8 +5,9 @@ import time
 from collections.abc import Mapping
 from typing import Optional
 
-from ccapi_slurm import end_states, slurm
-from ccapi_slurm.end_states import STOPPED, EndState
+from ccapi_slurm import counters, end_states, slurm
+from ccapi_slurm.counters import Counters
+from ccapi_slurm.end_states import NO_END, STOPPED, EndState
 from ccapi_slurm.event import EPILOG, JOBCOMP, BrokenEvent, Event
 from ccapi_slurm.spool import Spool, job_id_of, kind_of
 
@@ -17,6 +18,9 @@ _JOBCOMP_SECONDS = 2
 # Epilogs on the nodes may run for long, and so may a restart of slurmctld.
 _MAX_COMPLETING_SECONDS = 900
 _MAX_SLURMCTLD_OUTAGE_SECONDS = 3600
+# A job whose end was reported in an unknown word, but which runs for so long, has not ended.
+_RUNNING = {"RUNNING", "SUSPENDED", "CONFIGURING"}
+_MAX_RUNNING_SECONDS = 60
 # The longer a job is completing, the longer the interval between two queries.
 _MIN_INTERVAL, _MAX_INTERVAL = 0.3, 30.0
 
@@ -25,9 +29,14 @@ class EndStateResolver:
     """Resolves the end states of epilogs, even while ccapi is unavailable."""
 
     def __init__(
-        self, spool: Spool, environment: Mapping[str, str], attempts: Mapping[str, int]
+        self,
+        spool: Spool,
+        environment: Mapping[str, str],
+        attempts: Mapping[str, int],
+        tally: Counters,
     ) -> None:
         self._spool, self._environment, self._attempts = spool, environment, attempts
+        self._counters = tally
         self._resolved: set[str] = set()
         self._next_query: dict[str, float] = {}
 
@@ -38,9 +47,11 @@ class EndStateResolver:
             name for name in names if kind_of(name) == EPILOG and job_id_of(name) not in by_jobcomp
         ]
         self._resolved &= set(epilogs)
-        self._next_query = {name: self._next_query.get(name, 0.0) for name in epilogs}
+        self._next_query = {
+            name: when for name, when in self._next_query.items() if name in set(names)
+        }
         for name in epilogs:
-            if name in self._resolved or time.time() < self._next_query[name]:
+            if name in self._resolved or time.time() < self._next_query.get(name, 0.0):
                 continue
             if self._spool.load_end_state(name) is not None or self._try_to_resolve(name):
                 self._resolved.add(name)
@@ -56,6 +67,7 @@ class EndStateResolver:
             raise
         except Exception as error:
             _log.exception("%s is a dead letter", name)
+            self._counters.add(counters.DEAD_LETTERS)
             self._spool.dead_letter(name, f"{type(error).__name__}: {error}")
             return True
         finally:
@@ -67,16 +79,59 @@ class EndStateResolver:
             event = self._spool.read(name)
         except BrokenEvent:
             return True
-        if event is None:
-            return False
-        end_state = resolve_end_state(event, self._environment)
+        return event is not None and self._query(name, event) is not None
+
+    def resolve_unknown_state(self, name: str, event: Event) -> Optional[EndState]:
+        """Return how a job really ended whose state in jobcomp is not known; None: ask again."""
+        end_state = self._spool.load_end_state(name)
+        if end_state is not None or time.time() < self._next_query.get(name, 0.0):
+            return end_state
+        if name not in self._next_query:
+            state = end_states.slurm_state(event)
+            _log.warning("job %d has the unknown state %.80r", event.job_id, state)
+            self._counters.add(counters.UNKNOWN_STATES)
+        return self._query(name, event)
+
+    def _query(self, name: str, event: Event) -> Optional[EndState]:
+        """Ask Slurm, and save the answer; None if it does not know yet."""
+        end_state = self._ask_slurm(event)
         if end_state is None:
             now = time.time()
             interval = min(max(_MIN_INTERVAL, (now - event.time) / 4), _MAX_INTERVAL)
             self._next_query[name] = now + interval
-            return False
-        self._spool.save_end_state(name, end_state)
-        return True
+        else:
+            self._spool.save_end_state(name, end_state)
+        return end_state
+
+    def _ask_slurm(self, event: Event) -> Optional[EndState]:
+        """Return how an event's job ended; None if Slurm does not know it yet."""
+        age = time.time() - event.time
+        try:
+            record = slurm.show_job(event, self._environment)
+        except slurm.SlurmError as error:
+            _log.warning("cannot ask slurmctld how job %d ended: %s", event.job_id, error)
+            is_too_old = age >= _MAX_SLURMCTLD_OUTAGE_SECONDS
+            return self._from_sacct_or_exit_code(event) if is_too_old else None
+        if record is None:
+            return self._from_sacct_or_exit_code(event)
+        end_state = end_states.from_record(event, record)
+        if end_state is None and record.state in _RUNNING and event.kind == JOBCOMP:
+            return NO_END if age >= _MAX_RUNNING_SECONDS else None
+        if end_state is None and age >= _MAX_COMPLETING_SECONDS:
+            return self._from_sacct_or_exit_code(event)
+        if end_state is not None and end_state.state == STOPPED and age < _JOBCOMP_SECONDS:
+            return None
+        return end_state
+
+    def _from_sacct_or_exit_code(self, event: Event) -> EndState:
+        try:
+            end_state = end_states.from_sacct(event, slurm.sacct(event, self._environment))
+        except slurm.SlurmError:
+            end_state = None
+        if end_state is None:
+            _log.warning("guessing the end state of job %d from its exit code", event.job_id)
+            self._counters.add(counters.GUESSED_ENDS)
+        return end_state or end_states.from_exit_code(event)
 
 
 def jobs_reported_by_jobcomp(spool: Spool, names: list[str]) -> set[str]:
@@ -84,32 +139,3 @@ def jobs_reported_by_jobcomp(spool: Spool, names: list[str]) -> set[str]:
     epilogs = {job_id_of(name) for name in names if kind_of(name) == EPILOG}
     jobcomps = [name for name in names if kind_of(name) == JOBCOMP and job_id_of(name) in epilogs]
     return {job_id_of(name) for name in jobcomps if spool.is_complete(name)}
-
-
-def resolve_end_state(event: Event, environment: Mapping[str, str]) -> Optional[EndState]:
-    """Return how an epilog's job ended; None if Slurm does not know it yet."""
-    age = time.time() - event.time
-    try:
-        record = slurm.show_job(event, environment)
-    except slurm.SlurmError as error:
-        _log.warning("cannot ask slurmctld how job %d ended: %s", event.job_id, error)
-        is_too_old = age >= _MAX_SLURMCTLD_OUTAGE_SECONDS
-        return _from_sacct_or_exit_code(event, environment) if is_too_old else None
-    if record is None:
-        return _from_sacct_or_exit_code(event, environment)
-    end_state = end_states.from_record(event, record)
-    if end_state is None and age >= _MAX_COMPLETING_SECONDS:
-        return _from_sacct_or_exit_code(event, environment)
-    if end_state is not None and end_state.state == STOPPED and age < _JOBCOMP_SECONDS:
-        return None
-    return end_state
-
-
-def _from_sacct_or_exit_code(event: Event, environment: Mapping[str, str]) -> EndState:
-    try:
-        end_state = end_states.from_sacct(event, slurm.sacct(event, environment))
-    except slurm.SlurmError:
-        end_state = None
-    if end_state is None:
-        _log.warning("guessing the end state of job %d from its exit code", event.job_id)
-    return end_state or end_states.from_exit_code(event)

@@ -36,10 +36,26 @@ class EndState(NamedTuple):
     start_time: int = 0
 
 
-def from_jobcomp(event: Event) -> EndState:
-    """Return the end state that JobCompType=jobcomp/script reported."""
-    state = SLURM_STATES.get(event.get("JOBSTATE").partition(" ")[0], STOPPED)
-    return EndState(state, event.get_int("END") or int(event.time), event.get_int("START"))
+# jobcomp also runs when a running job shrinks or grows.
+RESIZING = "RESIZING"
+# Not an end: the job still runs.
+NO_END = EndState("", 0)
+
+
+def slurm_state(event: Event) -> str:
+    """Return Slurm's word for the state that jobcomp reported."""
+    return event.get("JOBSTATE").partition(" ")[0]
+
+
+def from_jobcomp(event: Event) -> Optional[EndState]:
+    """Return the end state that JobCompType=jobcomp/script reported; None for an unknown state."""
+    state = slurm_state(event)
+    if state == RESIZING:
+        return NO_END
+    if state not in SLURM_STATES and state not in _REQUEUED:
+        return None
+    stop_time = event.get_int("END") or int(event.time)
+    return EndState(SLURM_STATES.get(state, STOPPED), stop_time, event.get_int("START"))
 
 
 def from_record(event: Event, record: JobRecord) -> Optional[EndState]:
@@ -69,7 +85,7 @@ def from_sacct(event: Event, output: str) -> Optional[EndState]:
 
 
 def from_exit_code(event: Event) -> EndState:
-    """Guess from the epilog's exit code, which is the same for cancelled and completed jobs."""
-    has_failed = event.get_int("SLURM_JOB_EXIT_CODE") != 0
-    stop_time = event.get_int("SLURM_JOB_END_TIME") or int(event.time)
-    return EndState("failed" if has_failed else "completed", stop_time)
+    """Guess from the exit code, which is the same for cancelled and completed jobs."""
+    has_failed = event.get("SLURM_JOB_EXIT_CODE", "EXITCODE") not in {"", "0", "0:0"}
+    stop_time = event.get_int("SLURM_JOB_END_TIME", "END") or int(event.time)
+    return EndState("failed" if has_failed else "completed", stop_time, event.get_int("START"))

@@ -1,5 +1,6 @@
 """An event as a hook wrote it into the spool; spool.sh describes the format."""
 
+import pwd
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -44,6 +45,31 @@ class Event(NamedTuple):
         return self.get_int("SLURM_JOB_ID", "JOBID")
 
     @property
+    def user(self) -> str:
+        """Return the job's user: a name, or "uid:54321" if Slurm knows only a number."""
+        name, uid = self.get("SLURM_JOB_USER", "USERNAME"), self.get("SLURM_JOB_UID", "UID")
+        # Slurm's words for a missing name; one of its versions repeats the number.
+        has_name = name not in {"", "nobody", uid} or (name == "nobody" and _is_nobody(uid))
+        return name if has_name or not uid else f"uid:{uid}"
+
+    @property
+    def array_job_id(self) -> int:
+        """Return the id of the job's array; 0 without one."""
+        return self.get_int("SLURM_ARRAY_JOB_ID", "ARRAYJOBID")
+
+    @property
+    def scontrol_id(self) -> str:
+        """Return the id that selects this job alone.
+
+        The last task of an array has the array's id, and the leader of a heterogeneous job has
+        the id of all its parts.
+        """
+        if self.array_job_id == self.job_id:
+            return f"{self.job_id}_{self.get('SLURM_ARRAY_TASK_ID', 'ARRAYTASKID')}"
+        is_leader = self.get_int("SLURM_HET_JOB_ID", "HETJOBID") == self.job_id
+        return f"{self.job_id}+0" if is_leader else str(self.job_id)
+
+    @property
     def hosts(self) -> list[str]:
         """Return the job's hosts; raises ValueError."""
         return hostlist.expand(self.get("SLURM_JOB_NODELIST", "NODES"))
@@ -64,6 +90,14 @@ class Event(NamedTuple):
     def job_name(self) -> str:
         """Return the job's name, exactly as its user wrote it."""
         return self.environment.get("SLURM_JOB_NAME", self.environment.get("JOBNAME", ""))
+
+
+def _is_nobody(uid: str) -> bool:
+    """Return whether a number belongs to the user with the name nobody."""
+    try:
+        return str(pwd.getpwnam("nobody").pw_uid) == uid
+    except KeyError:
+        return False
 
 
 def is_complete(data: bytes) -> bool:

@@ -23,6 +23,11 @@ _LIMIT = re.compile(r"^   RunTime=\S+ TimeLimit=(\S+)", re.M)
 _TIMES = re.compile(r"^   StartTime=(\S+) EndTime=(\S+)", re.M)
 # 26.05 says in a field of its own to whom the job's nodes belong alone.
 _SHARING = re.compile(r"^   OverSubscribe=([^\s(]+)\S*(?: Exclusive=(\S+))?", re.M)
+_SUBMIT = re.compile(r"^   SubmitTime=(\S+) EligibleTime=", re.M)
+_MEMORY = re.compile(
+    r"^   MinCPUsNode=\d+ MinMemory(CPU|Node)=([0-9]{1,12}(?:\.[0-9]{1,3})?)([KMGTP]?) ", re.M
+)
+_MEGABYTES = {"": 1, "K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
 _EXCLUSIVE = {"NODE": 1, "TOPO": 1, "EXCLUSIVE": 1, "USER": 2, "MCS": 2, "OK": 0, "YES": 0}
 # SLURM_JOB_CPUS_PER_NODE counts a core with several hardware threads once if the job uses only
 # one of them. CPU_IDs lists all of them; no processor has more than eight.
@@ -46,6 +51,7 @@ class Node(NamedTuple):
 class JobRecord(NamedTuple):
     """slurmctld's record of a job; times are epoch seconds, 0 means "not set".
 
+    `memory` is what the job requested, in MB. `sluid` is its id in all clusters, since 25.11.
     `nodes` is empty if the text describes the job's hosts not at all, or in two ways.
     `unclear` names the fields that the text does not contain, or contains with two values.
     """
@@ -55,6 +61,10 @@ class JobRecord(NamedTuple):
     end_time: int
     walltime: int
     exclusive: Optional[int]
+    submit_time: int
+    memory: int
+    qos: str
+    sluid: str
     nodes: list[Node]
     text: str
     unclear: list[str]
@@ -68,13 +78,16 @@ class _Text:
         self.unclear: list[str] = []
 
     def field(self, name: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
-        """Return the groups of the pattern's only match; empty texts without one, or with two."""
-        matches = set(pattern.findall(self.text))
-        if len(matches) != 1:
+        """Return the groups of the only match of a field that every job has."""
+        values = self.optional(pattern)
+        if not any(values):
             self.unclear.append(name)
-            return ("",) * pattern.groups
-        match = matches.pop()
-        return match if isinstance(match, tuple) else (match,)
+        return values
+
+    def optional(self, pattern: re.Pattern[str]) -> tuple[str, ...]:
+        """Return the groups of the pattern's only match; empty texts without one, or with two."""
+        matches = {match.groups("") for match in pattern.finditer(self.text)}
+        return matches.pop() if len(matches) == 1 else ("",) * pattern.groups
 
 
 def find(text: str, event: Event) -> Optional[JobRecord]:
@@ -85,7 +98,8 @@ def find(text: str, event: Event) -> Optional[JobRecord]:
     """
     head = rf"JobId={event.job_id} (?:ArrayJobId=\d+ ArrayTaskId=\S+ )?"
     head += r"(?:ArrayTaskThrottle=\d+ )?(?:HetJobId=\d+ HetJobOffset=\d+ )?"
-    head += rf"JobName={re.escape(event.job_name)}\n   (?=UserId=|HetJobIdSet=)"
+    head += rf"JobName={re.escape(event.job_name)}\n   "
+    head += r"(?:SLUID=(\S+)\n   )?(?=UserId=|HetJobIdSet=)"
     heads = list(re.finditer(head, text))
     if len(heads) != 1:
         return None
@@ -95,13 +109,19 @@ def find(text: str, event: Event) -> Optional[JobRecord]:
     (state,) = searched.field("JobState", _STATE)
     (limit,) = searched.field("TimeLimit", _LIMIT)
     start_time, end_time = searched.field("StartTime", _TIMES)
-    oversubscribe, exclusive = searched.field("OverSubscribe", _SHARING)
+    oversubscribe, is_exclusive = searched.field("OverSubscribe", _SHARING)
+    (submit_time,) = searched.optional(_SUBMIT)
+    (qos,) = searched.optional(_qos_pattern(event))
     return JobRecord(
         state=state,
         start_time=parse_time(start_time),
         end_time=parse_time(end_time),
         walltime=parse_duration(limit),
-        exclusive=_exclusive(oversubscribe, exclusive),
+        exclusive=exclusive(oversubscribe, is_exclusive),
+        submit_time=parse_time(submit_time),
+        memory=_memory(searched, event),
+        qos=qos.replace("(null)", ""),
+        sluid=heads[0][1] or "",
         nodes=_nodes(searched, event),
         text=text[start : end if end >= 0 else len(text)].rstrip("\n") + "\n",
         unclear=searched.unclear,
@@ -131,11 +151,29 @@ def parse_duration(text: str) -> int:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def _exclusive(oversubscribe: str, exclusive: str) -> Optional[int]:
-    """Return ccapi's number for whom the nodes belong to; None if the text does not say."""
-    if exclusive:
-        return {**_EXCLUSIVE, "NO": 0}.get(exclusive)
+def exclusive(oversubscribe: str, is_exclusive: str) -> Optional[int]:
+    """Return ccapi's number for whom the nodes belong to; None if Slurm does not say.
+
+    Since 26.05, Slurm says so in a word of its own.
+    """
+    if is_exclusive:
+        return {**_EXCLUSIVE, "NO": 0}.get(is_exclusive)
     return {**_EXCLUSIVE, "NO": 1}.get(oversubscribe)
+
+
+def _memory(searched: _Text, event: Event) -> int:
+    """Return how much memory a job requested on all its hosts, in MB."""
+    per_what, amount, unit = searched.optional(_MEMORY)
+    cpus = event.cpus_by_host.values()
+    return round(
+        float(amount or 0) * _MEGABYTES[unit] * (sum(cpus) if per_what == "CPU" else len(cpus))
+    )
+
+
+def _qos_pattern(event: Event) -> re.Pattern[str]:
+    """Return a pattern for the QOS, which stands behind the account's text."""
+    account = re.escape(event.get("SLURM_JOB_ACCOUNT", "ACCOUNT") or "(null)")
+    return re.compile(rf"^   Priority=\d+ Nice=-?\d+ Account={account} QOS=(\S+)", re.M | re.I)
 
 
 def _nodes(searched: _Text, event: Event) -> list[Node]:

@@ -23,32 +23,32 @@ def start_job(
         # jobcomp has minutes, or a duration, or UNLIMITED.
         walltime = job_record.parse_duration(event.get("LIMIT")) or event.get_int("LIMIT") * 60
     nodes = _nodes(event, record)
-    texts = {
-        "jobName": event.job_name,
-        "jobScript": event.script,
-        "slurmInfo": record.text if record else "",
-    }
     body = _drop_empty(
         {
             "jobId": event.job_id,
-            "user": event.get("SLURM_JOB_USER", "USERNAME"),
+            "user": event.user,
             # Without accounting, users choose the text.
             "project": event.get("SLURM_JOB_ACCOUNT", "ACCOUNT")[:_MAX_NAME_LENGTH],
             "cluster": cluster,
             "partition": event.get("SLURM_JOB_PARTITION", "PARTITION"),
-            "arrayJobId": event.get_int("SLURM_ARRAY_JOB_ID", "ARRAYJOBID"),
+            "arrayJobId": event.array_job_id,
             "numNodes": len(nodes),
             "numHwthreads": sum(len(node.hwthreads) for node in nodes),
             "numAcc": sum(len(node.accelerators) for node in nodes),
             "walltime": walltime,
             "startTime": start_time,
             "resources": [_drop_empty(node._asdict()) for node in nodes],
-            "metaData": _drop_empty({key: text[:_MAX_TEXT_LENGTH] for key, text in texts.items()}),
+            "metaData": _meta_data(event, record),
         }
     )
-    if record and record.exclusive is not None:
+    exclusive = job_record.exclusive(
+        event.get("SLURM_JOB_OVERSUBSCRIBE"), event.get("SLURM_JOB_EXCLUSIVE")
+    )
+    if exclusive is None and record:
+        exclusive = record.exclusive
+    if exclusive is not None:
         # Not dropped when it is 0, which means that the nodes are shared.
-        body["exclusive"] = record.exclusive
+        body["exclusive"] = exclusive
     return body
 
 
@@ -85,6 +85,22 @@ def stop_job(event: Event, cluster: str, end_state: EndState, start_time: int) -
             "jobState": end_state.state,
         }
     )
+
+
+def _meta_data(event: Event, record: Optional[JobRecord]) -> dict[str, str]:
+    """Return what ccapi has no fields for."""
+    texts: dict[str, object] = {
+        "jobName": event.job_name,
+        "jobScript": event.script,
+        "slurmInfo": record.text if record else "",
+        "submitTime": event.get_int("SUBMIT") or (record.submit_time if record else 0),
+        "requestedMemory": record.memory if record else 0,
+        "qos": event.get("QOS") or (record.qos if record else ""),
+        "sluid": event.get("SLURM_JOB_SLUID", "SLUID") or (record.sluid if record else ""),
+        "hetJobId": event.get("SLURM_HET_JOB_ID", "HETJOBID"),
+        "hetJobOffset": event.get("SLURM_HET_JOB_OFFSET", "HETJOBOFFSET"),
+    }
+    return {key: str(text)[:_MAX_TEXT_LENGTH] for key, text in texts.items() if text}
 
 
 def _nodes(event: Event, record: Optional[JobRecord]) -> list[Node]:

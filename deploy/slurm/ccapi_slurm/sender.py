@@ -1,15 +1,17 @@
 """The sender: send the events in the spool in order, and wait while ccapi is unavailable."""
 
+import contextlib
 import logging
 import random
 import time
 from typing import Optional
 
-from ccapi_slurm import end_states, status
+from ccapi_slurm import counters, end_states, status
 from ccapi_slurm.client import UNAUTHORIZED_STATUSES, Client, Result, Verdict
+from ccapi_slurm.counters import Counters
 from ccapi_slurm.dispatch import NOTHING_TO_REPORT, SUCCESS, Dispatcher
 from ccapi_slurm.end_state_resolver import EndStateResolver, jobs_reported_by_jobcomp
-from ccapi_slurm.end_states import EndState
+from ccapi_slurm.end_states import NO_END
 from ccapi_slurm.event import EPILOG, JOBCOMP, PROLOG, BrokenEvent, Event
 from ccapi_slurm.settings import Settings
 from ccapi_slurm.spool import Spool, job_id_of
@@ -40,13 +42,15 @@ class Backoff:
         self.num_sent_before = num_sent_before
         self.failures, self._end = 0, 0.0
 
-    def fail(self, retry_after: Optional[float] = None) -> None:
-        """Start a pause of `retry_after` seconds or more."""
-        pause = min(_MAX_PAUSE, _MIN_PAUSE * 2 ** min(self.failures, 10))
+    def fail(self, retry_after: Optional[float] = None) -> float:
+        """Start a pause of `retry_after` seconds or more, and return its seconds."""
+        pause = min(_MAX_PAUSE, _MIN_PAUSE * 2.0 ** min(self.failures, 10))
         pause *= random.uniform(0.5, 1)  # noqa: S311 - it only spreads the load
         self.failures += 1
         requested = min(retry_after or 0.0, _MAX_RETRY_AFTER)
-        self._end = time.monotonic() + max(pause, requested)
+        pause = max(pause, requested)
+        self._end = time.monotonic() + pause
+        return pause
 
     @property
     def has_failed(self) -> bool:
@@ -64,21 +68,28 @@ class Sender:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._spool = Spool(settings.spool)
+        self._spool = Spool(settings.spool, settings.slurm_state)
         # Events that killed a sender, and how often.
         self._attempts: dict[str, int] = {}
-        self._resolver = EndStateResolver(self._spool, settings.environment, self._attempts)
-        self._dispatcher = Dispatcher(settings, self._spool, Client(settings))
-        self._outage = Backoff()
+        self._counters = Counters(self._spool.counters)
+        self._resolver = EndStateResolver(
+            self._spool, settings.environment, self._attempts, self._counters
+        )
+        self._client = Client(settings)
+        self._dispatcher = Dispatcher(settings, self._spool, self._client, self._counters)
+        self._outage, self._outage_since = Backoff(), 0.0
         self._backoff_by_job: dict[str, Backoff] = {}
         self._errors_in_a_row = 0
         self._num_sent = 0
         self._next_metrics = 0.0
 
     def run(self) -> None:
-        """Send events until stopped; raises SpoolError."""
+        """Check the settings, then send events until stopped; raises SpoolError."""
         with self._spool.exclusive():
-            self._look_for_crash()
+            self._start()
+            problem = self._client.check()
+            if problem:
+                _log.error("%s", problem)
             while True:
                 self.tick()
                 time.sleep(_TICK_SECONDS)
@@ -86,7 +97,7 @@ class Sender:
     def run_once(self) -> bool:
         """Send what can be sent now, and return whether the spool is empty; raises SpoolError."""
         with self._spool.exclusive():
-            self._look_for_crash()
+            self._start()
             before = len(self._spool.events()) + 1
             while self._outage.is_over and len(self._spool.events()) < before:
                 before = len(self._spool.events())
@@ -94,7 +105,8 @@ class Sender:
             return not self._spool.events()
 
     def tick(self) -> None:
-        """Resolve end states, then send events for some seconds."""
+        """Resolve end states, then send events for some seconds; raises SpoolError."""
+        self._spool.check()
         deadline = time.monotonic() + _PASS_SECONDS
         try:
             self._resolver.resolve(self._in_order(self._spool.events()), deadline)
@@ -108,7 +120,14 @@ class Sender:
         if time.monotonic() >= self._next_metrics:
             self._next_metrics = time.monotonic() + _METRICS_INTERVAL
             self._spool.clean_up()
-            status.write_metrics(self._spool, self._settings.metrics_file)
+            status.write_metrics(self._spool, self._counters, self._settings.metrics_file)
+        with contextlib.suppress(OSError):
+            self._counters.save()
+
+    def _start(self) -> None:
+        """Look at what an earlier sender has left."""
+        status.save_outage(self._spool, None)
+        self._look_for_crash()
 
     def _look_for_crash(self) -> None:
         """Find out whether an event killed the sender; one that does so again is a dead letter."""
@@ -169,7 +188,13 @@ class Sender:
         if event.kind == EPILOG and reported_by_jobcomp:
             return NOTHING_TO_REPORT
         if event.kind == JOBCOMP:
-            end_state: Optional[EndState] = end_states.from_jobcomp(event)
+            end_state = end_states.from_jobcomp(event)
+            if end_state == NO_END:
+                nodes = event.get("NODES")
+                _log.info("job %d was resized: it runs on %.200s", event.job_id, nodes)
+                self._counters.add(counters.RESIZES)
+            elif end_state is None:
+                end_state = self._resolver.resolve_unknown_state(name, event)
         else:
             end_state = self._spool.load_end_state(name)
         return self._dispatcher.report_end(event, end_state) if end_state else None
@@ -196,6 +221,7 @@ class Sender:
         else:
             if self._outage.has_failed:
                 _log.warning("ccapi is available again")
+                status.save_outage(self._spool, None)
             self._backoff_by_job.pop(job, None)
             self._attempts.pop(name, None)
             self._errors_in_a_row = 0
@@ -212,9 +238,14 @@ class Sender:
 
     def _dead_letter(self, name: str, reason: str) -> None:
         _log.error("%s is a dead letter: %s", name, reason)
+        self._counters.add(counters.DEAD_LETTERS)
         self._spool.dead_letter(name, reason)
 
     def _pause(self, result: Result) -> None:
         if not self._outage.has_failed:
             _log.warning("ccapi is unavailable, events wait in the spool: %s", result.message)
-        self._outage.fail(result.retry_after)
+            self._outage_since = time.time()
+        pause = self._outage.fail(result.retry_after)
+        outage = status.Outage(result.message, self._outage_since, time.time() + pause)
+        with contextlib.suppress(OSError):
+            status.save_outage(self._spool, outage)

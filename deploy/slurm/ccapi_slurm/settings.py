@@ -18,6 +18,7 @@ class Settings(NamedTuple):
     url: str
     token_file: Path
     spool: Path
+    slurm_state: Optional[Path]
     cluster: str
     connect_timeout: float
     timeout: float
@@ -27,6 +28,7 @@ class Settings(NamedTuple):
 
 _DEFAULTS = {
     "CCAPI_SPOOL": "/var/lib/ccapi-slurm",
+    "CCAPI_SLURM_STATE": "",
     "CCAPI_CONNECT_TIMEOUT": "3",
     "CCAPI_TIMEOUT": "30",
     "CCAPI_METRICS_FILE": "",
@@ -66,6 +68,7 @@ def _settings(values: dict[str, str]) -> Settings:
         url=url,
         token_file=Path(values["CCAPI_TOKEN_FILE"]),
         spool=Path(values["CCAPI_SPOOL"]),
+        slurm_state=Path(values["CCAPI_SLURM_STATE"]) if values["CCAPI_SLURM_STATE"] else None,
         cluster=values["CCAPI_CLUSTER"],
         connect_timeout=float(values["CCAPI_CONNECT_TIMEOUT"]),
         timeout=float(values["CCAPI_TIMEOUT"]),

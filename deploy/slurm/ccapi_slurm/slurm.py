@@ -20,11 +20,7 @@ class SlurmError(Exception):
 
 def show_job(event: Event, environment: Mapping[str, str]) -> Optional[JobRecord]:
     """Ask slurmctld for the record of an event's job; None if it does not know the job."""
-    job_id = str(event.job_id)
-    if event.get("SLURM_ARRAY_JOB_ID") == job_id:
-        # The last task of an array has the array's id, which alone would select every task.
-        job_id += "_" + event.get("SLURM_ARRAY_TASK_ID")
-    text = _run(["scontrol", "show", "job", "-d", job_id], environment)
+    text = _run(["scontrol", "show", "job", "-d", event.scontrol_id], environment)
     return job_record.find(text, event)
 
 

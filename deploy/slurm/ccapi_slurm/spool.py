@@ -5,6 +5,9 @@ tmp/    files for jobs/ and ends/ while the sender writes them
 jobs/   a file per job: its last reported run
 ends/   end states of epilogs in new/ and dead/, saved before Slurm forgets the jobs
 dead/   rejected events, each with the reason in a file NAME.answer
+lost/   what hooks could not write: a file per cause, a byte per event
+outage  why events wait now, for --status
+counters  what went wrong so far
 lock    locked by the running sender
 attempt the event that the sender is reading; remains if that kills the sender
 """
@@ -28,6 +31,9 @@ _MAX_HOOK_SECONDS = 60
 _MAX_HALF_BYTES = 2 * 1024 * 1024
 _FOLDERS = ("new", "tmp", "jobs", "ends", "dead")
 _REASON_SUFFIX = ".answer"
+_LOCK_ATTEMPTS, _LOCK_INTERVAL = 10, 0.1
+# spool.sh has these words as well.
+LOST_CAUSES = ("full", "space", "missing", "write")
 
 
 class Run(NamedTuple):
@@ -46,30 +52,90 @@ class SpoolError(Exception):
 
 
 class Spool:
-    """A spool in a directory that exists."""
+    """A spool in a directory.
 
-    def __init__(self, directory: Path) -> None:
+    Hooks count lost events in the directory `state`, too, in case that the spool is missing.
+    """
+
+    def __init__(self, directory: Path, state: Optional[Path] = None) -> None:
+        self._directory = directory
+        self._lost_files = {
+            cause: [directory / "lost" / cause, *([state / f"ccapi-lost-{cause}"] if state else [])]
+            for cause in LOST_CAUSES
+        }
         self._folders = [directory / name for name in _FOLDERS]
         self.new, self.tmp, self.jobs, self.ends, self.dead = self._folders
         self._lock = directory / "lock"
+        self.outage = directory / "outage"
+        self.counters = directory / "counters"
         self._attempt = directory / "attempt"
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Lock the spool; raises SpoolError if another sender is running on it."""
+        """Create the spool if it is missing, and lock it.
+
+        Raises SpoolError, also if another sender is running on it.
+        """
         try:
-            for folder in self._folders:
+            for folder in (self._directory, *self._folders, self._directory / "lost"):
                 folder.mkdir(mode=0o700, exist_ok=True)
             lock = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise SpoolError(f"cannot use the spool: {error}") from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._wait_for_lock(lock)
             yield
-        except BlockingIOError:
-            raise SpoolError("another sender is running on this spool") from None
         finally:
             os.close(lock)
+
+    @staticmethod
+    def _wait_for_lock(lock: int) -> None:
+        """Lock a file; `is_locked` of another process may hold the lock for a moment."""
+        for _ in range(_LOCK_ATTEMPTS):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(_LOCK_INTERVAL)
+        raise SpoolError("another sender is running on this spool")
+
+    def is_locked(self) -> bool:
+        """Return whether a sender is running on the spool; raises OSError."""
+        try:
+            lock = os.open(self._lock, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def check(self) -> None:
+        """Check that the hooks can write events; raises SpoolError."""
+        try:
+            is_directory = stat.S_ISDIR(self.new.stat().st_mode)
+        except FileNotFoundError:
+            is_directory = False
+        except OSError as error:
+            raise SpoolError(f"cannot use the spool: {error}") from error
+        if not is_directory:
+            raise SpoolError(f"the spool {self._directory} is missing")
+        if not os.access(self.new, os.R_OK | os.W_OK | os.X_OK):
+            raise SpoolError(f"cannot write to the spool {self._directory}: not as this user")
+
+    def lost_events(self) -> dict[str, int]:
+        """Return how many events hooks could not write, by cause."""
+        return {
+            cause: sum(_size(path) for path in paths) for cause, paths in self._lost_files.items()
+        }
+
+    def forget_lost_events(self) -> None:
+        """Start to count lost events anew; raises OSError."""
+        for paths in self._lost_files.values():
+            for path in paths:
+                _unlink(path)
 
     def events(self) -> list[str]:
         """Return the names of the waiting events, oldest first."""
@@ -189,6 +255,14 @@ class Spool:
                 _unlink(self.jobs / name)
 
 
+def replace(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file atomically; raises OSError."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text, "utf-8", "replace")
+    draft.chmod(mode)
+    draft.rename(path)
+
+
 def job_id_of(name: str) -> str:
     """Return the job id in an event's file name."""
     return name.partition("-")[0]
@@ -221,6 +295,13 @@ def _mtime(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return time.time()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _load(path: Path) -> list[Any]:
