@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -82,6 +83,7 @@ def submit(connected: ConnectedSlurm) -> dict[str, int]:
         "whole": sbatch(here, "-pwhole", "-t2:00:00", script="sleep 1"),
         "gpus": sbatch(here, "-N2", "-n4", "--gres=gpu:1", f"-J{EVIL}", script=_WRITE_ALLOCATION),
         "resized": sbatch(here, "-N2", script=_SHRINK),
+        "het": sbatch(here, "-n1", ":", "-n1", script="sleep 1"),
         "array": sbatch(here, "--array=1-50", "-Jmany", script="true"),
     }
     return job_ids
@@ -91,7 +93,7 @@ def finish(scenario: Scenario) -> None:
     """Run a job without a script, and wait until all jobs have ended."""
     slurm = scenario.connected.slurm
     slurm.run("srun", "--exclude=n[3-4]", "-Jno-script", "--chdir=/", "true", user=USER)
-    scenario.connected.wait_for_jobs(64, seconds=300)
+    scenario.connected.wait_for_jobs(66, seconds=300)
     # With ReturnToService=2, n3 comes back by itself.
     slurm.wait(lambda: slurm.node_states() == {"idle"}, 60, "n3 does not come back")
 
@@ -141,6 +143,20 @@ def test_job_that_loses_a_node_runs_on(scenario: Scenario) -> None:
     job = only_run(scenario, "resized")
     assert (job["jobState"], job["numNodes"]) == ("completed", 2)
     assert job["duration"] >= 6
+
+
+def test_parts_of_a_het_job_are_two_jobs(scenario: Scenario) -> None:
+    leader = scenario.job_ids["het"]
+    parts = [job for number in (leader, leader + 1) for job in scenario.connected.runs(number)]
+    assert [job["metaData"]["hetJobOffset"] for job in parts] == ["0", "1"]
+    assert {job["metaData"]["hetJobId"] for job in parts} == {str(leader)}
+    assert [job["numHwthreads"] for job in parts] == [2, 2]
+
+
+def test_every_record_is_clear(scenario: Scenario) -> None:
+    counters = json.loads((scenario.connected.site.spool / "counters").read_text("ascii"))
+    assert (counters["missing_records"], counters["unclear_records"]) == (0, 0)
+    assert (counters["unknown_states"], counters["reduced_starts"]) == (0, 0)
 
 
 def test_runs_equal_those_of_jobcomp_filetxt(scenarios: dict[str, Scenario]) -> None:

@@ -47,9 +47,8 @@ class EndStateResolver:
             name for name in names if kind_of(name) == EPILOG and job_id_of(name) not in by_jobcomp
         ]
         self._resolved &= set(epilogs)
-        self._next_query = {
-            name: when for name, when in self._next_query.items() if name in set(names)
-        }
+        waiting = self._next_query.keys() & names
+        self._next_query = {name: self._next_query[name] for name in waiting}
         for name in epilogs:
             if name in self._resolved or time.time() < self._next_query.get(name, 0.0):
                 continue

@@ -126,7 +126,8 @@ class Sender:
 
     def _start(self) -> None:
         """Look at what an earlier sender has left."""
-        status.save_outage(self._spool, None)
+        with contextlib.suppress(OSError):
+            status.save_outage(self._spool, None)
         self._look_for_crash()
 
     def _look_for_crash(self) -> None:

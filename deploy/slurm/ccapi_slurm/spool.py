@@ -194,11 +194,16 @@ class Spool:
 
     def begin_attempt(self, name: str, number: int) -> None:
         """Record that the sender reads an event, for the `number`th time since it died of it."""
-        self._attempt.write_bytes(f"{number} {name}".encode("utf-8", "surrogateescape"))
+        self._write_attempt(f"{number} {name}".encode("utf-8", "surrogateescape"))
 
     def end_attempt(self) -> None:
         """Record that the event has not killed the sender."""
-        self._attempt.write_bytes(b"")
+        self._write_attempt(b"")
+
+    def _write_attempt(self, data: bytes) -> None:
+        # A full disk must not keep the sender from emptying the spool.
+        with contextlib.suppress(OSError):
+            self._attempt.write_bytes(data)
 
     def crash(self) -> tuple[str, int]:
         """Return the event that an earlier sender died of, and how often; "" without one."""
