@@ -37,7 +37,7 @@ def _look_at(spool: Spool, arguments: argparse.Namespace) -> int:
     """Print the status of a spool, or change its letters; raises SpoolError and OSError."""
     spool.check()
     if arguments.acknowledge:
-        spool.forget_lost_events()
+        spool.discard_lost_events()
     elif arguments.retry:
         for name in spool.dead_letters():
             spool.requeue(name)

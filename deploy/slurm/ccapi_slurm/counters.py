@@ -30,7 +30,7 @@ class Counters:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._is_saved = True
+        self._is_saved = path.exists()
         self.values = dict.fromkeys(MEANINGS, 0)
         with contextlib.suppress(OSError, ValueError, AttributeError):
             saved = json.loads(path.read_text("ascii"))

@@ -172,8 +172,8 @@ def _memory(searched: _Text, event: Event) -> int:
 
 def _qos_pattern(event: Event) -> re.Pattern[str]:
     """Return a pattern for the QOS, which stands behind the account's text."""
-    account = re.escape(event.get("SLURM_JOB_ACCOUNT", "ACCOUNT") or "(null)")
-    return re.compile(rf"^   Priority=\d+ Nice=-?\d+ Account={account} QOS=(\S+)", re.M | re.I)
+    project = re.escape(event.get("SLURM_JOB_ACCOUNT", "ACCOUNT") or "(null)")
+    return re.compile(rf"^   Priority=\d+ Nice=-?\d+ Account={project} QOS=(\S+)", re.M | re.I)
 
 
 def _nodes(searched: _Text, event: Event) -> list[Node]:

@@ -131,7 +131,7 @@ class Spool:
             cause: sum(_size(path) for path in paths) for cause, paths in self._lost_files.items()
         }
 
-    def forget_lost_events(self) -> None:
+    def discard_lost_events(self) -> None:
         """Start to count lost events anew; raises OSError."""
         for paths in self._lost_files.values():
             for path in paths:
