@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ccapi_slurm.spool import Spool
 
 from tests.processes import Service
 from tests.slurm import events
@@ -96,7 +97,20 @@ def test_event_that_killed_the_sender_is_sent_last(service: Service, site: Site)
     (site.spool / "attempt").write_text(f"2 {name}", "ascii")
     send(site)
     assert job_ids(service, site) == [5, 4]
-    assert (site.spool / "attempt").read_bytes() == b""
+    assert not (site.spool / "attempt").exists()
+
+
+def test_only_an_event_that_takes_long_is_suspected(site: Site) -> None:
+    spool = Spool(site.spool)
+    spool.begin_attempt("4-prolog-1.00", 2)
+    assert not (site.spool / "attempt").exists()
+    began = time.process_time()
+    while time.process_time() < began + 0.5:
+        pass
+    (site.spool / "new" / "4-prolog-1.00").touch()
+    assert spool.crash() == ("4-prolog-1.00", 2)
+    spool.end_attempt()
+    assert spool.crash() == ("", 0)
 
 
 def test_event_that_killed_the_sender_three_times_is_a_dead_letter(

@@ -9,13 +9,14 @@ lost/   what hooks could not write: a file per cause, a byte per event
 outage  why events wait now, for --status
 counters  what went wrong so far
 lock    locked by the running sender
-attempt the event that the sender is reading; remains if that kills the sender
+attempt the event that the sender has been reading for long; remains if that kills the sender
 """
 
 import contextlib
 import fcntl
 import json
 import os
+import signal
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ _MAX_HOOK_SECONDS = 60
 _MAX_HALF_BYTES = 2 * 1024 * 1024
 _FOLDERS = ("new", "tmp", "jobs", "ends", "dead")
 _REASON_SUFFIX = ".answer"
+_MAX_ATTEMPT_CPU_SECONDS = 0.2
 _LOCK_ATTEMPTS, _LOCK_INTERVAL = 10, 0.1
 # spool.sh has these words as well.
 LOST_CAUSES = ("full", "space", "missing", "write")
@@ -193,17 +195,24 @@ class Spool:
             (self.dead / (name + _REASON_SUFFIX)).write_text(f"{reason}\n", "utf-8", "replace")
 
     def begin_attempt(self, name: str, number: int) -> None:
-        """Record that the sender reads an event, for the `number`th time since it died of it."""
-        self._write_attempt(f"{number} {name}".encode("utf-8", "surrogateescape"))
+        """Record that the sender reads an event, for the `number`th time since it died of it.
+
+        Only an event that takes long can kill the sender. So the file is written after some CPU
+        time, and a sender that is stopped for another reason rarely leaves one.
+        """
+
+        def write(*_: object) -> None:
+            # A full disk must not keep the sender from emptying the spool.
+            with contextlib.suppress(OSError):
+                self._attempt.write_bytes(f"{number} {name}".encode("utf-8", "surrogateescape"))
+
+        signal.signal(signal.SIGPROF, write)
+        signal.setitimer(signal.ITIMER_PROF, _MAX_ATTEMPT_CPU_SECONDS)
 
     def end_attempt(self) -> None:
         """Record that the event has not killed the sender."""
-        self._write_attempt(b"")
-
-    def _write_attempt(self, data: bytes) -> None:
-        # A full disk must not keep the sender from emptying the spool.
-        with contextlib.suppress(OSError):
-            self._attempt.write_bytes(data)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _unlink(self._attempt)
 
     def crash(self) -> tuple[str, int]:
         """Return the event that an earlier sender died of, and how often; "" without one."""
