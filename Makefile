@@ -93,7 +93,8 @@ test-metrics: $(STAMP)
 test-postgresql: $(STAMP)
 	$(BIN)/python tests/versions.py 15 18
 
-# Without root it prints so and succeeds, unless SLURM_REQUIRED=1 is set.
+# Without root it prints so and succeeds, unless SLURM_REQUIRED=1 is set. With mmdebstrap it also runs
+# the Slurm of newer Debian releases, 24.11 and 26.05; SLURM_ROOTS names a directory to keep them.
 test-slurm: $(STAMP)
 	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/slurm $(ARGS)
 

@@ -19,6 +19,8 @@ from tests.slurm import events
 from tests.slurm.events import PROLOG, START, scontrol_output
 from tests.slurm.site import Site, list_jobs
 
+pytestmark = pytest.mark.slow
+
 
 def send(site: Site) -> None:
     """Send all events, and check that none waits."""

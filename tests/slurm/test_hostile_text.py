@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from tests.slurm.events import PROLOG, START, in_24_11, in_25_05, scontrol_output
 
+pytestmark = pytest.mark.slow
+
 # Where the text of a field stands in Slurm's record; docs/design.rst lists the same fields.
 FIELDS: dict[str, tuple[str, str]] = {
     "JobName": ("JobName=rotor", "JobName=@"),

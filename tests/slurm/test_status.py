@@ -19,6 +19,8 @@ from tests.slurm.cluster import wait_until
 from tests.slurm.events import EPILOG, JOBCOMP, PROLOG, START
 from tests.slurm.site import Site
 
+pytestmark = pytest.mark.slow
+
 
 def status(site: Site) -> tuple[int, dict[str, str]]:
     """Return the exit status of `--status` and the values of its lines."""
