@@ -8,7 +8,7 @@ SELECT register_hosts(:hosts::text[]);
 
 -- name: ensure_tags
 -- Return the ids of tags, and create those that are new.
-WITH wanted_tags AS (
+WITH requested_tags AS (
     SELECT DISTINCT type, name
     FROM json_to_recordset(:tags::json) AS tag (type text, name text)
 ),

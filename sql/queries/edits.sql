@@ -48,7 +48,7 @@ WHERE id = :id;
 
 -- name: attach_tags!
 -- Add tags to a job and create those that are new; skip tags that the job has already.
-WITH wanted_tags AS (
+WITH requested_tags AS (
     SELECT DISTINCT type, name
     FROM json_to_recordset(:tags::json) AS tag (type text, name text)
 ),
@@ -61,8 +61,8 @@ ON CONFLICT DO NOTHING;
 -- name: detach_tags!
 -- Remove tags from a job; skip tags that the job does not have.
 DELETE FROM job_tags AS jt
-USING tags AS t, json_to_recordset(:tags::json) AS unwanted (type text, name text)
+USING tags AS t, json_to_recordset(:tags::json) AS tag_to_remove (type text, name text)
 WHERE jt.job = :id
   AND t.id = jt.tag
-  AND t.type = unwanted.type
-  AND t.name = unwanted.name;
+  AND t.type = tag_to_remove.type
+  AND t.name = tag_to_remove.name;

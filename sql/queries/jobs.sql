@@ -13,7 +13,7 @@ created AS (
     WHERE (SELECT id FROM duplicate) IS NULL
     RETURNING id, register_hosts(ARRAY(SELECT json_array_elements_text(:hosts::json)))
 ),
-wanted_tags AS (
+requested_tags AS (
     SELECT DISTINCT type, name
     FROM json_to_recordset(:tags::json) AS tag (type text, name text)
     WHERE EXISTS (SELECT FROM created)
@@ -95,8 +95,8 @@ WHERE id = :id
 FOR NO KEY UPDATE;
 
 -- name: mark_job_changed!
--- Note that a job, locked by lock_job, is no longer as it was when it stopped. While another
--- transaction writes the job's file this waits, and then finds it archived.
+-- Record that a job, locked by lock_job, has changed since it stopped. While another transaction
+-- writes the job's file this waits, and then finds it archived.
 UPDATE archive_queue
 SET job_changed = true
 WHERE job = :id;

@@ -19,7 +19,7 @@ WITH ran AS (
         job_state, start_time, stop_time, num_nodes
     FROM jobs
     WHERE start_time BETWEEN :range_from::bigint - 90000 AND :range_to
-      -- "+ 0" keeps the index on the stop away: it would read whatever stopped since.
+      -- "+ 0" prevents the use of the index on stop_time, which would read every later stop.
       AND stop_time + 0 >= :range_from
       AND stop_time - start_time <= 90000
     UNION ALL
