@@ -79,15 +79,15 @@ class Unfinished(CcapiError):
 class DatabaseUnavailable(CcapiError):
     """PostgreSQL is down, refuses, or times out; the log has the message."""
 
-    advice = "the database does not answer; nothing is known to be changed, try again"
+    advice = "the database does not answer; it is unknown whether anything changed, try again"
 
 
 class TooSlow(DatabaseUnavailable):
     """The query takes PostgreSQL longer than the statement timeout."""
 
     advice = (
-        "the query takes too long; ask for fewer jobs, best by start-time or a shorter range, "
-        "or without total"
+        "the query takes too long; request fewer jobs, for example by start-time or a shorter "
+        "range, or leave out total"
     )
 
 

@@ -61,7 +61,7 @@ class ListCursor(fields.String):
             return None, 1
         start_time, id_, page_number = pagination.decode(value) or (0, 0, 0)
         if start_time < 1 or id_ < 1 or page_number < 2:
-            raise ValidationError("must be a nextCursor that a list answered, or empty")
+            raise ValidationError("must be the nextCursor of an earlier page, or empty")
         return ListPosition(start_time, id_), page_number
 
 

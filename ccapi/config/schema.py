@@ -19,9 +19,9 @@ MAX_NODES = 1_000_000
 
 
 def suggest(key: str, known: Iterable[str]) -> str:
-    """Return a hint at the known key that an unknown one resembles, else at all."""
+    """Return a hint: the known key most similar to an unknown one, else all known keys."""
     similar = difflib.get_close_matches(key, list(known), n=1)
-    return f"; did you mean {similar[0]}?" if similar else f"; known are {', '.join(known)}"
+    return f"; did you mean {similar[0]}?" if similar else f"; use one of {', '.join(known)}"
 
 
 class _Table(Schema):

@@ -75,7 +75,7 @@ class ContractSchema(Schema):
         values = {key: value for key, value in values.items() if key not in self.dropped}
         if unknown:
             if current_app.config["REFUSE_UNKNOWN_FIELDS"]:
-                raise ValidationError({key: ["is not known here"] for key in unknown})
+                raise ValidationError({key: ["is unknown"] for key in unknown})
             request_log.current().ignored_fields.update(dict.fromkeys(unknown))
         missing = [key for key in self.also_required if key not in values]
         if missing:
@@ -84,7 +84,7 @@ class ContractSchema(Schema):
 
 
 class QuerySchema(ContractSchema):
-    """A query string: unknown parameters are errors, for a misspelt filter must not list all."""
+    """A query string: an unknown parameter is an error, or a typo in a filter would list all jobs."""
 
     def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Return the parameters unchanged; marshmallow finds unknown ones."""

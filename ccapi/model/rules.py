@@ -80,7 +80,7 @@ class TextRule:
         if "\0" in value:
             return "must not contain a NUL character"
         if len(value) < self.min_length and self.max_length is None:
-            return "must be a string that is not empty"
+            return "must be a non-empty string"
         if self.max_length is not None and not self.min_length <= len(value) <= self.max_length:
             return f"must be a string of {self.min_length} to {self.max_length} characters"
         return None

@@ -92,7 +92,7 @@ def check_files(context: Context) -> Iterator[Finding]:
 
 def still_running(run: RunRef) -> str:
     """Return the reason for a file whose job runs in the database, as after a restore."""
-    return f"the database says that id {run.id} is still running; stop it as in this file"
+    return f"the database says that id {run.id} is still running; stop it with the end in this file"
 
 
 def check_directories(root: Path) -> Iterator[Finding]:

@@ -71,7 +71,7 @@ def test_a_setting_lets_an_unknown_field_be_refused(
     app = serve(replace(config, server=server), database)
     admin = client(app, database, Role.ADMIN)
     response = _send_unknown(admin, name)
-    assert_error(response, 400, f"{name}: is not known here")
+    assert_error(response, 400, f"{name}: is unknown")
     [untouched] = admin.list("with-metadata")
     assert (untouched["jobState"], untouched["tags"]) == ("running", [])
     assert "metaData" not in untouched

@@ -88,7 +88,9 @@ def test_slow_count_is_503_with_advice(
         conn.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
         response = reader.send("GET", "/?total=true")
     app.extensions["ccapi"] = known
-    assert_error(response, 503, "ask for fewer jobs, best by start-time", "or without total")
+    assert_error(
+        response, 503, "request fewer jobs, for example by start-time", "or leave out total"
+    )
     assert response.headers["Retry-After"]
 
 

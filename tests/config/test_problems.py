@@ -55,7 +55,7 @@ def test_a_timeout_that_is_none_is_refused(settings: Settings, value: str, shown
         ("url_file = 2026-01-31", 'url_file: expected a path, got "2026-01-31"'),
         ("url_file = 'postgresql://u:X@h'", f"url_file: expected a path, got {MASKED}"),
         ("pol_size = 4", "pol_size: unknown key; did you mean pool_size?"),
-        (r'"\n" = 4', r'"\n": unknown key; known are ' + ", ".join(vars(Config().database))),
+        (r'"\n" = 4', r'"\n": unknown key; use one of ' + ", ".join(vars(Config().database))),
     ],
 )
 def test_the_database_section_is_checked(settings: Settings, text: str, problem: str) -> None:
@@ -196,7 +196,7 @@ def test_a_bad_node_list_is_reported(settings: Settings, nodes: str, problem: st
         ("[1]", "[0]: expected a table, got 1"),
         ("1", f": {TABLES}, got 1"),
         ("[{name = 'a'}, {name = 'b'}, {name = 'a'}]", ': expected each name once, got "a"'),
-        ("[{name = 'a', nodes = 'f1'}]", "[0].nodes: unknown key; known are name, sub_clusters"),
+        ("[{name = 'a', nodes = 'f1'}]", "[0].nodes: unknown key; use one of name, sub_clusters"),
         (
             "[{name = 'a', sub_clusters = [{name = 'm'}]}]",
             f"[0].sub_clusters[0].nodes: {NODES}, got nothing",

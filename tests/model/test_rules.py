@@ -93,7 +93,7 @@ def test_value_within_its_rule_is_accepted(rule: Rule, value: Any) -> None:
         (rules.MONITORING_STATUS, 4, "must be an integer from 0 to 3"),
         (rules.TEXT, 7, "must be a string"),
         (rules.TEXT, "a\0b", "must not contain a NUL character"),
-        (rules.TextRule(min_length=1), "", "must be a string that is not empty"),
+        (rules.TextRule(min_length=1), "", "must be a non-empty string"),
         (rules.USER, "", "must be a string of 1 to 255 characters"),
         (rules.PROJECT, "p" * 256, "must be a string of 0 to 255 characters"),
         (rules.STATISTIC, -0.5, "must be a number of at least 0"),
