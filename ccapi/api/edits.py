@@ -115,9 +115,9 @@ class StatisticsRequest(ContractSchema):
 def correct_job(context: Context, end: End, *, id: int) -> dict[str, Any]:
     """Correct how or when the job with a database id ended.
 
-    What the body does not mention stays. An archived job's file has the same before the answer.
-    The former values stay in the job's history (`ccapi jobs history`), with time and token. A
-    running job is refused with 422.
+    Fields that the body omits keep their values. If the job is archived, its meta.json is
+    updated before the answer. The former values stay in the job's history (`ccapi jobs
+    history`), with time and token. A running job is refused with 422.
     """
     return job_meta(edits.correct_end(context, id, end, current_token().name), now())
 
@@ -128,7 +128,7 @@ def correct_job(context: Context, end: End, *, id: int) -> dict[str, Any]:
 def untag_job(context: Context, tags: list[Tag], *, id: int) -> dict[str, Any]:
     """Remove tags from the job with a database id.
 
-    A tag that the job does not have is skipped. An archived job's file is without the tags
+    A tag that the job does not have is skipped. If the job is archived, its meta.json is updated
     before the answer.
     """
     return job_with_timestamp(edits.untag(context, id, tags), now())
@@ -140,7 +140,7 @@ def untag_job(context: Context, tags: list[Tag], *, id: int) -> dict[str, Any]:
 def edit_meta(context: Context, body: dict[str, Any], *, id: int) -> dict[str, Any]:
     """Set and remove keys of the metadata of the job with a database id.
 
-    Keys that the body does not mention stay. An archived job's file has the same before the
+    Keys that the body omits stay. If the job is archived, its meta.json is updated before the
     answer. PATCH does the same.
     """
     return job_meta(edits.edit_meta_data(context, id, body["meta_data"]), now())
@@ -168,7 +168,7 @@ def edit_meta_by_request(context: Context, body: dict[str, Any]) -> dict[str, An
 def replace_statistics(context: Context, body: dict[str, Any], *, id: int) -> dict[str, Any]:
     """Replace the statistics of the job with a database id.
 
-    For whoever measures: a running or a finished job. An archived job's file has the same
-    before the answer.
+    The job may be running or finished. If it is archived, its meta.json is updated before the
+    answer.
     """
     return job_meta(edits.replace_statistics(context, id, body["statistics"]), now())

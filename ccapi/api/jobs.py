@@ -42,7 +42,7 @@ def list_jobs(context: Context, query: dict[str, Any]) -> Response:
 def get_job(context: Context, *, id: int) -> dict[str, Any]:
     """Show the job with a database id.
 
-    With everything that the registry knows of it, metaData included.
+    The answer has all fields, including metaData.
     """
     with context.database.connection() as conn:
         job = jobs.get(conn, id, context.scope)
@@ -59,8 +59,8 @@ def get_job(context: Context, *, id: int) -> dict[str, Any]:
 def start_job(context: Context, job: NewJob) -> dict[str, Any]:
     """Register a job as running.
 
-    Answered once the job is committed. A start that was reported before is refused with 422,
-    whose message has the database id. PUT does the same.
+    The answer follows the commit. A start that was reported before is refused with 422; the
+    message has the database id. PUT does the same.
     """
     id_ = lifecycle.start(context, job)
     request_log.current().job = id_
@@ -126,8 +126,8 @@ def _end(stop: dict[str, Any]) -> End:
 def tag_job(context: Context, tags: list[Tag], *, id: int) -> dict[str, Any]:
     """Add tags to the job with a database id.
 
-    All or none is added; a tag that the job has already is not added twice. An archived job's
-    files have the tags before the answer. PATCH does the same.
+    All of them are added, or none; a tag that the job already has is not added twice. If the job
+    is archived, its meta.json is updated before the answer. PATCH does the same.
     """
     return job_with_timestamp(edits.tag(context, id, tags), now())
 
@@ -169,7 +169,8 @@ def delete_job_by_id(context: Context, *, id: int) -> dict[str, Any]:
 def delete_job_before(context: Context, query: dict[str, Any], *, ts: int) -> dict[str, Any]:
     """Delete every job that started before a time from the database.
 
-    Whatever the jobs' states; to delete none is a success. The archive is not touched.
+    The state of a job does not matter, and deleting no job is a success. The archive is not
+    touched.
     """
     deleted = deletion.delete_before(context, ts, omit_tagged=query.get("omit_tagged", False))
     jobs = "job that" if deleted == 1 else "jobs that"

@@ -99,7 +99,7 @@ class ListQuery(QuerySchema):
             enum=[*FORMATS],
         ),
     )
-    total = QueryBoolean(metadata=describe("Count all jobs that match, on whatever page"))
+    total = QueryBoolean(metadata=describe("Count all jobs that match, not only this page"))
 
 
 class DeleteBeforeQuery(QuerySchema):

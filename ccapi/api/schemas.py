@@ -191,9 +191,11 @@ class BaseJob(ContractSchema):
     )
     resources = fields.List(
         fields.Nested(Resource(), error_messages={"null": "must be an object"}),
-        metadata=describe("Nodes used, and what of them"),
+        metadata=describe("Nodes used, with the threads and devices on each"),
     )
-    meta_data = TextMap(data_key="metaData", metadata=describe("Whatever else is known of the job"))
+    meta_data = TextMap(
+        data_key="metaData", metadata=describe("Additional information about the job")
+    )
     tags = fields.List(
         fields.Nested(TagSchema(), error_messages={"null": "must be an object"}),
         metadata=describe("Labels of the job"),
@@ -280,9 +282,7 @@ class StopJobApiRequest(ContractSchema):
     start_time = job_fields.epoch_second("startTime", "Start")
     stop_time = job_fields.epoch_second("stopTime", "Stop", required=True, example=1649763839)
     job_state = final_state("How the job ended", required=True, example="completed")
-    meta_data = TextMap(
-        data_key="metaData", metadata=describe("What only the end knows; added to the job's")
-    )
+    meta_data = TextMap(data_key="metaData", metadata=describe("Metadata to add to the job's"))
 
     def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Return the body with the contract's word for the state, and its unknown keys."""

@@ -1,7 +1,7 @@
 """Jobs as the contract spells them.
 
-Stored JSON goes into the answer as it is: parsing it to write it again would be most of a
-list's work.
+Stored JSON is copied into the answer unchanged: parsing it and writing it again would be most
+of the work of a list.
 """
 
 import time

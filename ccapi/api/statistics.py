@@ -51,14 +51,14 @@ class StatsQuery(ListQuery):
         GroupBy,
         data_key="group-by",
         metadata=describe(
-            "What jobs of a group have in common, cluster by default; may be repeated",
+            "Field by which to group jobs, cluster by default; may be repeated",
             enum=list(GroupBy),
         ),
     )
     sort = QueryChoice(
         _SORTS,
         metadata=describe(
-            "What the first group has the most of, node-hours by default", enum=[*_SORTS]
+            "Order of the groups, largest first; node-hours by default", enum=[*_SORTS]
         ),
     )
     limit = QueryInteger(
@@ -126,7 +126,7 @@ class GetStatsApiResponse(ContractSchema):
         data_key="numGroups", metadata=describe("Number of groups, beyond the limit too")
     )
     groups = fields.List(
-        fields.Nested(StatsGroup()), metadata=describe("The groups, those with the most first")
+        fields.Nested(StatsGroup()), metadata=describe("The groups, in the order of sort")
     )
     step = fields.Integer(
         metadata=describe("Seconds between two points of the timeline, if there is one")
@@ -147,9 +147,9 @@ def get_stats(context: Context, query: dict[str, Any]) -> dict[str, Any] | Respo
     A job runs from its start to its stop, or to now. It is counted when any moment of that lies
     within the range, both ends included. Its node-hours are numNodes times its hours within the
     range, whether or not it shares the nodes, so those of adjacent ranges add up; they are
-    rounded to three digits. The filters are those of the list. Groups that are equal in this are
-    ordered by their names. At a point of the timeline a job runs that has started by then and
-    stops later, or has not stopped.
+    rounded to three digits. The filters are those of the list. Groups with
+    the same value are ordered by name. A job runs at a point of the timeline if it has started by
+    then, and stops later or not at all.
     """
     statistics_query = _parse_query(context, query)
     result = statistics.compute(context, statistics_query)
