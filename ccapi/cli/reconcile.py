@@ -52,8 +52,9 @@ def reconcile(
     A job is missing if only Slurm runs it: its start was lost. A job is stale if it runs in
     ccapi only: its stop was lost. If there are differences, the command waits and compares
     again. With --apply it then stops and archives the stale jobs. sacct provides their ends;
-    jobs that it does not know get --state and the time of the query. The exit status is 1 if
-    differences remain, or if Slurm cannot be queried; then nothing changes.
+    jobs that it does not know get --state at the time of the query, or at the end of their
+    walltime if that is earlier. The exit status is 1 if differences remain, or if Slurm cannot
+    be queried; then nothing changes.
     """
     as_of, running = slurm.running_jobs(slurm_cluster or cluster)
     snapshot = Snapshot(cluster=cluster, as_of=as_of, running=running, job_state=state)

@@ -23,7 +23,7 @@ def token() -> None:
 @click.argument("name")
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
 @click.option("--user", "users", multiple=True, help="Only jobs of this user; repeatable.")
-@click.option("--project", "projects", multiple=True, help="Only of this project; repeatable.")
+@click.option("--project", "projects", multiple=True, help="Only jobs of this project; repeatable.")
 @_expires
 @uses_settings
 def create(
@@ -37,7 +37,8 @@ def create(
 ) -> None:
     """Create a token for NAME and print its secret once.
 
-    A reader lists jobs. A writer also starts, stops and tags them. An admin may do everything.
+    A reader lists jobs. A writer also starts, stops, tags and edits them, and reports nodes. An
+    admin may do everything.
     With --user and --project, other jobs do not exist for the token.
     """
     scope = Scope(users or None, projects or None)

@@ -58,7 +58,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Jobs:
-    """When two starts are the same job, and how long readers share a list; both in seconds."""
+    """When two starts are the same job, and how long a list is cached for readers; in seconds."""
 
     duplicate_window: Annotated[int, integer(0, 2**31 - 1)] = 60
     list_cache_seconds: Annotated[float, seconds(0, 60)] = 1.0

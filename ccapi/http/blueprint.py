@@ -1,6 +1,6 @@
 """The blueprint of the contract's operations.
 
-It is used as flask-smorest's. Its `route` also checks the token's role, gives the view the
+Use it like flask-smorest's. Its `route` also checks the token's role, gives the view the
 Context, and documents the errors; its `response` sends what the view returns as JSON.
 """
 

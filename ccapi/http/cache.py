@@ -8,7 +8,7 @@
 - The first reader computes it, from the replica if there is one and it is usable, else from the
   primary; the others wait for it. Errors are not cached, nor are streams. The oldest responses
   are dropped when all together exceed 16 MB.
-- Every response has an ETag, a digest of its body and headers. Clients who send it in
+- Every response but a stream has an ETag, a digest of body and headers. Clients who send it in
   If-None-Match get 304 without a body. `Cache-Control: private, no-cache` makes them ask each time.
 """
 

@@ -133,7 +133,7 @@ def _serve(app: Flask, api: Api, path_parameters: Mapping[str, Mapping[str, Any]
 
     @docs.get("/")
     def root() -> WerkzeugResponse:
-        """Lead a browser to the page."""
+        """Redirect a browser to the page."""
         return redirect(_PAGE)
 
     app.register_blueprint(docs)

@@ -24,7 +24,7 @@ _WRITERS = 8
 class RepairAction(NamedTuple):
     """One thing that a repair or import did or did not do; `kind` is in DONE or NOT_DONE.
 
-    `path` and `reason` are for what somebody should look at.
+    `path` and `reason` are set if the operator should look at it.
     """
 
     kind: str

@@ -11,7 +11,7 @@ from ccapi.repository import deletion
 from ccapi.service import lifecycle
 
 _MAX_SECONDS = MAX_REQUEST_SECONDS - 20.0
-# Deleting so few jobs takes some 3 ms: other requests wait no longer for processor and disk.
+# Deleting so few jobs takes about 3 ms; other requests wait no longer than that.
 BATCH_SIZE = 100
 
 
