@@ -81,7 +81,7 @@ class Client:
             return Result(verdict, f"{type(error).__name__}: {error}")
 
     def check(self) -> str:
-        """Return what is wrong with address, token or role; "" if ccapi would take a start.
+        """Return what is wrong with address, token or role; "" if ccapi would accept a start.
 
         ccapi checks the token before it reads the body, and refuses a start without fields.
         """

@@ -62,7 +62,7 @@ def _parse_arguments() -> argparse.Namespace:
     action.add_argument(
         "--status",
         action="store_true",
-        help="print how sender and spool are; exit status 1: something needs attention",
+        help="print the state of sender and spool; exit status 1: something needs attention",
     )
     action.add_argument(
         "--retry", action="store_true", help="move all dead letters back to the waiting events"

@@ -25,7 +25,7 @@ _MIN_PAUSE, _MAX_PAUSE = 1.0, 60.0
 _MAX_RETRY_AFTER = 3600.0
 _ERRORS_BEFORE_PAUSE = 3
 _METRICS_INTERVAL = 10.0
-# After so many failures an event is at fault itself, if others were sent meanwhile: some minutes.
+# After so many failures, in some minutes, the event itself is at fault if others were sent.
 _MAX_FAILURES = 10
 _MAX_CRASHES = 3
 _REFUSALS = {Verdict.REJECTED, Verdict.UNAUTHORIZED, Verdict.TOO_LARGE}
@@ -125,7 +125,7 @@ class Sender:
             self._counters.save()
 
     def _start(self) -> None:
-        """Look at what an earlier sender has left."""
+        """Handle what an earlier sender left behind."""
         with contextlib.suppress(OSError):
             status.save_outage(self._spool, None)
         self._look_for_crash()
@@ -140,7 +140,7 @@ class Sender:
             self._attempts[name] = crashes
 
     def _in_order(self, names: list[str]) -> list[str]:
-        """Return the events, those of jobs that have had trouble last."""
+        """Return the events, with those of jobs that have failed before at the end."""
         last = {job_id_of(name) for name in self._attempts} | self._backoff_by_job.keys()
         return sorted(names, key=lambda name: job_id_of(name) in last)
 
@@ -172,7 +172,7 @@ class Sender:
                 else None
             )
         except OSError:
-            # The spool is in trouble, not this event.
+            # The spool is at fault, not this event.
             raise
         except Exception as error:
             is_known = isinstance(error, BrokenEvent)

@@ -125,7 +125,7 @@ class Spool:
         if not is_directory:
             raise SpoolError(f"the spool {self._directory} is missing")
         if not os.access(self.new, os.R_OK | os.W_OK | os.X_OK):
-            raise SpoolError(f"cannot write to the spool {self._directory}: not as this user")
+            raise SpoolError(f"this user cannot write to the spool {self._directory}")
 
     def lost_events(self) -> dict[str, int]:
         """Return how many events hooks could not write, by cause."""
@@ -134,7 +134,7 @@ class Spool:
         }
 
     def discard_lost_events(self) -> None:
-        """Start to count lost events anew; raises OSError."""
+        """Reset the count of lost events; raises OSError."""
         for paths in self._lost_files.values():
             for path in paths:
                 _unlink(path)

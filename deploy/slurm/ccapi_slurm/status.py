@@ -1,4 +1,4 @@
-"""How the sender is: as text and as metrics."""
+"""The state of the sender, as text and as metrics."""
 
 import contextlib
 import json
@@ -17,9 +17,9 @@ _log = logging.getLogger(__name__)
 _GAUGES = (
     ("ccapi_slurm_spool_events", "Events that wait to be sent."),
     ("ccapi_slurm_spool_oldest_seconds", "Age of the oldest waiting event."),
-    ("ccapi_slurm_dead_letters", "Events that will not be sent, the token aside."),
+    ("ccapi_slurm_dead_letters", "Events that ccapi refused for good, or that are broken."),
     ("ccapi_slurm_token_letters", "Events that wait for a valid token."),
-    ("ccapi_slurm_ccapi_up", "1: the last request reached ccapi, and it took the token."),
+    ("ccapi_slurm_ccapi_up", "1: the last request reached ccapi, and it accepted the token."),
     ("ccapi_slurm_sender_timestamp_seconds", "Time when the sender wrote this file."),
 )
 _LOST = "ccapi_slurm_lost_events_total", "Events that a hook could not write, by cause."
