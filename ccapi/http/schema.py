@@ -84,7 +84,7 @@ class ContractSchema(Schema):
 
 
 class QuerySchema(ContractSchema):
-    """A query string: an unknown parameter is an error, or a typo in a filter would list all jobs."""
+    """A query string; unknown parameters are errors, or a typo in a filter would list all jobs."""
 
     def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Return the parameters unchanged; marshmallow finds unknown ones."""
