@@ -25,7 +25,7 @@ def logged() -> Iterator[str]:
             if is_log_call(node):
                 message = node.args[0]
                 if isinstance(message, ast.Constant):
-                    yield re.sub("%[sdr]", "...", str(message.value))
+                    yield re.sub(r"%[\d.]*[sdr]", "...", str(message.value))
                 else:
                     assert ast.unparse(message) == "warning", f"{path}: {ast.unparse(node)}"
 

@@ -65,7 +65,7 @@ class EndStateResolver:
         except OSError:
             raise
         except Exception as error:
-            _log.exception("%s is a dead letter", name)
+            _log.exception("%s is a dead letter: %s", name, error)
             self._counters.add(counters.DEAD_LETTERS)
             self._spool.dead_letter(name, f"{type(error).__name__}: {error}")
             return True

@@ -89,7 +89,7 @@ class Sender:
             self._start()
             problem = self._client.check()
             if problem:
-                _log.error("%s", problem)
+                _log.error("the settings do not work: %s", problem)
             while True:
                 self.tick()
                 time.sleep(_TICK_SECONDS)
