@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, post_load
+from marshmallow import ValidationError
 
 from ccapi.api import fields as job_fields
 from ccapi.api.fields import final_state
@@ -29,8 +29,8 @@ class CorrectJobRequest(ContractSchema):
     job_state = final_state("How the job ended", example="timeout")
     stop_time = job_fields.epoch_second("stopTime", "Stop", example=1649763839)
 
-    @post_load
-    def _build(self, values: dict[str, Any], **_: Any) -> End:
+    def build(self, values: dict[str, Any]) -> End:
+        """Return the corrected end."""
         if not values:
             raise ValidationError("must have jobState or stopTime, or both")
         return End(values.get("job_state"), values.get("stop_time"))

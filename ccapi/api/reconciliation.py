@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, fields, post_load
+from marshmallow import ValidationError, fields
 
 from ccapi.api import fields as job_fields
 from ccapi.api.fields import final_state
@@ -31,8 +31,8 @@ class RunSchema(ContractSchema):
     job_id = job_fields.job_id(required=True)
     start_time = job_fields.epoch_second("startTime", "Start", required=True)
 
-    @post_load
-    def _build(self, values: dict[str, Any], **_: Any) -> Run:
+    def build(self, values: dict[str, Any]) -> Run:
+        """Return the run."""
         return Run(**values)
 
 
@@ -45,8 +45,8 @@ class EndedRunSchema(ContractSchema):
     stop_time = job_fields.epoch_second("stopTime", "Stop", required=True)
     job_state = final_state("How the job ended", required=True, example="timeout")
 
-    @post_load
-    def _build(self, values: dict[str, Any], **_: Any) -> EndedRun:
+    def build(self, values: dict[str, Any]) -> EndedRun:
+        """Return the run and its end."""
         run = EndedRun(**values)
         if run.stop_time < run.start_time:
             raise ValidationError("must not be before startTime", "stopTime")
@@ -100,8 +100,8 @@ class ReconcileRequest(ContractSchema):
     ended = LongList(EndedRunSchema(), metadata=describe("Jobs whose end is known"))
     job_state = final_state("State for stale jobs that are not in ended, stopped by default")
 
-    @post_load
-    def _build(self, values: dict[str, Any], **_: Any) -> Snapshot:
+    def build(self, values: dict[str, Any]) -> Snapshot:
+        """Return the snapshot."""
         snapshot = Snapshot(**values)
         numbers = Counter(run.job_id for run in snapshot.running)
         job_id, count = max(numbers.items(), key=lambda item: item[1], default=(0, 0))

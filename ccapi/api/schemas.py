@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import fields, post_load
+from marshmallow import fields
 
 from ccapi.api import fields as job_fields
 from ccapi.api.fields import ListCursor, QueryRange, QueryTag, State, final_state
@@ -48,8 +48,8 @@ class ApiTag(ContractSchema):
     type = Text(rules.TAG, metadata=describe("Kind of tag", example="Debug"))
     name = Text(rules.TAG, metadata=describe("Name of tag", example="Testjob"))
 
-    @post_load
-    def _build(self, values: dict[str, Any], **_: Any) -> Tag:
+    def build(self, values: dict[str, Any]) -> Tag:
+        """Return the tag, without a database id that the request may have."""
         return Tag(values["type"], values["name"])
 
 
@@ -95,8 +95,8 @@ class JobStatistics(ContractSchema):
         rules.STATISTIC, metadata=describe("Largest value of the metric", example=3000, minimum=0)
     )
 
-    @post_load
-    def _build(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+    def build(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the metric, with a unit."""
         return {"unit": "", **values}
 
 
@@ -226,8 +226,8 @@ class JobMeta(BaseJob):
         metadata=describe("Metrics of the whole job, by name"),
     )
 
-    @post_load
-    def _build(self, values: dict[str, Any], **_: Any) -> NewJob:
+    def build(self, values: dict[str, Any]) -> NewJob:
+        """Return the job to register; raises InvalidInput."""
         for ignored in ("id", "duration", "job_state"):
             values.pop(ignored, None)
         return NewJob(**values)
