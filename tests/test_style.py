@@ -75,9 +75,9 @@ def test_every_public_name_is_used() -> None:
     assert not unused
 
 
-def test_product_uses_the_words_of_the_house() -> None:
+def test_words_of_the_house() -> None:
     """`python -m tests.words` lists the places."""
-    places = [str(place) for path in words.documents(words.PRODUCT) for place in words.places(path)]
+    places = [str(place) for path in words.documents() for place in words.places(path)]
     assert not places
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ccapi import __version__
-from tests.console import Step, assert_answers, outputs, script, split, steps
+from tests.console import Block, assert_answers, outputs, script, split, steps
 from tests.deploy.machine import Machine, booted, missing
 from tests.distribution import PIP, ROOT, build_wheel, copy_product, run
 
@@ -17,13 +17,13 @@ _SITE = "/root/site"
 _WHEELS = "/root/wheels"
 
 
-def guide(name: str = "operating") -> dict[str, list[Step]]:
+def guide(name: str = "operating") -> dict[str, list[Block]]:
     """Return the command blocks of each section of a document."""
     text = (ROOT / "docs" / f"{name}.rst").read_text("utf-8")
     return {title: steps(body) for title, body in split(text).items()}
 
 
-def follow(machine: Machine, *sections: list[Step]) -> None:
+def follow(machine: Machine, *sections: list[Block]) -> None:
     """Run sections of the guide in one shell, and compare what they print."""
     blocks = [step for section in sections for step in section]
     _, output = machine.run(script(blocks), seconds=600)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.console import Step
+from tests.console import Block
 from tests.deploy.conftest import TRUSTED, bring_wheels, follow, guide, install
 from tests.deploy.machine import NAME, Machine, booted
 from tests.test_docs import RECONCILE, SITE_SECTIONS, SQL
@@ -62,7 +62,7 @@ def test_installation_takes_less_than_ten_minutes(
         follow(machine, *(through_nginx(section) for section in guide("api").values()))
 
 
-def through_nginx(section: list[Step]) -> list[Step]:
+def through_nginx(section: list[Block]) -> list[Block]:
     """Return a section's blocks with the address of a site."""
     demo, site = "http://127.0.0.1:8080", f"https://{NAME}"
     return [step._replace(commands=step.commands.replace(demo, site)) for step in section]
