@@ -18,6 +18,7 @@ SOURCES = sorted(
 )
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
+MAX_TEST_NAME = 60
 MAX_SINGLE_CALLER_HELPERS = 0.08
 # Called from outside: by gunicorn, by its configuration, by the framework.
 ENTRY_POINTS = {
@@ -62,6 +63,16 @@ def test_lengths_count_code_only() -> None:
         'def f() -> str:\n    """Doc.\n\n    More.\n    """\n\n    # why\n    return """a\n#b"""\n'
     )
     assert list(lengths(text))[1:] == [("f", 3, MAX_FUNCTION_LINES)]
+
+
+def test_names_of_tests_are_short() -> None:
+    names = [
+        node.name
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, source.Function) and node.name.startswith("test_")
+    ]
+    assert [name for name in names if len(name) > MAX_TEST_NAME] == []
 
 
 def test_few_functions_are_private_with_one_caller() -> None:
