@@ -13,7 +13,7 @@ _MARK = "=-=-= next block"
 _ANY_LINES = "\0"
 
 
-class Step(NamedTuple):
+class Block(NamedTuple):
     """A block of commands and the output that the document shows.
 
     `...` stands for any text, and as a line of its own for any lines.
@@ -23,10 +23,10 @@ class Step(NamedTuple):
     output: str
 
 
-def steps(section: str) -> list[Step]:
+def steps(section: str) -> list[Block]:
     """Return the command blocks of a section's text."""
     return [
-        Step(_dedent(commands).strip("\n"), _unwrap(_dedent(output)))
+        Block(_dedent(commands).strip("\n"), _unwrap(_dedent(output)))
         for commands, output in _BLOCK.findall(section)
     ]
 
@@ -46,7 +46,7 @@ def split(text: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def script(blocks: list[Step]) -> str:
+def script(blocks: list[Block]) -> str:
     """Join blocks to one script, as a reader pastes them into a shell."""
     return "".join(f"{step.commands}\necho '{_MARK}'\n" for step in blocks)
 
@@ -56,7 +56,7 @@ def outputs(text: str) -> list[str]:
     return text.split(f"{_MARK}\n")[:-1]
 
 
-def assert_answers(blocks: list[Step], outputs: list[str]) -> None:
+def assert_answers(blocks: list[Block], outputs: list[str]) -> None:
     """Compare what was printed with what the document shows."""
     assert len(outputs) == len(blocks), outputs
     for step, output in zip(blocks, outputs, strict=True):

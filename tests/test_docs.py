@@ -16,7 +16,7 @@ import pytest
 
 from ccapi.embedded import PrivatePostgres
 from tests import cc_backend
-from tests.console import Step, assert_answers, outputs, script, split, steps
+from tests.console import Block, assert_answers, outputs, script, split, steps
 from tests.processes import clean_environment, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +42,7 @@ def sections(name: str) -> dict[str, str]:
     return split((ROOT / name).read_text("utf-8"))
 
 
-def run(blocks: list[Step], directory: Path, environment: dict[str, str]) -> list[str]:
+def run(blocks: list[Block], directory: Path, environment: dict[str, str]) -> list[str]:
     """Run blocks in one shell, as a reader pastes them, and return each one's output."""
     done = subprocess.run(
         ["bash", "-c", f"exec 2>&1\n{script(blocks)}kill %1 2>/dev/null; wait"],

@@ -18,6 +18,7 @@ SOURCES = sorted(
 )
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
+MAX_TEST_NAME = 60
 MAX_SINGLE_CALLER_HELPERS = 0.08
 # Called from outside: by gunicorn, by its configuration, by the framework.
 ENTRY_POINTS = {
@@ -64,6 +65,16 @@ def test_lengths_count_code_only() -> None:
     assert list(lengths(text))[1:] == [("f", 3, MAX_FUNCTION_LINES)]
 
 
+def test_names_of_tests_are_short() -> None:
+    names = [
+        node.name
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, source.Function) and node.name.startswith("test_")
+    ]
+    assert [name for name in names if len(name) > MAX_TEST_NAME] == []
+
+
 def test_few_functions_are_private_with_one_caller() -> None:
     """Short functions cost the reader jumps; `python -m tests.source` lists them."""
     share = len(source.single_caller_helpers()) / len(source.functions())
@@ -75,9 +86,9 @@ def test_every_public_name_is_used() -> None:
     assert not unused
 
 
-def test_product_uses_the_words_of_the_house() -> None:
+def test_words_of_the_house() -> None:
     """`python -m tests.words` lists the places."""
-    places = [str(place) for path in words.documents(words.PRODUCT) for place in words.places(path)]
+    places = [str(place) for path in words.documents() for place in words.places(path)]
     assert not places
 
 

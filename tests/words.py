@@ -6,12 +6,12 @@
 import ast
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PRODUCT = ("ccapi", "sql", "deploy", "docs")
+FOLDERS = ("ccapi", "sql", "deploy", "docs", "bench", "tests")
 _SUFFIXES = {".py", ".sql", ".rst", ".j2", ".yml", ".json", ".sh", ".conf", ".service"}
 _SCRIPTS = {"ccapi-slurm", "epilog", "jobcomp", "prolog"}
 
@@ -134,10 +134,10 @@ class Place(NamedTuple):
         return f"{self.path.relative_to(ROOT)}:{self.line}: {self.word.strip()!r}: {self.better}"
 
 
-def documents(folders: Iterable[str]) -> Iterator[Path]:
-    """Yield README.rst and the texts in folders, without the lists of words themselves."""
+def documents() -> Iterator[Path]:
+    """Yield the files whose words count: all but CONTRIBUTING.rst and the lists of words."""
     yield ROOT / "README.rst"
-    for folder in folders:
+    for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*")):
             is_text = path.suffix in _SUFFIXES or path.name in _SCRIPTS
             if is_text and path.name not in {"words.py", "test_style.py"}:
@@ -187,7 +187,7 @@ def main() -> int:
     """List the places in the files below the paths of the command line, or in all files."""
     chosen = [Path(argument).resolve() for argument in sys.argv[1:]] or [ROOT]
     number = 0
-    for path in documents((*PRODUCT, "bench", "tests")):
+    for path in documents():
         if any(path.is_relative_to(one) for one in chosen):
             for place in places(path):
                 print(place)

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: before anything else of the request is looked at."""
+"""Tokens and roles are checked before any other part of a request."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ from ccapi.service import tokens
 from tests.client import START, Client, assert_error, assert_nothing_written, job, stop
 from tests.conftest import client, serve
 
-# Every operation with its aliases, what it takes, and the least role that may call it.
+# Every operation with its aliases, what it takes, and the min_role role that may call it.
 OPERATIONS: dict[str, tuple[str, str, Any, Role]] = {
     "list": ("GET", "/", None, Role.READER),
     "start": ("POST", "/start_job/", job(jobId=5), Role.WRITER),
@@ -79,8 +79,8 @@ MALFORMED = {
 
 @pytest.mark.parametrize("headers", MALFORMED.values(), ids=MALFORMED)
 def test_missing_or_invalid_token_is_401(app: Flask, secret: str, headers: dict[str, str]) -> None:
-    given = {name: value.replace("{secret}", secret) for name, value in headers.items()}
-    response = app.test_client().get("/api/jobs/", headers=given)
+    headers = {name: value.replace("{secret}", secret) for name, value in headers.items()}
+    response = app.test_client().get("/api/jobs/", headers=headers)
     assert_error(response, 401, "token", "X-Auth-Token", "Bearer")
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
@@ -142,16 +142,16 @@ def test_every_operation_needs_a_token(app: Flask, admin: Client, operation: str
 def test_role_permits_its_operations_only(
     app: Flask, database: Database, operation: str, role: Role
 ) -> None:
-    method, path, body, least = OPERATIONS[operation]
+    method, path, body, min_role = OPERATIONS[operation]
     admin = client(app, database, Role.ADMIN)
     id_ = admin.start()
     asking = admin if role is Role.ADMIN else client(app, database, role)
     before = admin.list()
     response = asking.send(method, path.format(id=id_), body)
-    if role.includes(least):
+    if role.includes(min_role):
         assert response.status_code in {200, 201}, response.text
     else:
-        assert_error(response, 403, f"role {least}", f"is a {role}")
+        assert_error(response, 403, f"role {min_role}", f"is a {role}")
         assert _states(admin.list()) == _states(before)
 
 

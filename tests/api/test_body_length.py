@@ -64,8 +64,8 @@ def test_chunked_body_over_the_limit_is_refused(
 
 @pytest.mark.parametrize("length", ["x", "1.5", "-5"])
 def test_invalid_content_length_is_refused(writer: Client, database: Database, length: str) -> None:
-    given = {"CONTENT_LENGTH": length}
-    response = writer.send("POST", "/start_job/", job(), environ_overrides=given)
+    environ = {"CONTENT_LENGTH": length}
+    response = writer.send("POST", "/start_job/", job(), environ_overrides=environ)
     assert_error(response, 400, "body")
     assert_nothing_written(database)
 

@@ -33,7 +33,7 @@ def app(config: Config, database: Database) -> Flask:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Note each time that the database is asked for a list."""
+    """Record each query of a list."""
     calls: list[Any] = []
     real = job_list.list_page
 
@@ -207,9 +207,9 @@ def test_cached_response_is_sent_and_logged_like_the_first(
     assert {(answer.status, answer.data) for answer in answers} == {
         (answers[0].status, answers[0].data)
     }
-    shown = [dict(answer.headers) for answer in answers]
-    names = {each.pop("X-Request-Id") for each in shown}
-    assert (len(names), shown) == (3, shown[:1] * 3)
+    sent = [dict(answer.headers) for answer in answers]
+    names = {each.pop("X-Request-Id") for each in sent}
+    assert (len(names), sent) == (3, sent[:1] * 3)
     logged = [record.__dict__["fields"] for record in caplog.records]
     assert [fields.pop("seconds") >= 0 for fields in logged] == [True] * 3
     assert logged == logged[:1] * 3
@@ -217,8 +217,8 @@ def test_cached_response_is_sent_and_logged_like_the_first(
 
 def test_cached_response_has_the_proxys_request_id(reader: Client) -> None:
     for _ in range(2):
-        given = reader.send("GET", _LIST, headers={"X-Request-Id": "abcd-0123"})
-        assert given.headers["X-Request-Id"] == "abcd-0123"
+        answer = reader.send("GET", _LIST, headers={"X-Request-Id": "abcd-0123"})
+        assert answer.headers["X-Request-Id"] == "abcd-0123"
         assert logs.request_id.get() is None
 
 

@@ -63,9 +63,9 @@ def test_correction_is_in_database_file_and_history(
     expected: tuple[str, int],
 ) -> None:
     before = orjson.loads(document(context).read_bytes())
-    shown = correct(admin, stopped, **end)
-    assert (shown["jobState"], shown["duration"]) == expected
-    assert admin.read(stopped) == shown
+    answer = correct(admin, stopped, **end)
+    assert (answer["jobState"], answer["duration"]) == expected
+    assert admin.read(stopped) == answer
     state, duration = expected
     after = orjson.loads(document(context).read_bytes())
     assert after == {**before, "jobState": state, "duration": duration}

@@ -148,9 +148,9 @@ def test_deletion_needs_the_role_admin(writer: Client, reader: Client, path: str
 def test_jobs_before_a_time_are_deleted(admin: Client) -> None:
     admin.start(startTime=START - 1)
     admin.start(jobId=5, startTime=1)
-    kept = {admin.start(jobId=6), admin.start(jobId=7, startTime=START + 1)}
+    remaining = {admin.start(jobId=6), admin.start(jobId=7, startTime=START + 1)}
     assert "2" in delete_before(admin, START)
-    assert ids(admin) == kept
+    assert ids(admin) == remaining
 
 
 def test_jobs_before_a_time_are_deleted_in_any_state(admin: Client) -> None:

@@ -14,10 +14,10 @@ from werkzeug.test import TestResponse
 from ccapi.repository import job_list, jobs
 from tests.client import START, Client, full_job, job, stop
 
-_FACTS = Path(__file__).parents[1] / "contract"
-_CONTRACT_FILE = _FACTS / "clustercockpit-rest-api-0.2.0.yaml"
+_DIRECTORY = Path(__file__).parents[1] / "contract"
+_CONTRACT_FILE = _DIRECTORY / "clustercockpit-rest-api-0.2.0.yaml"
 CONTRACT: dict[str, Any] = yaml.safe_load(_CONTRACT_FILE.read_text("utf-8"))
-_ADDITIONS: dict[str, Any] = yaml.safe_load((_FACTS / "additions.yaml").read_text("utf-8"))
+_ADDITIONS: dict[str, Any] = yaml.safe_load((_DIRECTORY / "additions.yaml").read_text("utf-8"))
 _ANY_TEXT = "(any text)"
 _TAGS = [{"type": "a", "name": "b"}]
 RECONCILE = {
@@ -46,8 +46,8 @@ def _extended(contract: Any, additions: Any) -> Any:
 EXPECTED = _extended(CONTRACT, _ADDITIONS)
 
 
-def _facts(document: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Flatten a document to what it says and where.
+def _values(document: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the paths and values of a document.
 
     Extensions that fill the page's forms are not part of the contract.
     """
@@ -55,37 +55,37 @@ def _facts(document: Any, where: str = "") -> Iterator[tuple[str, Any]]:
         items = document.items() if isinstance(document, dict) else enumerate(document)
         for key, value in items:
             if key != "x-example":
-                yield from _facts(value, f"{where}/{key}")
+                yield from _values(value, f"{where}/{key}")
     else:
         yield where, document
 
 
 def _differences(document: Any) -> list[str]:
-    """Tell where a document is not the contract with our additions.
+    """Return the differences from the contract with our additions.
 
-    Both ask for a text of ours in places.
+    In some places, both require any text.
     """
-    found, expected = dict(_facts(document)), dict(_facts(EXPECTED))
+    actual, expected = dict(_values(document)), dict(_values(EXPECTED))
     return [
-        f"{where}: {found.get(where)!r}, expected {expected.get(where)!r}"
-        for where in sorted(found.keys() | expected.keys())
-        if not _is_expected(found.get(where), expected.get(where))
+        f"{where}: {actual.get(where)!r}, expected {expected.get(where)!r}"
+        for where in sorted(actual.keys() | expected.keys())
+        if not _is_expected(actual.get(where), expected.get(where))
     ]
 
 
-def _is_expected(found: Any, expected: Any) -> bool:
+def _is_expected(actual: Any, expected: Any) -> bool:
     if expected == _ANY_TEXT:
-        return isinstance(found, str) and found.strip() not in {"", _ANY_TEXT}
-    return type(found) is type(expected) and bool(found == expected)
+        return isinstance(actual, str) and actual.strip() not in {"", _ANY_TEXT}
+    return type(actual) is type(expected) and bool(actual == expected)
 
 
 def test_document_is_the_contract_with_our_additions(app: Flask) -> None:
     response = app.test_client().get("/api/openapi.json")
     assert response.status_code == 200
     assert response.content_type == "application/json"
-    found = response.get_json()
-    found["host"] = CONTRACT["host"]
-    assert _differences(found) == []
+    document = response.get_json()
+    document["host"] = CONTRACT["host"]
+    assert _differences(document) == []
 
 
 @pytest.mark.parametrize("host", ["localhost", "jobs.example.org", "10.0.0.1:8080"])
@@ -104,8 +104,8 @@ def test_document_has_the_requested_host(app: Flask, host: str) -> None:
     ids=["changed", "added", "without a text"],
 )
 def test_comparison_finds_differences(change: dict[str, Any], difference: str) -> None:
-    told = _differences({**EXPECTED, **change})
-    assert any(sentence.startswith(difference) for sentence in told)
+    differences = _differences({**EXPECTED, **change})
+    assert any(sentence.startswith(difference) for sentence in differences)
 
 
 def _references(page: str) -> list[str]:
@@ -225,13 +225,13 @@ def test_job_has_the_required_fields_and_the_reported_ones(
     admin: Client, operation: str, *, full: bool
 ) -> None:
     id_ = admin.start(**EVERYTHING) if full else admin.start()
-    shown = _send(admin, operation, SUCCESSES[operation][2], id=id_).get_json()
+    answer = _send(admin, operation, SUCCESSES[operation][2], id=id_).get_json()
     if operation == "list":
-        [shown] = shown["jobs"]
+        [answer] = answer["jobs"]
         expected = _IF_GIVEN - {"metaData"}
     else:
         expected = _IF_GIVEN
-    assert set(shown) == _OF_EVERY_JOB | (expected if full else set())
+    assert set(answer) == _OF_EVERY_JOB | (expected if full else set())
 
 
 @pytest.mark.parametrize("query", ["with-metadata", "items-per-page=1000&with-metadata"])

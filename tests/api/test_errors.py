@@ -221,8 +221,8 @@ def test_lock_timeout_is_503_and_changes_nothing(
 ) -> None:
     method, path, body = request_
     id_ = admin.start()
-    impatient = Database(config.database.url, Limits(statement_timeout=20, lock_timeout=0.1))
-    with _served_by(app, impatient), _jobs_locked(database):
+    hurried = Database(config.database.url, Limits(statement_timeout=20, lock_timeout=0.1))
+    with _served_by(app, hurried), _jobs_locked(database):
         response = admin.send(method, path.format(id=id_), body)
     assert_error(response, 503, "database")
     assert "Retry-After" in response.headers

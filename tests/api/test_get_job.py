@@ -16,10 +16,10 @@ def test_job_equals_that_of_the_list_with_metadata(admin: Client, reader: Client
     id_ = admin.start(**full_job())
     admin.stop(stopTime=START + 60)
     admin.start(jobId=7)
-    shown = reader.send("GET", f"/{id_}").get_json()
-    assert shown == reader.read(id_)
-    assert shown["metaData"] == full_job()["metaData"]
-    assert (shown["jobState"], shown["duration"]) == ("completed", 60)
+    answer = reader.send("GET", f"/{id_}").get_json()
+    assert answer == reader.read(id_)
+    assert answer["metaData"] == full_job()["metaData"]
+    assert (answer["jobState"], answer["duration"]) == ("completed", 60)
 
 
 @pytest.mark.parametrize("id_", [0, 1, 2**63 - 1])

@@ -47,9 +47,9 @@ def test_csv_has_the_same_values_as_json(
     monkeypatch.setattr("ccapi.api.job_list._BATCH_SIZE", batch)
     rows = table(admin.send("GET", f"/?format=csv{query}"))
     assert list(rows[0]) == [*JOB_FIELDS[:-1], *(["metaData"] if query else [])]
-    shown = [{name: row[name] for name in row if row[name] or name in job}
+    values = [{name: row[name] for name in row if row[name] or name in job}
              for row, job in zip(rows, expected, strict=True)]  # fmt: skip
-    assert [{name: _value(name, text) for name, text in row.items()} for row in shown] == expected
+    assert [{name: _value(name, text) for name, text in row.items()} for row in values] == expected
 
 
 def test_lines_and_quotes_follow_the_rfc(admin: Client) -> None:

@@ -20,16 +20,16 @@ TOOK = {1: 10, 2: 3600}
 
 @pytest.fixture
 def filled(admin: Client) -> Client:
-    for number, facts in JOBS.items():
+    for number, fields in JOBS.items():
         hosts = [{"hostname": host} for host in HOSTS[number]]
         start = START + number
-        admin.start(jobId=number, startTime=start, resources=hosts, **facts)
+        admin.start(jobId=number, startTime=start, resources=hosts, **fields)
         if number in TOOK:
             admin.stop(jobId=number, stopTime=start + TOOK[number])
     return admin
 
 
-def found(client: Client, query: str) -> list[int]:
+def job_ids(client: Client, query: str) -> list[int]:
     return sorted(job["jobId"] for job in client.list(query))
 
 
@@ -65,8 +65,8 @@ def found(client: Client, query: str) -> list[int]:
     ],
 )
 def test_filter_selects_matching_jobs(filled: Client, query: str, expected: list[int]) -> None:
-    assert found(filled, query) == expected
-    assert found(filled, f"{query}&items-per-page=9999999") == expected
+    assert job_ids(filled, query) == expected
+    assert job_ids(filled, f"{query}&items-per-page=9999999") == expected
 
 
 def test_cursor_continues_within_the_filter(filled: Client) -> None:

@@ -15,7 +15,7 @@ from ccapi.db.pool import Database
 from ccapi.model.job import JobState
 from tests.client import START, Client, assert_error, job, stop
 
-_LARGEST = 2**63 - 1
+_MAX = 2**63 - 1
 # More than the stream reads at a time, twice.
 _MANY = 620
 
@@ -110,8 +110,8 @@ def test_state_selects_its_jobs(admin: Client, various: dict[str, int], state: s
 
 
 def test_repeated_states_select_jobs_of_any(admin: Client, various: dict[str, int]) -> None:
-    found = _ids(admin.list("state=running&state=out_of_memory&state=failed&state=running"))
-    assert found == _expect(various, "running", "out_of_memory", "failed")
+    ids = _ids(admin.list("state=running&state=out_of_memory&state=failed&state=running"))
+    assert ids == _expect(various, "running", "out_of_memory", "failed")
 
 
 def test_all_states_select_every_job(admin: Client, various: dict[str, int]) -> None:
@@ -129,7 +129,7 @@ def test_cluster_without_jobs_has_an_empty_list(admin: Client, various: dict[str
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "found"),
+    ("first", "last", "expected"),
     [
         (0, 2100, range(22)),
         (100, 300, [1, 2, 3]),
@@ -137,16 +137,16 @@ def test_cluster_without_jobs_has_an_empty_list(admin: Client, various: dict[str
         (200, 200, [2]),
         (201, 299, []),
         (-START, -1, []),
-        (2100, _LARGEST - START, [21]),
+        (2100, _MAX - START, [21]),
     ],
     ids=["all", "inclusive", "between", "one second", "a gap", "before", "for ever"],
 )
 def test_start_time_selects_an_inclusive_range(
-    admin: Client, various: dict[str, int], *, first: int, last: int, found: list[int]
+    admin: Client, various: dict[str, int], *, first: int, last: int, expected: list[int]
 ) -> None:
     ids = list(various.values())
     listed = admin.list(f"start-time={START + first}-{START + last}")
-    assert _ids(listed) == [ids[place] for place in reversed(found)]
+    assert _ids(listed) == [ids[place] for place in reversed(expected)]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,14 @@ def test_pages_have_each_job_once_in_order(admin: Client, many: int, items: int)
 
 @pytest.mark.parametrize(
     ("page", "items"),
-    [(2, 1000), (26, 25), (_LARGEST, 1), (_LARGEST, 25), (1 + 2**31, 2**31), (_LARGEST, _LARGEST)],
+    [
+        (2, 1000),
+        (26, 25),
+        (_MAX, 1),
+        (_MAX, 25),
+        (1 + 2**31, 2**31),
+        (_MAX, _MAX),
+    ],
 )
 def test_page_past_the_end_is_empty(admin: Client, many: int, page: int, items: int) -> None:
     assert many
@@ -199,7 +206,7 @@ def test_page_past_the_end_is_empty(admin: Client, many: int, page: int, items: 
     assert response.get_json() == _nothing(page)
 
 
-@pytest.mark.parametrize("items", [_MANY, 9_999_999, _LARGEST])
+@pytest.mark.parametrize("items", [_MANY, 9_999_999, _MAX])
 def test_long_page_is_complete(admin: Client, many: int, items: int) -> None:
     query = f"/?state=running&items-per-page={items}&page=1&with-metadata=false"
     body = admin.send("GET", query).get_json()
@@ -231,10 +238,10 @@ WITH_METADATA = {
 }
 
 
-@pytest.mark.parametrize(("query", "shown"), WITH_METADATA.items())
-def test_metadata_is_included_on_request(admin: Client, query: str, *, shown: bool) -> None:
+@pytest.mark.parametrize(("query", "included"), WITH_METADATA.items())
+def test_metadata_is_included_on_request(admin: Client, query: str, *, included: bool) -> None:
     admin.start(metaData={"jobName": "größe"})
-    expected = {"jobName": "größe"} if shown else None
+    expected = {"jobName": "größe"} if included else None
     assert admin.list(query)[0].get("metaData") == expected
 
 

@@ -77,17 +77,17 @@ def test_complete_list_needs_no_count_query(
 def test_slow_count_is_503_with_advice(
     app: Flask, reader: Client, config: Config, database: Database
 ) -> None:
-    known = app.extensions["ccapi"]
+    context = app.extensions["ccapi"]
     limits = Limits(statement_timeout=0.2, lock_timeout=20)
     with (
-        closing(Database(config.database.url, limits)) as impatient,
+        closing(Database(config.database.url, limits)) as hurried,
         database.session() as conn,
         conn.transaction(),
     ):
-        app.extensions["ccapi"] = replace(known, database=impatient)
+        app.extensions["ccapi"] = replace(context, database=hurried)
         conn.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
         response = reader.send("GET", "/?total=true")
-    app.extensions["ccapi"] = known
+    app.extensions["ccapi"] = context
     assert_error(
         response, 503, "request fewer jobs, for example by start-time", "or leave out total"
     )

@@ -133,19 +133,17 @@ def test_refusal_has_its_reason(app: Flask, reader: Client, log: Log) -> None:
     ]
 
 
-@pytest.mark.parametrize("given", ["0123456789abcdef" * 2, "8d3e0a3c-13a0-4a5c-9d6e-0f7b5d1c2e3f"])
-def test_request_id_of_the_proxy_is_used(writer: Client, log: Log, given: str) -> None:
-    response = writer.send("POST", "/start_job/", job(), headers={"X-Request-Id": given})
-    assert response.headers["X-Request-Id"] == given
-    assert [line["request_id"] for line in log.lines()] == [given]
+@pytest.mark.parametrize("id_", ["0123456789abcdef" * 2, "8d3e0a3c-13a0-4a5c-9d6e-0f7b5d1c2e3f"])
+def test_request_id_of_the_proxy_is_used(writer: Client, log: Log, id_: str) -> None:
+    response = writer.send("POST", "/start_job/", job(), headers={"X-Request-Id": id_})
+    assert response.headers["X-Request-Id"] == id_
+    assert [line["request_id"] for line in log.lines()] == [id_]
 
 
-@pytest.mark.parametrize(
-    "given", ["", "short", "a" * 65, "12345678\t", 'a"bcdefgh', TOKEN, "é" * 9]
-)
-def test_invalid_request_id_is_replaced(writer: Client, log: Log, given: str) -> None:
-    response = writer.send("GET", "/", headers={"X-Request-Id": given.encode().decode("latin-1")})
-    assert response.headers["X-Request-Id"] != given
+@pytest.mark.parametrize("id_", ["", "short", "a" * 65, "12345678\t", 'a"bcdefgh', TOKEN, "é" * 9])
+def test_invalid_request_id_is_replaced(writer: Client, log: Log, id_: str) -> None:
+    response = writer.send("GET", "/", headers={"X-Request-Id": id_.encode().decode("latin-1")})
+    assert response.headers["X-Request-Id"] != id_
     assert [line["request_id"] for line in log.lines()] == [response.headers["X-Request-Id"]]
 
 

@@ -8,8 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from werkzeug.test import TestResponse
 
-from ccapi import __version__, metrics
-from ccapi import prometheus_multiproc as multiprocess
+from ccapi import __version__, metrics, prometheus_multiproc
 from ccapi.app import create_app
 from ccapi.config import Config, Metrics
 from ccapi.db import migrations
@@ -37,8 +36,8 @@ def parsed(response: TestResponse) -> list[Sample]:
 
 
 def value(client: Client, name: str, **labels: str) -> float:
-    found = [s.value for s in parsed(read(client)) if s.name == name and s.labels == labels]
-    return found[0] if found else 0.0
+    values = [s.value for s in parsed(read(client)) if s.name == name and s.labels == labels]
+    return values[0] if values else 0.0
 
 
 @pytest.fixture(autouse=True)
@@ -145,11 +144,11 @@ def test_clusters_beyond_the_first_100_share_a_label(admin: Client, database: Da
             SELECT n, 'c' || n, 100 + n, 'u', '', 'main', 4, 1, 1, '[]'
             FROM generate_series(1, 300) AS n
             """)
-    shown = [s for s in parsed(read(admin)) if s.name == "ccapi_jobs"]
-    assert sum(s.value for s in shown) == 300
-    assert len(shown) <= metrics.MAX_CLUSTERS + 1
-    assert "other" in {s.labels["cluster"] for s in shown}
-    metrics._cluster_labels = multiprocess.LabelLimiter(metrics.MAX_CLUSTERS)
+    samples = [s for s in parsed(read(admin)) if s.name == "ccapi_jobs"]
+    assert sum(s.value for s in samples) == 300
+    assert len(samples) <= metrics.MAX_CLUSTERS + 1
+    assert "other" in {s.labels["cluster"] for s in samples}
+    metrics._cluster_labels = prometheus_multiproc.LabelLimiter(metrics.MAX_CLUSTERS)
     metrics.cluster_label.cache_clear()
 
 

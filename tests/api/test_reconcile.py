@@ -27,17 +27,20 @@ def snapshot(*job_ids: int, **overrides: Any) -> dict[str, Any]:
 def reconcile(client: Client, body: Any, query: str = "") -> dict[str, Any]:
     response = client.send("POST", f"/reconcile/{query}", body)
     assert response.status_code == 200, response.text
-    found: dict[str, Any] = response.get_json()
-    assert (found["numMissing"], found["numStale"]) == (len(found["missing"]), len(found["stale"]))
-    return found
+    answer: dict[str, Any] = response.get_json()
+    assert (answer["numMissing"], answer["numStale"]) == (
+        len(answer["missing"]),
+        len(answer["stale"]),
+    )
+    return answer
 
 
 def apply(client: Client, body: Any) -> dict[str, Any]:
     return reconcile(client, body, "?dry-run=false")
 
 
-def numbers(found: list[dict[str, Any]]) -> list[int]:
-    return [job["jobId"] for job in found]
+def numbers(runs: list[dict[str, Any]]) -> list[int]:
+    return [run["jobId"] for run in runs]
 
 
 def states(client: Client) -> dict[int, str]:
@@ -60,15 +63,15 @@ def test_only_stale_jobs_are_listed_and_stopped(
 ) -> None:
     load(database, 1000)
     body = snapshot(*range(101, 1001))
-    told = reconcile(admin, body)
-    assert (told["dryRun"], told["missing"], told["numStale"]) == (True, [], 100)
-    assert sorted(numbers(told["stale"])) == list(range(1, 101))
+    plan = reconcile(admin, body)
+    assert (plan["dryRun"], plan["missing"], plan["numStale"]) == (True, [], 100)
+    assert sorted(numbers(plan["stale"])) == list(range(1, 101))
     assert set(states(admin).values()) == {"running"}
     done = apply(admin, body)
-    assert done == {**told, "dryRun": False, "numArchived": 100}
-    found = states(admin)
-    assert {n for n, state in found.items() if state == "stopped"} == set(range(1, 101))
-    assert list(found.values()).count("running") == 900
+    assert done == {**plan, "dryRun": False, "numArchived": 100}
+    by_job_id = states(admin)
+    assert {n for n, state in by_job_id.items() if state == "stopped"} == set(range(1, 101))
+    assert list(by_job_id.values()).count("running") == 900
     assert len(list(context.archive_root.rglob("meta.json"))) == 100
 
 
@@ -145,11 +148,11 @@ def test_missing_jobs_are_only_listed(admin: Client) -> None:
     admin.start(jobId=2, cluster="alex")
     admin.start(jobId=3)
     admin.stop(jobId=3)
-    found = apply(admin, snapshot(1, 2, 3, 4))
-    assert found["missing"] == [
+    answer = apply(admin, snapshot(1, 2, 3, 4))
+    assert answer["missing"] == [
         {"jobId": 2, "startTime": START}, {"jobId": 4, "startTime": START}
     ]  # fmt: skip
-    assert found["stale"] == []
+    assert answer["stale"] == []
     assert sorted(states(admin)) == [1, 2, 3]
 
 
@@ -167,8 +170,8 @@ def test_runs_are_the_same_within_the_duplicate_window(
 ) -> None:
     admin.start(jobId=1)
     there = [{"jobId": 1, "startTime": START + difference}]
-    found = reconcile(admin, snapshot(jobs=there))
-    assert (found["missing"], found["numStale"]) == ([], 0) if same else (there, 1)
+    answer = reconcile(admin, snapshot(jobs=there))
+    assert (answer["missing"], answer["numStale"]) == ([], 0) if same else (there, 1)
 
 
 def test_first_run_of_a_requeued_job_is_stale(admin: Client) -> None:
@@ -183,8 +186,8 @@ def test_starts_near_the_snapshot_are_skipped(admin: Client) -> None:
     admin.start(jobId=2, startTime=AS_OF + 300)
     admin.start(jobId=3, startTime=AS_OF - 60)
     there = [{"jobId": 4, "startTime": AS_OF - 59}, {"jobId": 5, "startTime": AS_OF - 60}]
-    found = reconcile(admin, snapshot(jobs=there))
-    assert (numbers(found["missing"]), numbers(found["stale"])) == ([5], [3])
+    answer = reconcile(admin, snapshot(jobs=there))
+    assert (numbers(answer["missing"]), numbers(answer["stale"])) == ([5], [3])
 
 
 def test_job_without_monitoring_gets_no_file(admin: Client, context: Context) -> None:
@@ -262,9 +265,9 @@ def test_20000_jobs_are_stopped_within_20_seconds(admin: Client, database: Datab
     ]
     began = time.monotonic()
     body = snapshot(*range(10_001, 30_001), ended=ended)
-    found = reconcile(admin, body)
-    assert (found["numMissing"], found["numStale"]) == (10_000, 10_000)
-    assert {run["stopTime"] - START == run["jobId"] for run in found["stale"]} == {True}
+    answer = reconcile(admin, body)
+    assert (answer["numMissing"], answer["numStale"]) == (10_000, 10_000)
+    assert {run["stopTime"] - START == run["jobId"] for run in answer["stale"]} == {True}
     assert time.monotonic() - began < 20
 
 

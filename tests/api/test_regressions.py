@@ -26,11 +26,11 @@ def deletion_of_stopped_jobs(database: Database) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("deletion_of_stopped_jobs")
-@pytest.mark.parametrize(("wanted", "status", "files"), [(1, 3, 1), (0, 0, 0)])
+@pytest.mark.parametrize(("requested", "status", "files"), [(1, 3, 1), (0, 0, 0)])
 def test_job_deleted_before_its_archiving_is_archived(
-    writer: Client, context: Context, wanted: int, status: int, files: int
+    writer: Client, context: Context, requested: int, status: int, files: int
 ) -> None:
-    id_ = writer.start(monitoringStatus=wanted, tags=[{"type": "Debug", "name": "Testjob"}])
+    id_ = writer.start(monitoringStatus=requested, tags=[{"type": "Debug", "name": "Testjob"}])
     stopped = writer.stop()
     assert (stopped["id"], stopped["monitoringStatus"]) == (id_, status)
     assert writer.list() == []

@@ -110,8 +110,8 @@ def test_slow_query_is_not_repeated_on_the_primary(
     attach(app, hurried)
     with replica.session() as conn, conn.transaction():
         conn.execute("LOCK TABLE jobs")
-        for question in ("/stats/", "/"):
-            assert_error(clients[Role.READER].send("GET", question), 503, "too long")
+        for path in ("/stats/", "/"):
+            assert_error(clients[Role.READER].send("GET", path), 503, "too long")
     assert seen(clients)[Role.READER] == 0
     assert not [record for record in caplog.records if record.name == "ccapi.db.replica"]
     hurried.close()

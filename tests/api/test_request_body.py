@@ -206,12 +206,12 @@ def test_invalid_nested_value_is_refused_with_its_path(
 
 
 @pytest.mark.parametrize("field", ["jobId", "user", "cluster", "startTime", "resources"])
-@pytest.mark.parametrize("given", ["nothing", "null"])
+@pytest.mark.parametrize("value", ["nothing", "null"])
 def test_missing_required_field_is_refused(
-    writer: Client, database: Database, field: str, given: str
+    writer: Client, database: Database, field: str, value: str
 ) -> None:
     body = job(**{field: None})
-    if given == "nothing":
+    if value == "nothing":
         del body[field]
     assert_error(writer.send("POST", "/start_job/", body), 400, f"{field}: is required")
     assert_nothing_written(database)
@@ -221,10 +221,10 @@ def test_missing_required_field_is_refused(
     "field", sorted(set(WRONG_IN_A_START) - {"jobId", "user", "cluster", "startTime", "resources"})
 )
 def test_null_in_an_optional_field_means_not_given(writer: Client, field: str) -> None:
-    given = writer.read(writer.start(**{field: None}))
+    with_null = writer.read(writer.start(**{field: None}))
     absent = writer.read(writer.start(startTime=START + 1000))
     varying = {"id": 0, "startTime": 0, "duration": 0}
-    assert {**given, **varying} == {**absent, **varying}
+    assert {**with_null, **varying} == {**absent, **varying}
 
 
 def test_null_in_a_nested_field_means_not_given(writer: Client) -> None:
@@ -234,9 +234,9 @@ def test_null_in_a_nested_field_means_not_given(writer: Client) -> None:
         ],
         statistics={"flops": {"unit": None, "avg": 1, "min": 0, "max": 2}},
     )
-    shown = writer.list()[0]
-    assert shown["resources"] == [{"hostname": "f1"}]
-    assert shown["statistics"] == {"flops": {"unit": "", "avg": 1, "min": 0, "max": 2}}
+    answer = writer.list()[0]
+    assert answer["resources"] == [{"hostname": "f1"}]
+    assert answer["statistics"] == {"flops": {"unit": "", "avg": 1, "min": 0, "max": 2}}
 
 
 WRONG_IN_A_STOP: dict[str, tuple[Any, ...]] = {

@@ -62,9 +62,9 @@ def test_answer_is_201_with_the_database_id(writer: Client) -> None:
 
 def test_started_job_is_running_with_defaults(writer: Client) -> None:
     id_ = writer.start()
-    shown = writer.read(id_)
-    assert shown.pop("duration") >= 1
-    assert shown == {
+    answer = writer.read(id_)
+    assert answer.pop("duration") >= 1
+    assert answer == {
         **job(),
         "id": id_,
         "project": "",
@@ -79,8 +79,8 @@ def test_started_job_is_running_with_defaults(writer: Client) -> None:
 
 
 def test_every_field_is_stored(writer: Client) -> None:
-    shown = writer.read(writer.start(**EVERYTHING))
-    assert {name: shown[name] for name in EVERYTHING} == EVERYTHING
+    answer = writer.read(writer.start(**EVERYTHING))
+    assert {name: answer[name] for name in EVERYTHING} == EVERYTHING
 
 
 NOTHING: dict[str, Any] = {"partition": "", "metaData": {}, "statistics": {}, "footprint": {}}
@@ -355,11 +355,11 @@ def test_sub_cluster_follows_from_the_hosts(described: Client, host: str, sub_cl
     assert described.read(id_)["subCluster"] == sub_cluster
 
 
-@pytest.mark.parametrize(("reported", "shown"), [("other", "other"), ("", "main")])
+@pytest.mark.parametrize(("reported", "expected"), [("other", "other"), ("", "main")])
 def test_reported_sub_cluster_overrides_the_hosts(
-    described: Client, reported: str, shown: str
+    described: Client, reported: str, expected: str
 ) -> None:
-    assert described.read(described.start(subCluster=reported))["subCluster"] == shown
+    assert described.read(described.start(subCluster=reported))["subCluster"] == expected
 
 
 def test_unknown_host_is_accepted_counted_and_logged(

@@ -20,15 +20,15 @@ RANGE = f"range={START}-{START + 10 * HOUR}"
 def stats(client: Client, query: str = "") -> dict[str, Any]:
     response = client.send("GET", f"/stats/?{query}")
     assert response.status_code == 200, response.text
-    found: dict[str, Any] = response.get_json()
-    return found
+    answer: dict[str, Any] = response.get_json()
+    return answer
 
 
-def ended(client: Client, number: int, *, after: int, hours: int, **facts: Any) -> None:
+def ended(client: Client, number: int, *, after: int, hours: int, **fields: Any) -> None:
     """Run a job on as many nodes as its number, some hours after START."""
     start = START + after * HOUR
     hosts = [{"hostname": f"f{node}"} for node in range(number)]
-    client.start(jobId=number, startTime=start, resources=hosts, **facts)
+    client.start(jobId=number, startTime=start, resources=hosts, **fields)
     client.stop(jobId=number, stopTime=start + hours * HOUR)
 
 
@@ -56,8 +56,8 @@ def test_default_is_node_hours_by_cluster_within_the_range(filled: Client) -> No
 
 
 def test_jobs_are_grouped_by_several_fields(filled: Client) -> None:
-    found = stats(filled, f"{RANGE}&group-by=user&group-by=project&group-by=partition")
-    assert found["groups"] == [
+    answer = stats(filled, f"{RANGE}&group-by=user&group-by=project&group-by=partition")
+    assert answer["groups"] == [
         {"user": "anna", "project": "p1", "partition": "main", "numJobs": 1, "nodeHours": 10.0},
         {"user": "bert", "project": "", "partition": "", "numJobs": 1, "nodeHours": 3.0},
         {"user": "bert", "project": "p1", "partition": "", "numJobs": 1, "nodeHours": 2.0},
@@ -80,10 +80,10 @@ def test_jobs_are_grouped_by_several_fields(filled: Client) -> None:
 def test_groups_are_sorted_limited_and_filtered(
     filled: Client, query: str, users: list[str]
 ) -> None:
-    found = stats(filled, f"{RANGE}&group-by=user&{query}")
-    assert [group["user"] for group in found["groups"]] == users
+    answer = stats(filled, f"{RANGE}&group-by=user&{query}")
+    assert [group["user"] for group in answer["groups"]] == users
     if "limit" in query:
-        assert (found["numGroups"], found["numJobs"], found["nodeHours"]) == (2, 3, 15.0)
+        assert (answer["numGroups"], answer["numJobs"], answer["nodeHours"]) == (2, 3, 15.0)
 
 
 def test_groups_as_csv(filled: Client) -> None:
@@ -101,14 +101,14 @@ def test_tag_filters(admin: Client) -> None:
 
 
 def test_timeline_counts_running_jobs_at_each_point(filled: Client) -> None:
-    found = stats(filled, f"{RANGE}&timeline&step={2 * HOUR}")
-    assert found["step"] == 2 * HOUR
+    answer = stats(filled, f"{RANGE}&timeline&step={2 * HOUR}")
+    assert answer["step"] == 2 * HOUR
     first = -(-START // (2 * HOUR)) * 2 * HOUR
-    assert found["timeline"] == [
+    assert answer["timeline"] == [
         {"time": first + 2 * hours * HOUR, "numJobs": jobs, "numNodes": nodes}
         for hours, (jobs, nodes) in enumerate([(1, 1), (1, 1), (1, 1), (1, 1), (2, 4)])
     ]
-    assert stats(filled, f"{RANGE}&step={2 * HOUR}") == found
+    assert stats(filled, f"{RANGE}&step={2 * HOUR}") == answer
     assert "timeline" not in stats(filled, f"{RANGE}&step={2 * HOUR}&timeline=false")
     assert stats(filled, f"{RANGE}&timeline")["step"] == 120
 
@@ -120,22 +120,22 @@ def test_default_range_is_the_last_day_until_now(
     admin.start(jobId=1, startTime=now - 3 * HOUR)
     admin.start(jobId=2, startTime=now - 99 * 24 * HOUR, cluster="alex")
     ended(admin, 3, after=0, hours=1)
-    found = stats(admin, "step=3600")
-    assert found["to"] - found["from"] == 24 * HOUR
-    assert now <= found["to"] <= time.time()
-    hours = {group["cluster"]: group["nodeHours"] for group in found["groups"]}
+    answer = stats(admin, "step=3600")
+    assert answer["to"] - answer["from"] == 24 * HOUR
+    assert now <= answer["to"] <= time.time()
+    hours = {group["cluster"]: group["nodeHours"] for group in answer["groups"]}
     assert hours["alex"] == 24
     assert 3 <= hours["fritz"] < 4
-    assert found["timeline"][-1]["numJobs"] == 2
+    assert answer["timeline"][-1]["numJobs"] == 2
 
 
 @pytest.mark.parametrize(
     ("query", "number"), [("start-time={}-{}", 2), ("stop-time={}-{}", 1), ("range={}-{}", 3)]
 )
 def test_default_range_is_start_time_or_stop_time(filled: Client, query: str, number: int) -> None:
-    found = stats(filled, query.format(START, START + 9 * HOUR))
-    assert (found["from"], found["to"]) == (START, START + 9 * HOUR)
-    assert found["numJobs"] == number
+    answer = stats(filled, query.format(START, START + 9 * HOUR))
+    assert (answer["from"], answer["to"]) == (START, START + 9 * HOUR)
+    assert answer["numJobs"] == number
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_slow_statistics_are_503_with_advice(config: Config, database: Database)
     hurried.close()
 
 
-def test_longest_and_oddest_names_are_counted(
+def test_long_and_unusual_names_are_counted(
     admin: Client,
 ) -> None:
     rng = Random(1)

@@ -132,7 +132,7 @@ def test_job_is_stopped_by_database_id(writer: Client) -> None:
     response = stop_by_id(writer, id_)
     assert response.status_code == 200
     assert response.get_json()["id"] == id_
-    assert [shown["jobId"] for shown in writer.list("state=running")] == [1]
+    assert [job["jobId"] for job in writer.list("state=running")] == [1]
 
 
 def test_selection_in_the_body_is_ignored_with_an_id(writer: Client) -> None:
@@ -154,7 +154,7 @@ def test_put_does_the_same(writer: Client, path: str) -> None:
 def test_every_final_state_is_accepted(writer: Client, state: str) -> None:
     writer.start()
     assert writer.stop(jobState=state)["jobState"] == state
-    assert [shown["jobState"] for shown in writer.list(f"state={state}")] == [state]
+    assert [job["jobState"] for job in writer.list(f"state={state}")] == [state]
 
 
 @pytest.mark.parametrize("state", ["running", "RUNNING", "finished", "", "cancelled by", 1, None])
@@ -257,7 +257,7 @@ def test_finished_job_is_already_stopped(writer: Client, state: str) -> None:
     writer.stop(jobState=state)
     for response in (writer.send("POST", "/stop_job/", stop()), stop_by_id(writer, id_)):
         assert_error(response, 422, "already stopped", state, f"id {id_} ")
-    assert [shown["jobState"] for shown in writer.list()] == [state]
+    assert [job["jobState"] for job in writer.list()] == [state]
 
 
 def test_several_finished_matches_are_already_stopped(writer: Client) -> None:
@@ -310,8 +310,8 @@ def test_stop_succeeds_if_archiving_fails(
     failures = archive_failures()
     stopped = writer.stop()
     assert (stopped["jobState"], stopped["monitoringStatus"]) == ("completed", 2)
-    [shown] = writer.list()
-    assert (shown["jobState"], shown["monitoringStatus"]) == ("completed", 2)
+    [listed] = writer.list()
+    assert (listed["jobState"], listed["monitoringStatus"]) == ("completed", 2)
     assert archive_failures() == failures + 1
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "123000" in record.getMessage()
@@ -365,7 +365,7 @@ def test_stop_needs_the_role_writer(reader: Client, writer: Client) -> None:
     id_ = writer.start()
     assert_error(reader.send("POST", "/stop_job/", stop()), 403, "writer")
     assert_error(stop_by_id(reader, id_), 403, "writer")
-    assert [shown["id"] for shown in writer.list("state=running")] == [id_]
+    assert [job["id"] for job in writer.list("state=running")] == [id_]
 
 
 def test_requeued_job_is_stopped_run_by_run(writer: Client) -> None:
@@ -373,4 +373,4 @@ def test_requeued_job_is_stopped_run_by_run(writer: Client) -> None:
     assert writer.stop(jobState="preempted")["id"] == first
     second = writer.send("POST", "/start_job/", job(startTime=START + 4000)).get_json()["id"]
     assert writer.stop(stopTime=START + 5000)["id"] == second
-    assert {shown["jobState"] for shown in writer.list()} == {"preempted", "completed"}
+    assert {job["jobState"] for job in writer.list()} == {"preempted", "completed"}

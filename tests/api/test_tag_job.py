@@ -103,9 +103,9 @@ def test_existing_tag_is_not_added_twice(writer: Client) -> None:
 def test_jobs_share_a_tag(writer: Client, database: Database) -> None:
     first, second = writer.start(tags=[DEBUG]), writer.start(cluster="alex")
     tag(writer, second, DEBUG)
-    shown = writer.list()
-    assert {job["id"] for job in shown} == {first, second}
-    assert shown[0]["tags"] == shown[1]["tags"]
+    jobs = writer.list()
+    assert {job["id"] for job in jobs} == {first, second}
+    assert jobs[0]["tags"] == jobs[1]["tags"]
     assert count(database, "tags") == 1
 
 

@@ -22,7 +22,7 @@ def plain(tags: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"type": tag["type"], "name": tag["name"]} for tag in tags]
 
 
-def shown(client: Client) -> list[dict[str, Any]]:
+def listed_tags(client: Client) -> list[dict[str, Any]]:
     return plain(client.list()[0]["tags"])
 
 
@@ -40,7 +40,7 @@ def archived(admin: Client) -> int:
 
 
 @pytest.mark.parametrize(
-    ("unwanted", "left"),
+    ("removed", "left"),
     [
         ([DEBUG], [SLOW]),
         ([SLOW, DEBUG, SLOW], []),
@@ -48,18 +48,18 @@ def archived(admin: Client) -> int:
         ([{"type": "Debug", "name": "unknown"}], [DEBUG, SLOW]),
         ([], [DEBUG, SLOW]),
     ],
-    ids=["one", "all, one twice", "one that it lacks, too", "unknown", "none"],
+    ids=["one", "all, one twice", "and another tag", "unknown", "none"],
 )
 def test_tags_are_removed_from_database_and_file(
     admin: Client,
     context: Context,
     archived: int,
-    unwanted: list[dict[str, str]],
+    removed: list[dict[str, str]],
     left: list[dict[str, str]],
 ) -> None:
     before = orjson.loads(document(context).read_bytes())
-    assert untag(admin, archived, *unwanted) == left
-    assert shown(admin) == left
+    assert untag(admin, archived, *removed) == left
+    assert listed_tags(admin) == left
     assert orjson.loads(document(context).read_bytes()) == {**before, "tags": left}
 
 
@@ -78,7 +78,7 @@ def test_other_jobs_keep_the_tag(admin: Client) -> None:
 def test_removed_tag_can_be_added_again(admin: Client, context: Context, archived: int) -> None:
     untag(admin, archived, DEBUG)
     admin.send("POST", f"/tag_job/{archived}", [DEBUG])
-    assert shown(admin) == archived_tags(context) == [DEBUG, SLOW]
+    assert listed_tags(admin) == archived_tags(context) == [DEBUG, SLOW]
 
 
 def test_concurrent_changes_agree_in_database_and_file(
@@ -90,7 +90,7 @@ def test_concurrent_changes_agree_in_database_and_file(
         partial(admin.twin().send, "DELETE", f"/tag_job/{archived}", [tag]) for tag in (DEBUG, SLOW)
     ]
     assert {answer.status_code for answer in at_once(adding + removing)} == {200}
-    assert shown(admin) == archived_tags(context) == new
+    assert listed_tags(admin) == archived_tags(context) == new
 
 
 @FULL_DISKS
@@ -105,7 +105,7 @@ def test_failed_write_of_the_file_changes_nothing(
         fail(patched, *full_disk)
         response = admin.send("DELETE", f"/tag_job/{archived}", [DEBUG])
     assert_error(response, 500)
-    assert shown(admin) == archived_tags(context) == [DEBUG, SLOW]
+    assert listed_tags(admin) == archived_tags(context) == [DEBUG, SLOW]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_failed_write_of_the_file_changes_nothing(
 )
 def test_invalid_body_removes_nothing(admin: Client, archived: int, body: Any, words: str) -> None:
     assert_error(admin.send("DELETE", f"/tag_job/{archived}", body), 400, words)
-    assert shown(admin) == [DEBUG, SLOW]
+    assert listed_tags(admin) == [DEBUG, SLOW]
 
 
 def test_unknown_job_is_404(admin: Client) -> None:
@@ -131,4 +131,4 @@ def test_unknown_job_is_404(admin: Client) -> None:
 
 def test_untag_needs_the_role_admin(writer: Client, admin: Client, archived: int) -> None:
     assert_error(writer.send("DELETE", f"/tag_job/{archived}", [DEBUG]), 403, "admin")
-    assert shown(admin) == [DEBUG, SLOW]
+    assert listed_tags(admin) == [DEBUG, SLOW]

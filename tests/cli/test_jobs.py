@@ -26,7 +26,7 @@ def several(writer: Client) -> int:
     return late
 
 
-def test_overdue_names_jobs_past_their_walltime_with_status_1(ccapi: Command, several: int) -> None:
+def test_overdue_lists_jobs_past_their_walltime(ccapi: Command, several: int) -> None:
     status, out, err = ccapi("jobs", "overdue")
     header, line = out.splitlines()
     assert (status, err) == (1, "")
@@ -46,14 +46,14 @@ def test_overdue_names_jobs_past_their_walltime_with_status_1(ccapi: Command, se
 
 @pytest.mark.usefixtures("several")
 @pytest.mark.parametrize(("grace", "number"), [("1s", 2), ("10m", 1), ("2h", 0)])
-def test_a_grace_is_given_to_jobs_that_are_ending(ccapi: Command, grace: str, number: int) -> None:
+def test_overdue_grace(ccapi: Command, grace: str, number: int) -> None:
     status, out, _ = ccapi("jobs", "overdue", "--grace", grace)
     assert status == (1 if number else 0)
     assert out.count(" fritz ") == number
 
 
 @pytest.mark.usefixtures("several")
-def test_overdue_jobs_of_one_cluster_may_be_asked_for(ccapi: Command, writer: Client) -> None:
+def test_overdue_jobs_of_one_cluster(ccapi: Command, writer: Client) -> None:
     start(writer, 7, ago=HOUR, walltime=60, cluster="alex")
     status, out, _ = ccapi("jobs", "overdue", "--cluster", "alex")
     assert (status, len(out.splitlines()), " alex " in out) == (1, 2, True)
@@ -62,7 +62,7 @@ def test_overdue_jobs_of_one_cluster_may_be_asked_for(ccapi: Command, writer: Cl
     )  # fmt: skip
 
 
-def test_the_history_shows_each_correction_in_a_line(ccapi: Command, admin: Client) -> None:
+def test_history_has_a_line_for_each_correction(ccapi: Command, admin: Client) -> None:
     id_ = admin.start()
     body = {"cluster": "fritz", "asOf": START + 7200, "jobs": []}
     admin.send("POST", "/reconcile/?dry-run=false", body)
@@ -78,16 +78,14 @@ def test_the_history_shows_each_correction_in_a_line(ccapi: Command, admin: Clie
     assert now == "now timeout at 2023-11-14T23:13:20Z"
 
 
-def test_the_history_of_a_job_that_nobody_corrected_is_short(
-    ccapi: Command, writer: Client
-) -> None:
+def test_history_without_corrections(ccapi: Command, writer: Client) -> None:
     out = ccapi("jobs", "history", str(writer.start())).out
     assert out.splitlines()[1:] == ["now running"]
 
 
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize(("id_", "status"), [("7", 1), ("x", 2), ("0", 2), (str(2**63), 2)])
-def test_the_history_of_no_job_is_refused(ccapi: Command, id_: str, status: int) -> None:
+def test_history_of_an_unknown_job_is_rejected(ccapi: Command, id_: str, status: int) -> None:
     outcome = ccapi("jobs", "history", id_)
     assert (outcome.status, outcome.out) == (status, "")
     assert id_ in outcome.err

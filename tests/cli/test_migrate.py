@@ -24,17 +24,17 @@ def empty(
 
 
 @pytest.mark.usefixtures("empty")
-def test_migrate_says_what_it_applied(ccapi: Command) -> None:
+def test_migrate_prints_the_applied_migrations(ccapi: Command) -> None:
     assert ccapi("migrate") == (0, "".join(f"applied {name}\n" for name in NAMES), "")
 
 
 @pytest.mark.usefixtures("empty")
-def test_migrate_says_when_there_is_nothing_to_do(ccapi: Command) -> None:
+def test_migrate_without_pending_migrations(ccapi: Command) -> None:
     ccapi("migrate")
     assert ccapi("migrate") == (0, "the database is up to date\n", "")
 
 
-def test_a_database_of_a_newer_version_is_one_line(ccapi: Command, empty: str) -> None:
+def test_database_of_a_newer_version_is_one_line(ccapi: Command, empty: str) -> None:
     ccapi("migrate")
     with psycopg.connect(empty) as conn:
         conn.execute("INSERT INTO schema_migrations VALUES (9999, '9999_add_more', '')")
@@ -45,16 +45,14 @@ def test_a_database_of_a_newer_version_is_one_line(ccapi: Command, empty: str) -
 
 
 @pytest.mark.usefixtures("empty")
-def test_a_token_needs_a_migrated_database(ccapi: Command) -> None:
+def test_token_create_needs_a_migrated_database(ccapi: Command) -> None:
     status, out, err = ccapi("token", "list")
     assert (status, out) == (1, "")
     assert "ccapi migrate" in err
     assert err.count("\n") == 1
 
 
-def test_a_database_that_is_down_is_one_line(
-    ccapi: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_database_is_one_line(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CCAPI_DATABASE_URL", "postgresql:///ccapi?host=/nowhere")
     status, out, err = ccapi("migrate")
     assert (status, out) == (1, "")
@@ -62,7 +60,7 @@ def test_a_database_that_is_down_is_one_line(
     assert err.count("\n") == 1
 
 
-def test_bad_settings_are_named(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_settings_are_reported(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CCAPI_DATABASE_POOL_SIZE", "many")
     status, out, err = ccapi("migrate")
     assert (status, out) == (1, "")

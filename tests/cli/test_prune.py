@@ -36,8 +36,8 @@ def old(writer: Client, database: Database) -> dict[str, int]:
 
 
 def left(client: Client, ids: dict[str, int]) -> set[str]:
-    found = {job["id"] for job in client.list("items-per-page=1000")}
-    return {name for name, id_ in ids.items() if id_ in found}
+    remaining = {job["id"] for job in client.list("items-per-page=1000")}
+    return {name for name, id_ in ids.items() if id_ in remaining}
 
 
 KEPT = {"failed", "unwanted", "runs", "at the time"}
@@ -52,7 +52,7 @@ KEPT = {"failed", "unwanted", "runs", "at the time"}
         END.removesuffix("Z"),
     ],
 )
-def test_archived_jobs_from_before_a_time_are_deleted(
+def test_archived_jobs_before_a_time_are_deleted(
     ccapi: Command, old: dict[str, int], writer: Client, before: str
 ) -> None:
     status, out, err = ccapi("jobs", "prune", "--before", before)
@@ -61,9 +61,7 @@ def test_archived_jobs_from_before_a_time_are_deleted(
     assert left(writer, old) == KEPT
 
 
-def test_the_archive_keeps_what_is_pruned(
-    ccapi: Command, old: dict[str, int], config: Config
-) -> None:
+def test_archive_keeps_pruned_jobs(ccapi: Command, old: dict[str, int], config: Config) -> None:
     def files() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in config.archive.root.rglob("meta.json")}
 
@@ -74,7 +72,7 @@ def test_the_archive_keeps_what_is_pruned(
     assert old
 
 
-def test_a_dry_run_tells_and_changes_nothing(
+def test_dry_run_counts_and_deletes_nothing(
     ccapi: Command, old: dict[str, int], writer: Client
 ) -> None:
     _, out, _ = ccapi("jobs", "prune", "--before", END, "--dry-run")
@@ -82,7 +80,7 @@ def test_a_dry_run_tells_and_changes_nothing(
     assert left(writer, old) == set(old)
 
 
-def test_unarchived_jobs_go_too_when_that_is_said_but_running_ones_never(
+def test_unarchived_jobs_are_deleted_on_request(
     ccapi: Command, old: dict[str, int], writer: Client
 ) -> None:
     _, out, _ = ccapi("jobs", "prune", "--before", END, "--include-unarchived")
@@ -90,7 +88,7 @@ def test_unarchived_jobs_go_too_when_that_is_said_but_running_ones_never(
     assert left(writer, old) == {"runs", "at the time"}
 
 
-def test_jobs_older_than_a_length_of_time_are_deleted(ccapi: Command, writer: Client) -> None:
+def test_jobs_older_than_a_duration_are_deleted(ccapi: Command, writer: Client) -> None:
     now = int(time.time())
     for number, days in enumerate((399, 401), 1):
         id_ = writer.start(jobId=number, startTime=now - days * DAY)
@@ -100,7 +98,7 @@ def test_jobs_older_than_a_length_of_time_are_deleted(ccapi: Command, writer: Cl
     assert [job["jobId"] for job in writer.list()] == [1]
 
 
-def test_nothing_to_prune_is_no_error(ccapi: Command) -> None:
+def test_prune_without_matching_jobs_succeeds(ccapi: Command) -> None:
     status, out, _ = ccapi("jobs", "prune", "--before", "2020-01-01")
     assert (status, out[:14]) == (0, "deleted 0 jobs")
 
@@ -118,7 +116,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
-def test_without_one_clear_time_nothing_is_done(
+def test_missing_or_ambiguous_time_is_rejected(
     ccapi: Command, old: dict[str, int], writer: Client, arguments: tuple[str, ...]
 ) -> None:
     status, _, err = ccapi("jobs", "prune", *arguments)
@@ -146,7 +144,7 @@ def prune_in_thread(ccapi: Command, outcome: list[str]) -> Callable[[], None]:
     return lambda: outcome.append(ccapi("jobs", "prune", "--before", format_utc(START + DAY)).out)
 
 
-def test_it_works_in_batches_while_starts_go_on(
+def test_starts_go_on_between_batches(
     ccapi: Command, writer: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The third batch has to wait for a row; by then the first two are gone for everybody."""
@@ -168,9 +166,7 @@ def test_it_works_in_batches_while_starts_go_on(
     assert count(database, "jobs") == 41
 
 
-def test_a_job_that_is_no_longer_archived_when_its_turn_comes_stays(
-    ccapi: Command, database: Database
-) -> None:
+def test_job_that_lost_its_archived_state_stays(ccapi: Command, database: Database) -> None:
     fill(database, 4)
     outcome: list[str] = []
     with database.session() as conn, conn.transaction():

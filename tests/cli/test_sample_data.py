@@ -27,31 +27,31 @@ def running(jobs: Jobs) -> Jobs:
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 499])
-def test_makes_as_many_as_asked_for(count: int) -> None:
+def test_number_of_jobs(count: int) -> None:
     assert len(list(sample_data.jobs(count, now=NOW))) == count
 
 
-def test_makes_the_same_again_and_others_for_another_seed() -> None:
+def test_seed_determines_the_jobs() -> None:
     first, again, other = (list(sample_data.jobs(50, now=NOW, seed=seed)) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
-def test_job_ids_are_unique_and_larger_than_those_there(jobs: Jobs) -> None:
+def test_job_ids_are_unique_and_larger_than_existing_ones(jobs: Jobs) -> None:
     last = max(one.job_id for one in jobs)
     more = [one.job_id for one in sample_data.jobs(1000, now=NOW, after_job_id=last)]
     assert len({*more, *(one.job_id for one in jobs)}) == 6000
     assert min(more) > last
 
 
-def test_most_are_completed_and_each_state_occurs(jobs: Jobs) -> None:
+def test_completed_jobs_prevail_and_each_state_occurs(jobs: Jobs) -> None:
     states = Counter(one.job_state for one in jobs)
     assert set(states) == set(JobState)
     assert states[JobState.COMPLETED] > 0.7 * len(jobs)
     assert {one.job_state for one in sample_data.jobs(350, now=NOW)} == set(JobState)
 
 
-def test_running_ones_are_few_and_have_time_left(jobs: Jobs) -> None:
+def test_running_jobs_are_few_and_have_walltime_left(jobs: Jobs) -> None:
     now_running = running(jobs)
     assert 0 < len(now_running) <= 0.02 * len(jobs)
     for job in now_running:
@@ -61,14 +61,14 @@ def test_running_ones_are_few_and_have_time_left(jobs: Jobs) -> None:
 
 
 @pytest.mark.slow
-def test_running_ones_share_no_node() -> None:
+def test_running_jobs_do_not_share_nodes() -> None:
     hosts = [
         host for one in running(list(sample_data.jobs(20_000, now=NOW))) for host in one.hostnames
     ]
     assert len(set(hosts)) == len(hosts)
 
 
-def test_stopped_ones_ended_within_their_walltime_and_before_now(jobs: Jobs) -> None:
+def test_stopped_jobs_ended_within_their_walltime(jobs: Jobs) -> None:
     for one in stopped(jobs):
         stop_time = one.stop_time or 0
         assert NOW - sample_data.YEAR_SECONDS <= one.start_time <= stop_time < NOW
@@ -77,7 +77,7 @@ def test_stopped_ones_ended_within_their_walltime_and_before_now(jobs: Jobs) -> 
             assert stop_time - one.start_time == one.walltime
 
 
-def test_stopped_ones_want_no_archiving_and_have_statistics(jobs: Jobs) -> None:
+def test_stopped_jobs_have_statistics_and_no_archiving(jobs: Jobs) -> None:
     for one in stopped(jobs):
         assert one.monitoring_status == 0
         for measured in (one.statistics or {}).values():
@@ -85,7 +85,7 @@ def test_stopped_ones_want_no_archiving_and_have_statistics(jobs: Jobs) -> None:
         assert (one.statistics or {})["mem_bw"]["unit"] == "GB/s"
 
 
-def test_they_start_in_order_mostly_in_working_hours(jobs: Jobs) -> None:
+def test_starts_are_in_order_and_rarer_at_night(jobs: Jobs) -> None:
     starts = [one.start_time for one in stopped(jobs)]
     assert all(earlier <= later for earlier, later in pairwise(starts))
     times = [time.gmtime(start) for start in starts]
@@ -102,7 +102,7 @@ def test_nodes_fit_the_partition(jobs: Jobs) -> None:
         assert (job.num_acc or 0) == sum(len(one.get("accelerators", ())) for one in job.resources)
 
 
-def test_most_need_few_nodes_and_few_users_submit_most(jobs: Jobs) -> None:
+def test_small_jobs_and_a_few_users_prevail(jobs: Jobs) -> None:
     sizes = Counter(one.num_nodes for one in jobs)
     assert sizes[1] > len(jobs) / 2
     assert max(size or 0 for size in sizes) == 64
@@ -111,7 +111,7 @@ def test_most_need_few_nodes_and_few_users_submit_most(jobs: Jobs) -> None:
     assert sum(number for _, number in users.most_common(20)) > len(jobs) / 2
 
 
-def test_the_jobs_of_an_array_are_one_request(jobs: Jobs) -> None:
+def test_jobs_of_an_array_are_alike(jobs: Jobs) -> None:
     arrays: dict[int, list[NewJob]] = {}
     for one in jobs:
         if one.array_job_id:
@@ -122,7 +122,7 @@ def test_the_jobs_of_an_array_are_one_request(jobs: Jobs) -> None:
         assert len({(one.user_name, one.num_nodes) for one in tasks}) == 1
 
 
-def test_some_have_tags_and_all_have_a_script(jobs: Jobs) -> None:
+def test_tags_and_scripts(jobs: Jobs) -> None:
     assert 0.05 < sum(bool(one.tags) for one in jobs) / len(jobs) < 0.11
     for job in jobs:
         assert job.meta_data is not None
@@ -131,7 +131,7 @@ def test_some_have_tags_and_all_have_a_script(jobs: Jobs) -> None:
 
 
 @pytest.mark.slow
-def test_a_million_need_no_more_memory_than_a_few() -> None:
+def test_memory_does_not_grow_with_the_number_of_jobs() -> None:
     tracemalloc.start()
     try:
         for _, _ in zip(range(2000), sample_data.jobs(1_000_000, now=NOW), strict=False):

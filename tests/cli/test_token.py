@@ -19,7 +19,7 @@ def listed(database: Database) -> Token:
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_create_prints_the_secret_alone_on_standard_output(
+def test_create_prints_only_the_secret_on_standard_output(
     ccapi: Command, database: Database, role: Role
 ) -> None:
     status, out, err = ccapi("token", "create", "slurm", "--role", role.value)
@@ -40,14 +40,14 @@ def test_create_needs_a_role(ccapi: Command, database: Database) -> None:
 
 
 @pytest.mark.parametrize("role", ["root", "ADMIN", ""])
-def test_create_knows_three_roles(ccapi: Command, database: Database, role: str) -> None:
+def test_create_accepts_three_roles(ccapi: Command, database: Database, role: str) -> None:
     status, out, err = ccapi("token", "create", "slurm", "--role", role)
     assert (status, out) == (2, "")
     assert "reader" in err
     assert tokens.list_all(database) == []
 
 
-def test_a_token_is_for_ever_if_nothing_is_said(ccapi: Command, database: Database) -> None:
+def test_token_without_a_lifetime_does_not_expire(ccapi: Command, database: Database) -> None:
     ccapi("token", "create", "slurm", "--role", "writer")
     assert listed(database).expires_at is None
 
@@ -63,9 +63,7 @@ def test_a_token_is_for_ever_if_nothing_is_said(ccapi: Command, database: Databa
         ("36500d", timedelta(days=36_500)),
     ],
 )
-def test_a_token_lives_as_long_as_is_said(
-    ccapi: Command, database: Database, text: str, expected: timedelta
-) -> None:
+def test_token_lifetime(ccapi: Command, database: Database, text: str, expected: timedelta) -> None:
     assert ccapi("token", "create", "slurm", "--role", "writer", "--expires", text).status == 0
     expires = listed(database).expires_at
     assert expires is not None
@@ -73,16 +71,14 @@ def test_a_token_lives_as_long_as_is_said(
 
 
 @pytest.mark.parametrize("text", BAD_DURATIONS, ids=ascii)
-def test_a_bad_length_of_time_is_refused(ccapi: Command, database: Database, text: str) -> None:
+def test_invalid_duration_is_rejected(ccapi: Command, database: Database, text: str) -> None:
     status, out, err = ccapi("token", "create", "slurm", "--role", "writer", "--expires", text)
     assert (status, out) == (2, "")
     assert "use e.g. 12h, 90d or 4w" in err
     assert tokens.list_all(database) == []
 
 
-def test_a_second_create_is_one_line_that_says_what_to_do(
-    ccapi: Command, database: Database
-) -> None:
+def test_second_create_is_one_line_with_advice(ccapi: Command, database: Database) -> None:
     ccapi("token", "create", "slurm", "--role", "writer")
     assert ccapi("token", "create", "slurm", "--role", "writer") == (
         1, "", "ccapi: slurm has a valid token: use `ccapi token rotate slurm`\n"
@@ -91,7 +87,7 @@ def test_a_second_create_is_one_line_that_says_what_to_do(
 
 
 @pytest.mark.parametrize("name", ["a b", "../x", "x" * 65, ""])
-def test_a_bad_name_is_one_line(ccapi: Command, name: str) -> None:
+def test_invalid_name_is_one_line(ccapi: Command, name: str) -> None:
     status, out, err = ccapi("token", "create", name, "--role", "writer")
     assert (status, out) == (1, "")
     assert err.startswith("ccapi: a token's name has 1 to 64 letters")
@@ -119,7 +115,7 @@ def test_rotate_prints_a_second_valid_secret(ccapi: Command, database: Database)
     ],
     ids=["nothing said", "keep", "keep and expires"],
 )
-def test_the_former_token_stays_valid_for_a_while(
+def test_former_token_stays_valid_for_a_while(
     ccapi: Command,
     database: Database,
     options: list[str],
@@ -135,16 +131,14 @@ def test_the_former_token_stays_valid_for_a_while(
             assert abs(difference) < timedelta(seconds=20)
 
 
-def test_a_bad_length_of_time_to_keep_is_refused(ccapi: Command, database: Database) -> None:
+def test_invalid_keep_duration_is_rejected(ccapi: Command, database: Database) -> None:
     ccapi("token", "create", "slurm", "--role", "writer")
     assert ccapi("token", "rotate", "slurm", "--grace", "soon").status == 2
     assert listed(database).expires_at is None
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_revoke_ends_all_tokens_and_says_how_many(
-    ccapi: Command, database: Database, number: int
-) -> None:
+def test_revoke_ends_and_counts_all_tokens(ccapi: Command, database: Database, number: int) -> None:
     secrets = [ccapi("token", "create", "slurm", "--role", "writer").out.strip()]
     secrets += [ccapi("token", "rotate", "slurm").out.strip() for _ in range(number - 1)]
     expected = "revoked 1 token of slurm\n" if number == 1 else "revoked 2 tokens of slurm\n"
@@ -154,13 +148,13 @@ def test_revoke_ends_all_tokens_and_says_how_many(
 
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("command", ["rotate", "revoke"])
-def test_a_name_without_a_token_is_one_line(ccapi: Command, command: str) -> None:
+def test_name_without_a_token_is_one_line(ccapi: Command, command: str) -> None:
     assert ccapi("token", command, "nobody") == (
         1, "", "ccapi: nobody has no valid token: see `ccapi token list`\n"
     )  # fmt: skip
 
 
-def test_the_list_shows_every_token_and_no_secret(ccapi: Command, database: Database) -> None:
+def test_list_has_every_token_and_no_secret(ccapi: Command, database: Database) -> None:
     today = r"\d{4}-\d\d-\d\d \d\d:\d\d"
     former = ccapi("token", "create", "slurm", "--role", "writer").out.strip()
     secret = ccapi("token", "rotate", "slurm").out.strip()
@@ -245,7 +239,7 @@ def test_a_bad_limit_is_one_line(
 
 
 @pytest.mark.usefixtures("database")
-def test_the_list_of_no_tokens_is_its_header(ccapi: Command) -> None:
+def test_list_without_tokens_is_its_header(ccapi: Command) -> None:
     status, out, _ = ccapi("token", "list")
     assert status == 0
     assert out.count("\n") == 1
@@ -256,7 +250,7 @@ def test_the_list_of_no_tokens_is_its_header(ccapi: Command) -> None:
     [["create", "slurm", "--role", "writer"], ["rotate", "slurm"], ["revoke", "slurm"], ["list"]],
     ids=lambda arguments: arguments[0],
 )
-def test_a_database_that_is_down_is_one_line(
+def test_unreachable_database_is_one_line(
     ccapi: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.setenv("CCAPI_DATABASE_URL", "postgresql:///ccapi?host=/nowhere")

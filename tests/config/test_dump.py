@@ -12,7 +12,7 @@ from tests.config.support import (
 )
 
 
-def test_a_description_names_each_key_once_with_its_source(settings: Settings) -> None:
+def test_dump_has_each_key_once_with_its_source(settings: Settings) -> None:
     path = settings("[jobs]\nduplicate_window = 5" + FRITZ)
     text = to_toml(load(path, {"CCAPI_LOG_LEVEL": "DEBUG"}))
     assert "duplicate_window = 5  # file\n" in text
@@ -24,27 +24,27 @@ def test_a_description_names_each_key_once_with_its_source(settings: Settings) -
 
 
 @pytest.mark.parametrize("clusters", ["", FRITZ, FRITZ + "[[clusters]]\nname = 'woody'"])
-def test_a_description_loads_to_the_same_settings(settings: Settings, clusters: str) -> None:
+def test_dump_loads_to_the_same_settings(settings: Settings, clusters: str) -> None:
     root = 'a "quoted" \\ ümlaut \N{SNOWMAN} \N{ROCKET}'
     config = load(settings(clusters), {"CCAPI_ARCHIVE_ROOT": root, "CCAPI_DATABASE_POOL_SIZE": "9"})
     assert load(settings(to_toml(config)), {}) == config
 
 
-def test_a_description_keeps_the_url_file_and_shows_what_it_says(settings: Settings) -> None:
+def test_dump_has_the_url_file_and_its_url(settings: Settings) -> None:
     Path("url").write_text("postgresql://u:geheim@db/x")
     config = load(environ={"CCAPI_DATABASE_URL_FILE": "url"})
     assert '# url = "postgresql://u:********@db/x"  # environment\n' in to_toml(config)
     assert load(settings(to_toml(config)), {}) == config
 
 
-def test_settings_made_without_load_can_be_described() -> None:
+def test_settings_without_sources_can_be_dumped() -> None:
     assert "pool_size = 4  # default\n" in to_toml(Config())
 
 
 # The example
 
 
-def test_the_example_holds_the_defaults() -> None:
+def test_example_has_the_defaults() -> None:
     defaults = load(environ={})
     Path("config.toml").write_bytes(EXAMPLE.read_bytes())
     example = load(environ={})
@@ -53,7 +53,7 @@ def test_the_example_holds_the_defaults() -> None:
     assert {key for key, source in example.sources.items() if source == "default"} == optional
 
 
-def test_the_commented_parts_of_the_example_are_valid(settings: Settings) -> None:
+def test_commented_parts_of_the_example_are_valid(settings: Settings) -> None:
     text = re.sub(r"^#(?=[\[a-z])", "", EXAMPLE.read_text(), flags=re.MULTILINE)
     without_urls = re.sub(r"^(replica_)?url = .*$", "", text, flags=re.MULTILINE)
     Path("url").write_text("postgresql:///ccapi")
@@ -66,7 +66,7 @@ def test_the_commented_parts_of_the_example_are_valid(settings: Settings) -> Non
     assert config.clusters.sub_cluster("fritz", ["f0188"]) == "main"
 
 
-def test_the_example_has_every_setting_with_its_variable() -> None:
+def test_example_has_every_setting_with_its_variable() -> None:
     text = EXAMPLE.read_text()
     for section in SECTIONS:
         part = text.partition(f"\n[{section}]\n")[2].partition("\n[")[0]

@@ -21,27 +21,27 @@ from tests.config.support import (
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "reported"),
     [("'four'", '"four"'), ("'4'", '"4"'), ("true", "true"), ("4.0", "4.0"), ("0", "0")],
 )
-def test_a_wrong_value_is_reported_with_file_key_expected_and_found(
-    settings: Settings, value: str, shown: str
+def test_invalid_value_is_reported_with_file_and_key(
+    settings: Settings, value: str, reported: str
 ) -> None:
     assert problems(settings(f"[database]\npool_size = {value}")) == [
-        f"settings/site.toml: database.pool_size: expected an integer of at least 1, got {shown}"
+        f"settings/site.toml: database.pool_size: expected an integer of at least 1, got {reported}"
     ]
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "reported"),
     [
         *(("0", "0"), ("-1", "-1"), ("0.0001", "0.0001"), ("86401", "86401")),
         *(("nan", "NaN"), ("inf", "Infinity"), ("'3'", '"3"'), ("false", "false")),
     ],
 )
-def test_a_timeout_that_is_none_is_refused(settings: Settings, value: str, shown: str) -> None:
+def test_invalid_timeout_is_rejected(settings: Settings, value: str, reported: str) -> None:
     assert problems(settings(f"[database]\nlock_timeout = {value}")) == [
-        f"settings/site.toml: database.lock_timeout: {SECONDS}, got {shown}"
+        f"settings/site.toml: database.lock_timeout: {SECONDS}, got {reported}"
     ]
 
 
@@ -58,7 +58,7 @@ def test_a_timeout_that_is_none_is_refused(settings: Settings, value: str, shown
         (r'"\n" = 4', r'"\n": unknown key; use one of ' + ", ".join(vars(Config().database))),
     ],
 )
-def test_the_database_section_is_checked(settings: Settings, text: str, problem: str) -> None:
+def test_database_section_is_checked(settings: Settings, text: str, problem: str) -> None:
     assert problems(settings(f"[database]\n{text}")) == [f"settings/site.toml: database.{problem}"]
 
 
@@ -82,8 +82,8 @@ def test_the_database_section_is_checked(settings: Settings, text: str, problem:
     ],
 )
 def test_every_section_is_checked(settings: Settings, text: str, problem: str) -> None:
-    [found] = problems(settings(text))
-    assert found.partition(", got")[0] == f"settings/site.toml: {problem}"
+    [line] = problems(settings(text))
+    assert line.partition(", got")[0] == f"settings/site.toml: {problem}"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_every_section_is_checked(settings: Settings, text: str, problem: str) -
         ("CLUSTERS", "[1]", "expected a table, got 1"),
     ],
 )
-def test_a_wrong_variable_is_reported(name: str, text: str, problem: str) -> None:
+def test_invalid_variable_is_reported(name: str, text: str, problem: str) -> None:
     index = "[0]" if text == "[1]" else ""
     assert problems(environ={f"CCAPI_{name}": text}) == [
         f"environment: CCAPI_{name}{index}: {problem}"
@@ -109,8 +109,8 @@ def test_a_wrong_variable_is_reported(name: str, text: str, problem: str) -> Non
 
 def test_all_problems_are_reported_at_once(settings: Settings) -> None:
     path = settings("[server]\nmax_body_bytes = 1\n[jobs]\nwindow = 2\n[log]\nlevel = 3")
-    found = problems(path, {"CCAPI_LOG_LEVEL": "loud", "CCAPI_DATABASE_POOL_SIZE": "-1"})
-    assert {problem.split(": ")[1] for problem in found} == {
+    lines = problems(path, {"CCAPI_LOG_LEVEL": "loud", "CCAPI_DATABASE_POOL_SIZE": "-1"})
+    assert {problem.split(": ")[1] for problem in lines} == {
         "server.max_body_bytes",
         "jobs.window",
         "log.level",
@@ -119,24 +119,24 @@ def test_all_problems_are_reported_at_once(settings: Settings) -> None:
     }
 
 
-def test_a_syntax_error_is_reported_with_its_line(settings: Settings) -> None:
+def test_syntax_error_is_reported_with_its_line(settings: Settings) -> None:
     [problem] = problems(settings("[log]\nlevel = \n"))
     assert re.fullmatch(r"settings/site.toml: not valid TOML: .*line 2.*", problem)
 
 
 @pytest.mark.parametrize("text", ["a = " + "[" * 10**5, "a = " + "9" * 5000])
-def test_toml_that_python_cannot_hold_is_a_problem_too(settings: Settings, text: str) -> None:
+def test_toml_beyond_pythons_limits_is_reported(settings: Settings, text: str) -> None:
     [problem] = problems(settings(text))
     assert problem.startswith("settings/site.toml: not valid TOML: ")
 
 
-def test_a_file_that_is_not_text_is_reported() -> None:
+def test_binary_file_is_reported() -> None:
     Path("config.toml").write_bytes(b"\xff")
     [problem] = problems()
     assert problem.startswith("config.toml: not valid TOML: 'utf-8' codec")
 
 
-def test_a_file_that_cannot_be_read_is_reported() -> None:
+def test_unreadable_file_is_reported() -> None:
     hint = "see that it exists, and that the service's user may read it"
     missing = f"cannot be read: No such file or directory; {hint}"
     assert problems(Path("no.toml")) == [f"no.toml: {missing}"]
@@ -156,7 +156,7 @@ def test_node_lists_are_expanded(settings: Settings) -> None:
     assert clusters == Clusters((Cluster("fritz", main | spr),))
 
 
-def test_clusters_in_the_environment_replace_those_of_the_file(settings: Settings) -> None:
+def test_clusters_of_the_environment_override_the_file(settings: Settings) -> None:
     path = settings(FRITZ)
     alex = [{"name": "alex", "sub_clusters": [{"name": "a100", "nodes": "a[1-2]"}]}, {"name": "x"}]
     config = load(path, {"CCAPI_CLUSTERS": json.dumps(alex)})
@@ -180,7 +180,7 @@ def test_clusters_in_the_environment_replace_those_of_the_file(settings: Setting
         ("f[1-9999]r[1-9999]", "expected at most 1,000,000 nodes, got 99,980,001"),
     ],
 )
-def test_a_bad_node_list_is_reported(settings: Settings, nodes: str, problem: str) -> None:
+def test_invalid_node_list_is_reported(settings: Settings, nodes: str, problem: str) -> None:
     sub_cluster = f"{{name = 'main', nodes = '{nodes}'}}"
     path = settings(f"clusters = [{{name = 'fritz', sub_clusters = [{sub_cluster}]}}]")
     where = "settings/site.toml: clusters[0].sub_clusters[0].nodes"
@@ -211,7 +211,7 @@ def test_a_bad_node_list_is_reported(settings: Settings, nodes: str, problem: st
         ),
     ],
 )
-def test_a_bad_cluster_is_reported(settings: Settings, clusters: str, problem: str) -> None:
+def test_invalid_cluster_is_reported(settings: Settings, clusters: str, problem: str) -> None:
     assert problems(settings(f"clusters = {clusters}")) == [
         f"settings/site.toml: clusters{problem}"
     ]

@@ -12,7 +12,7 @@ from tests.config.support import (
 )
 
 
-def test_without_file_and_variables_the_defaults_are_in_force(tmp_path: Path) -> None:
+def test_defaults_without_file_and_variables(tmp_path: Path) -> None:
     config = load(environ={})
     defaults = Config()
     assert config == dataclasses.replace(
@@ -22,7 +22,7 @@ def test_without_file_and_variables_the_defaults_are_in_force(tmp_path: Path) ->
     assert set(config.sources.values()) == {"default"}
 
 
-def test_the_defaults_are_those_of_the_documentation() -> None:
+def test_defaults_are_those_of_the_documentation() -> None:
     config = Config()
     assert config.server.max_body_bytes == 8 * 1024 * 1024
     assert (config.server.unknown_fields, config.server.used_nodes_open_to) == ("ignore", ())
@@ -36,7 +36,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert not config.clusters
 
 
-def test_a_file_overrides_the_defaults_and_the_environment_the_file(settings: Settings) -> None:
+def test_environment_overrides_file_overrides_defaults(settings: Settings) -> None:
     path = settings("[jobs]\nduplicate_window = 5\n[database]\npool_size = 2\nlock_timeout = 1\n")
     config = load(path, {"CCAPI_JOBS_DUPLICATE_WINDOW": "7", "CCAPI_DATABASE_POOL_TIMEOUT": "0.5"})
     assert config.jobs.duplicate_window == 7
@@ -48,7 +48,7 @@ def test_a_file_overrides_the_defaults_and_the_environment_the_file(settings: Se
     assert config.sources["log.level"] == "default"
 
 
-def test_the_file_is_the_one_passed_else_the_variables_else_config_toml(settings: Settings) -> None:
+def test_path_of_the_file(settings: Settings) -> None:
     passed = settings("[log]\nlevel = 'DEBUG'")
     Path("named.toml").write_text("[log]\nlevel = 'WARNING'")
     Path("config.toml").write_text("[log]\nlevel = 'ERROR'")
@@ -58,7 +58,7 @@ def test_the_file_is_the_one_passed_else_the_variables_else_config_toml(settings
     assert load(None, {}).log.level == "ERROR"
 
 
-def test_the_sources_do_not_count_when_configs_are_compared(settings: Settings) -> None:
+def test_sources_do_not_count_in_comparisons(settings: Settings) -> None:
     path = settings("[log]\nlevel = 'DEBUG'")
     assert load(path, {}) == load(environ={"CCAPI_LOG_LEVEL": "DEBUG"})
 
@@ -74,11 +74,11 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["CCAPI_PG_BIN", "PATH", "ccapi_log_level", "CCAPIX"])
-def test_variables_of_others_are_left_alone(name: str) -> None:
+def test_variables_of_other_programs_are_ignored(name: str) -> None:
     assert load(environ={name: "whatever"}) == load(environ={})
 
 
-def test_a_relative_path_starts_where_it_was_set(tmp_path: Path, settings: Settings) -> None:
+def test_relative_path_starts_at_its_source(tmp_path: Path, settings: Settings) -> None:
     path = settings("[archive]\nroot = 'jobs'")
     assert load(path, {}).archive.root == tmp_path / "settings/jobs"
     assert load(path, {"CCAPI_ARCHIVE_ROOT": "jobs"}).archive.root == tmp_path / "jobs"
@@ -98,7 +98,7 @@ def test_networks_are_separated_by_commas(settings: Settings) -> None:
 # The database's URL
 
 
-def test_the_url_may_be_in_a_file_of_its_own(settings: Settings) -> None:
+def test_url_from_a_file(settings: Settings) -> None:
     path = settings("[database]\nurl_file = 'url'")
     Path("settings/url").write_text("postgresql://db/ccapi\n")
     config = load(path, {})
@@ -115,7 +115,7 @@ def test_url_and_url_file_override_each_other_across_sources(settings: Settings)
     assert load(with_url, {"CCAPI_DATABASE_URL_FILE": "url"}).database.url == "postgresql:///y"
 
 
-def test_url_and_url_file_in_one_source_are_refused(settings: Settings) -> None:
+def test_url_and_url_file_in_one_source_are_rejected(settings: Settings) -> None:
     both = "expected either url or url_file, got both"
     assert problems(settings("[database]\nurl = 'a'\nurl_file = 'b'")) == [
         f"settings/site.toml: database.url_file: {both}"
@@ -134,7 +134,7 @@ def test_url_and_url_file_in_one_source_are_refused(settings: Settings) -> None:
         (b"\xff", "expected a line of text in UTF-8"),
     ],
 )
-def test_an_unusable_url_file_is_reported(
+def test_unusable_url_file_is_reported(
     tmp_path: Path, settings: Settings, content: bytes | None, reason: str
 ) -> None:
     path = settings("[database]\nurl_file = 'url'")
@@ -146,7 +146,7 @@ def test_an_unusable_url_file_is_reported(
 
 
 @pytest.mark.parametrize("name", ["url", "replica_url"])
-def test_no_representation_shows_the_password(settings: Settings, name: str) -> None:
+def test_no_representation_has_the_password(settings: Settings, name: str) -> None:
     config = load(settings(f"[database]\n{name} = 'postgresql://ccapi:geheim@db/ccapi'"), {})
     assert "geheim" not in repr(config)
     assert "geheim" not in to_toml(config)
@@ -154,7 +154,7 @@ def test_no_representation_shows_the_password(settings: Settings, name: str) -> 
     assert config.secret_files == (Path("settings/site.toml"),)
 
 
-def test_the_replicas_url_may_be_in_a_file_of_its_own(settings: Settings) -> None:
+def test_replica_url_from_a_file(settings: Settings) -> None:
     path = settings("[database]\nreplica_url_file = 'url'")
     Path("settings/url").write_text("postgresql://u:geheim@replica/ccapi\n")
     config = load(path, {})
@@ -164,7 +164,7 @@ def test_the_replicas_url_may_be_in_a_file_of_its_own(settings: Settings) -> Non
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "masked"),
     [
         ("postgresql:///ccapi", "postgresql:///ccapi"),
         ("postgresql://u@h:5432/d", "postgresql://u@h:5432/d"),
@@ -180,14 +180,14 @@ def test_the_replicas_url_may_be_in_a_file_of_its_own(settings: Settings) -> Non
         ("host=h require_auth=none", "host=h require_auth=none"),
     ],
 )
-def test_secrets_in_a_url_are_masked(url: str, shown: str) -> None:
-    assert mask(url) == shown
+def test_secrets_in_a_url_are_masked(url: str, masked: str) -> None:
+    assert mask(url) == masked
 
 
 @pytest.mark.parametrize("password", ["X@X", "X/X", "X?X/X", "1/X"])
-def test_a_url_that_libpq_would_read_otherwise_is_masked_as_a_whole(password: str) -> None:
+def test_ambiguous_url_is_masked_entirely(password: str) -> None:
     assert mask(f"postgresql://u:{password}@h/d") == "postgresql://********"
 
 
-def test_masking_takes_no_time_on_a_hostile_url() -> None:
+def test_masking_of_a_hostile_url_is_fast() -> None:
     assert mask("postgresql://h/d?" + "a=" * 5000 + "&!") == "postgresql://********"

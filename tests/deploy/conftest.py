@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ccapi import __version__
-from tests.console import Step, assert_answers, outputs, script, split, steps
+from tests.console import Block, assert_answers, outputs, script, split, steps
 from tests.deploy.machine import Machine, booted, missing
 from tests.distribution import PIP, ROOT, build_wheel, copy_product, run
 
@@ -17,13 +17,13 @@ _SITE = "/root/site"
 _WHEELS = "/root/wheels"
 
 
-def guide(name: str = "operating") -> dict[str, list[Step]]:
+def guide(name: str = "operating") -> dict[str, list[Block]]:
     """Return the command blocks of each section of a document."""
     text = (ROOT / "docs" / f"{name}.rst").read_text("utf-8")
     return {title: steps(body) for title, body in split(text).items()}
 
 
-def follow(machine: Machine, *sections: list[Step]) -> None:
+def follow(machine: Machine, *sections: list[Block]) -> None:
     """Run sections of the guide in one shell, and compare what they print."""
     blocks = [step for section in sections for step in section]
     _, output = machine.run(script(blocks), seconds=600)
@@ -60,24 +60,24 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bring_wheels(machine: Machine, wheels: Path) -> None:
     """Bring the wheels to a machine whose pip finds them there instead of at an index."""
-    machine.tell(f"mkdir -p {_WHEELS} {_SITE}")
+    machine.execute(f"mkdir -p {_WHEELS} {_SITE}")
     for wheel in wheels.iterdir():
         machine.bring(wheel, f"{_WHEELS}/{wheel.name}")
     machine.bring(ROOT / "requirements.lock", f"{_SITE}/requirements.lock")
-    machine.tell(f"cp {_WHEELS}/ccapi-*.whl {_SITE}/")
+    machine.execute(f"cp {_WHEELS}/ccapi-*.whl {_SITE}/")
     machine.environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": _WHEELS}
 
 
 @pytest.fixture(scope="session")
 def machine(wheels: Path) -> Iterator[Machine]:
-    """Run a machine on which the guide's "Install" was followed."""
+    """Run a machine on which ccapi is installed as the guide says."""
     with booted() as running:
         install(running, wheels)
         yield running
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly that nothing was proven where no machine could be run."""
+    """Report that the guide is not tested where no machine can run."""
     if any(
         "tests/deploy/e2e_" in report.nodeid for report in terminalreporter.getreports("skipped")
     ):
@@ -85,5 +85,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{missing()}.", red=True)
         terminalreporter.line(
             "`make test-deploy` needs root, namespaces, and Debian's systemd, nginx, iproute2 "
-            "and PostgreSQL 15 with its cluster; without them the guide is not proven here."
+            "and PostgreSQL 15 with its cluster; without them the guide is not tested here."
         )

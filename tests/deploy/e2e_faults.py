@@ -1,4 +1,4 @@
-"""What keeps the service from working is told in one line each, on a machine as sites have it."""
+"""Each reason why the service does not work is reported in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,21 +18,21 @@ FAULTS = {
         "true",
         "did you mean duplicate_window?",
     ),
-    "settings that are not there": (f"rm {SETTINGS}", "true", "see that it exists"),
+    "missing settings": (f"rm {SETTINGS}", "true", "see that it exists"),
     "settings of a wrong mode": (f"chmod 600 {SETTINGS}", "true", "user may read it"),
-    "an archive that is not there": (
+    "a missing archive": (
         f"mv {ARCHIVE} {ARCHIVE}.away",
         f"mv {ARCHIVE}.away {ARCHIVE}",
         "check [archive] root",
     ),
     "an archive of a wrong mode": (f"chmod 500 {ARCHIVE}", f"chmod 750 {ARCHIVE}", "may write"),
-    "an archive that is mounted read-only": (READ_ONLY, f"umount {ARCHIVE}", "may write"),
-    "a PostgreSQL that is down": (
+    "an archive mounted read-only": (READ_ONLY, f"umount {ARCHIVE}", "may write"),
+    "PostgreSQL down": (
         POSTGRESQL.format("stop"),
         POSTGRESQL.format("start"),
         "check that PostgreSQL runs",
     ),
-    "a database that is not there": (
+    "a missing database": (
         f"sed -i 's|///ccapi|///nothing|' {SETTINGS}",
         "true",
         "[database] url is right",
@@ -41,51 +41,51 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _settled(machine: Machine) -> None:
-    """Let all workers start before the first fault: one that meets it would tell it, too."""
-    machine.settle()
+def _idle_workers(machine: Machine) -> None:
+    """Let all workers start before the first fault: one that starts later would log it, too."""
+    machine.await_idle_workers()
 
 
 @contextmanager
 def fault(machine: Machine, name: str) -> Iterator[str]:
-    """Break something and return the words that tell it; mend it after."""
-    wreck, mend, words = FAULTS[name]
-    machine.tell(f"cp -p {SETTINGS} /tmp/kept; {wreck}")
+    """Inject a fault, return the words of its message, and heal it afterwards."""
+    inject, heal, words = FAULTS[name]
+    machine.execute(f"cp -p {SETTINGS} /tmp/backup; {inject}")
     try:
         yield words
     finally:
-        machine.tell(f"cp -p /tmp/kept {SETTINGS}; {mend}")
+        machine.execute(f"cp -p /tmp/backup {SETTINGS}; {heal}")
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_check_tells_it_in_one_line_and_fails(machine: Machine, name: str) -> None:
+def test_check_fails_with_one_line(machine: Machine, name: str) -> None:
     with fault(machine, name) as words:
-        status, said = machine.run("ccapi check")
-    assert (status, said.count("\n")) == (1, 1), said
-    assert said.startswith("ccapi: ")
-    assert words in said
-    assert machine.tell("ccapi check") == "ok: settings, file modes, database and archive\n"
+        status, output = machine.run("ccapi check")
+    assert (status, output.count("\n")) == (1, 1), output
+    assert output.startswith("ccapi: ")
+    assert words in output
+    assert machine.execute("ccapi check") == "ok: settings, file modes, database and archive\n"
 
 
-def test_the_log_tells_why_the_service_does_not_start_and_it_starts_once_that_is_mended(
+def test_log_has_the_reason_and_the_service_starts_after_healing(
     machine: Machine,
 ) -> None:
     with fault(machine, "settings of a wrong mode") as words:
         machine.run("systemctl restart ccapi")
-    machine.tell("timeout 60 bash -c 'until systemctl is-active -q ccapi; do sleep 0.5; done'")
-    said = machine.tell("journalctl --unit=ccapi --since=-1min --output=cat")
-    assert words in said
-    assert "Traceback" not in said
+    machine.execute("timeout 60 bash -c 'until systemctl is-active -q ccapi; do sleep 0.5; done'")
+    output = machine.execute("journalctl --unit=ccapi --since=-1min --output=cat")
+    assert words in output
+    assert "Traceback" not in output
 
 
-def test_a_socket_that_somebody_has_is_told_by_systemd(machine: Machine) -> None:
-    machine.tell(
+def test_systemd_reports_an_occupied_socket(machine: Machine) -> None:
+    machine.execute(
         "systemctl stop ccapi.socket ccapi.service; rm -f /run/ccapi.sock; mkdir /run/ccapi.sock"
     )
     try:
         status, _ = machine.run("systemctl start ccapi.service")
         assert status != 0
-        assert "/run/ccapi.sock" in machine.tell("journalctl --unit=ccapi.socket --lines=5")
+        assert "/run/ccapi.sock" in machine.execute("journalctl --unit=ccapi.socket --lines=5")
     finally:
-        machine.tell("rmdir /run/ccapi.sock; systemctl reset-failed 'ccapi*'")
-        machine.tell("systemctl start ccapi.socket ccapi.service")
+        machine.execute("rmdir /run/ccapi.sock; systemctl reset-failed 'ccapi*'")
+        machine.execute("systemctl start ccapi.socket ccapi.service")

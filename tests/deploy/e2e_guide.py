@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.console import Step
+from tests.console import Block
 from tests.deploy.conftest import TRUSTED, bring_wheels, follow, guide, install
 from tests.deploy.machine import NAME, Machine, booted
 from tests.test_docs import RECONCILE, SITE_SECTIONS, SQL
@@ -47,50 +47,50 @@ STOP = """{"jobId": 1034871, "jobState": "completed", "stopTime": 1768985539}"""
 SEND = 'curl -sS --fail -H "X-Auth-Token: $(cat slurm.token)" https://ccapi.example.org/api/jobs'
 
 
-def test_from_the_files_to_the_service_takes_less_than_ten_minutes_and_all_operations_work(
+def test_installation_takes_less_than_ten_minutes(
     wheels: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with booted() as fresh:
+    with booted() as machine:
         begun = time.monotonic()
-        install(fresh, wheels)
+        install(machine, wheels)
         seconds = time.monotonic() - begun
         with capsys.disabled():
-            print(f"\nfrom the files to the first answer by TLS: {seconds:.0f} s")
+            print(f"\nfrom the files to the first answer over TLS: {seconds:.0f} s")
         assert seconds < 600
-        fresh.tell("mkdir var; ln -s /var/lib/ccapi/job-archive var/job-archive")
-        fresh.tell("ccapi token create demo --role admin > var/token 2> /dev/null")
-        follow(fresh, *(through_nginx(section) for section in guide("api").values()))
+        machine.execute("mkdir var; ln -s /var/lib/ccapi/job-archive var/job-archive")
+        machine.execute("ccapi token create demo --role admin > var/token 2> /dev/null")
+        follow(machine, *(through_nginx(section) for section in guide("api").values()))
 
 
-def through_nginx(section: list[Step]) -> list[Step]:
+def through_nginx(section: list[Block]) -> list[Block]:
     """Return a section's blocks with the address of a site."""
     demo, site = "http://127.0.0.1:8080", f"https://{NAME}"
     return [step._replace(commands=step.commands.replace(demo, site)) for step in section]
 
 
-def test_slurm_is_connected_as_shown(machine: Machine) -> None:
-    machine.tell(SLURM)
+def test_slurm_is_connected_as_in_the_guide(machine: Machine) -> None:
+    machine.execute(SLURM)
     follow(machine, guide("slurm")["Five commands"])
-    configured = machine.tell("grep -c /etc/slurm/ccapi /etc/slurm/slurm.conf")
+    configured = machine.execute("grep -c /etc/slurm/ccapi /etc/slurm/slurm.conf")
     assert configured == "2\n"
-    assert "CCAPI_SLURM_STATE=/var/spool/slurmctld" in machine.tell(
+    assert "CCAPI_SLURM_STATE=/var/spool/slurmctld" in machine.execute(
         "cat /etc/slurm/ccapi/ccapi.conf"
     )
 
 
 @pytest.mark.parametrize("section", EVERYDAY)
-def test_what_is_done_every_day_is_as_shown(machine: Machine, section: str) -> None:
+def test_everyday_section(machine: Machine, section: str) -> None:
     follow(machine, guide()[section])
 
 
-def test_a_backup_is_restored_elsewhere_and_archive_and_database_agree(
+def test_backup_is_restored_on_another_machine(
     machine: Machine, wheels: Path, tmp_path: Path
 ) -> None:
-    machine.tell(f"{SEND}/start_job/ -d '{START}'; {SEND}/stop_job/ -d '{STOP}'")
+    machine.execute(f"{SEND}/start_job/ -d '{START}'; {SEND}/stop_job/ -d '{STOP}'")
     sections = guide()
     follow(machine, sections["Back up"])
-    before = machine.tell(f"{SEND}/")
-    token = machine.tell("cat slurm.token").strip()
+    before = machine.execute(f"{SEND}/")
+    token = machine.execute("cat slurm.token").strip()
     with booted() as elsewhere:
         bring_wheels(elsewhere, wheels)
         last = next(
@@ -99,14 +99,14 @@ def test_a_backup_is_restored_elsewhere_and_archive_and_database_agree(
             if step.commands.endswith("install.sh")
         )
         follow(elsewhere, sections["Install"][: last + 1])
-        elsewhere.tell("install -d -m 700 /var/backups/ccapi")
+        elsewhere.execute("install -d -m 700 /var/backups/ccapi")
         for name in ("database.dump", "archive.tar.gz", "settings.tar.gz"):
             machine.fetch(f"/var/backups/ccapi/{name}", tmp_path / name)
             elsewhere.bring(tmp_path / name, f"/var/backups/ccapi/{name}")
         follow(elsewhere, sections["Restore"])
         elsewhere.environment |= TRUSTED
-        elsewhere.tell(f"echo {token} > slurm.token")
-        assert elsewhere.tell(f"{SEND}/ --retry 9 --retry-all-errors") == before
+        elsewhere.execute(f"echo {token} > slurm.token")
+        assert elsewhere.execute(f"{SEND}/ --retry 9 --retry-all-errors") == before
     assert '"jobId":1034871' in before
 
 

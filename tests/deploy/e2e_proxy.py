@@ -1,4 +1,4 @@
-"""What nginx adds, from the very files that `ccapi deploy` wrote."""
+"""nginx with the files that `ccapi deploy` wrote."""
 
 import json
 import re
@@ -15,14 +15,14 @@ URL = f"https://{NAME}"
 
 @pytest.fixture(scope="module")
 def token(machine: Machine) -> str:
-    return machine.tell("ccapi token create proxy --role admin 2> /dev/null").strip()
+    return machine.execute("ccapi token create proxy --role admin 2> /dev/null").strip()
 
 
 def assert_error(machine: Machine, command: str, status: int, *words: str) -> None:
-    """Check that an answer is an error as every error is."""
-    _, said = machine.run(f"{command} -w '\\n%{{http_code}} %{{content_type}}'")
-    text, _, facts = said.rpartition("\n")
-    assert facts == f"{status} application/json", said
+    """Check that an answer is a well-formed error."""
+    _, output = machine.run(f"{command} -w '\\n%{{http_code}} %{{content_type}}'")
+    text, _, status_line = output.rpartition("\n")
+    assert status_line == f"{status} application/json", output
     body = json.loads(text)
     assert set(body) == {"status", "error"}
     for word in words:
@@ -43,32 +43,30 @@ def assert_error(machine: Machine, command: str, status: int, *words: str) -> No
         (f"curl -sS http://{NAME}:443/api/jobs/", 400, "TLS"),
     ],
 )
-def test_what_nginx_refuses_is_json(
-    machine: Machine, command: str, status: int, words: str
-) -> None:
+def test_errors_of_nginx_are_json(machine: Machine, command: str, status: int, words: str) -> None:
     assert_error(machine, command, status, words)
 
 
-def test_a_service_that_is_down_is_502_in_json(machine: Machine) -> None:
-    machine.tell("systemctl stop ccapi.socket ccapi.service")
+def test_stopped_service_is_502_in_json(machine: Machine) -> None:
+    machine.execute("systemctl stop ccapi.socket ccapi.service")
     try:
         assert_error(machine, f"{CURL} {URL}/api/jobs/", 502, "does not run")
     finally:
-        machine.tell("systemctl start ccapi.socket ccapi.service")
+        machine.execute("systemctl start ccapi.socket ccapi.service")
 
 
-def test_a_service_that_hangs_is_504_in_json(machine: Machine) -> None:
+def test_frozen_service_is_504_in_json(machine: Machine) -> None:
     site = "/etc/nginx/conf.d/ccapi.conf"
-    machine.tell(f"sed -i.bak 's/proxy_read_timeout .*/proxy_read_timeout 1s;/' {site}")
-    machine.tell("systemctl reload nginx; systemctl kill --signal=STOP ccapi.service; sleep 1")
+    machine.execute(f"sed -i.bak 's/proxy_read_timeout .*/proxy_read_timeout 1s;/' {site}")
+    machine.execute("systemctl reload nginx; systemctl kill --signal=STOP ccapi.service; sleep 1")
     try:
         assert_error(machine, f"{CURL} {URL}/api/jobs/", 504, "too long")
     finally:
-        machine.tell(f"systemctl kill --signal=CONT ccapi.service; mv {site}.bak {site}")
-        machine.tell("systemctl reload nginx; sleep 1")
+        machine.execute(f"systemctl kill --signal=CONT ccapi.service; mv {site}.bak {site}")
+        machine.execute("systemctl reload nginx; sleep 1")
 
 
-def test_headers_of_a_client_change_nothing(machine: Machine, token: str) -> None:
+def test_proxy_headers_of_a_client_are_ignored(machine: Machine, token: str) -> None:
     spoofed = " ".join(
         f"-H '{header}'"
         for header in (
@@ -82,27 +80,27 @@ def test_headers_of_a_client_change_nothing(machine: Machine, token: str) -> Non
         )
     )
     command = f"{CURL} -i -H 'X-Auth-Token: {token}' {spoofed} {URL}/api/jobs/?items-per-page=1"
-    said = machine.tell(command)
-    assert said.startswith("HTTP/1.1 200")
-    assert re.search(r"(?mi)^x-request-id: [0-9a-f]{32}\s*$", said)
-    assert "evil" not in machine.tell(f"{CURL} {spoofed} {URL}/api/openapi.json")
+    output = machine.execute(command)
+    assert output.startswith("HTTP/1.1 200")
+    assert re.search(r"(?mi)^x-request-id: [0-9a-f]{32}\s*$", output)
+    assert "evil" not in machine.execute(f"{CURL} {spoofed} {URL}/api/openapi.json")
 
 
 def test_only_nginx_may_connect_to_the_socket(machine: Machine) -> None:
     ask = "curl -sS --unix-socket /run/ccapi.sock http://x/healthz"
     assert machine.run(f"cd /; runuser -u nobody -- {ask}")[0] != 0
-    assert "OK" in machine.tell(f"cd /; runuser -u www-data -- {ask}")
+    assert "OK" in machine.execute(f"cd /; runuser -u www-data -- {ask}")
 
 
-def test_slow_clients_hold_up_nobody_and_are_served(machine: Machine, token: str) -> None:
+def test_slow_clients_do_not_delay_others(machine: Machine, token: str) -> None:
     machine.bring(Path(__file__).with_name("slow.py"), "/root/slow.py")
-    said = json.loads(machine.tell(f"python3 /root/slow.py {token}"))
-    assert said["seconds"] < 3
-    assert said["open"] == 40
-    assert said["statuses"] == {"201": 40}
+    output = json.loads(machine.execute(f"python3 /root/slow.py {token}"))
+    assert output["seconds"] < 3
+    assert output["open"] == 40
+    assert output["statuses"] == {"201": 40}
 
 
-def test_a_big_answer_flows_and_is_not_put_on_a_disk(machine: Machine, token: str) -> None:
+def test_large_answer_is_streamed_without_a_disk(machine: Machine, token: str) -> None:
     fill = (
         "INSERT INTO jobs (job_id, cluster, start_time, user_name, project, sub_cluster, "
         "num_nodes, exclusive, monitoring_status, resources) "
@@ -110,12 +108,12 @@ def test_a_big_answer_flows_and_is_not_put_on_a_disk(machine: Machine, token: st
         "4, 1, 1, json_build_array(json_build_object('hostname', repeat('x', 250))) "
         "FROM generate_series(1, 40000) AS n"
     )
-    machine.tell(f'cd /; runuser -u ccapi -- psql -q ccapi -c "{fill}"')
+    machine.execute(f'cd /; runuser -u ccapi -- psql -q ccapi -c "{fill}"')
     ask = f"{CURL} -H 'X-Auth-Token: {token}' '{URL}/api/jobs/?cluster=big&items-per-page=99999'"
     slow = machine.start(f"{ask} --limit-rate 4M | tail -c 40")
     time.sleep(2)
     open_files = "ls -l /proc/[0-9]*/fd 2> /dev/null | grep -c /var/lib/nginx/proxy"
     assert machine.run(open_files)[1] == "0\n"
-    assert slow.poll() is None, "the answer was not slow enough to be looked at"
-    said, _ = slow.communicate(timeout=120)
-    assert '"items":40000,"page":1,' in said
+    assert slow.poll() is None, "the answer ended too early for this test"
+    output, _ = slow.communicate(timeout=120)
+    assert '"items":40000,"page":1,' in output

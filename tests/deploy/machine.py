@@ -1,6 +1,6 @@
-"""A machine to install on: real systemd, nginx and PostgreSQL of this one, in namespaces.
+"""A machine to install on, in namespaces, with this machine's systemd, nginx and PostgreSQL.
 
-It sees a copy of this machine's files; what it changes is in memory, and gone with it.
+It has a copy of this machine's files; its changes stay in memory and end with it.
 """
 
 import os
@@ -17,7 +17,7 @@ NAME = "ccapi.example.org"
 _SYSTEMD = Path("/lib/systemd/systemd")
 _NAMESPACES = ("--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup")
 _BOOT_SECONDS = 120
-# systemd as it runs in a container: of the devices the harmless ones, control groups of its own.
+# systemd as in a container, with the harmless devices and its own control groups.
 _BOOT = f"""\
 set -e
 mount -t tmpfs none "$1"
@@ -53,20 +53,20 @@ exec chroot . env -i container=lxc PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
 
 
 class Machine:
-    """A running machine; commands are run in it as root, in /root/site."""
+    """A running machine, which runs commands as root in /root/site."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self.environment: dict[str, str] = {}
 
     def start(self, script: str) -> subprocess.Popen[str]:
-        """Run a script of bash; its output is standard output and standard error together."""
-        given = [f"{name}={value}" for name, value in self.environment.items()]
+        """Run a bash script; its output contains the standard error, too."""
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
         return subprocess.Popen(
             [
                 *("nsenter", f"--target={self._pid}", "--mount", "--net", "--pid", "--uts"),
                 *("--ipc", "--cgroup", "--root", "--wd", "env", "-i", "HOME=/root", "LC_ALL=C"),
-                *("PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", *given),
+                *("PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", *variables),
                 *("bash", "-c", f"mkdir -p /root/site; cd /root/site; {script}"),
             ],
             stdin=subprocess.DEVNULL,
@@ -81,24 +81,24 @@ class Machine:
         output, _ = process.communicate(timeout=seconds)
         return process.returncode, output
 
-    def tell(self, script: str, seconds: float = 120) -> str:
+    def execute(self, script: str, seconds: float = 120) -> str:
         """Run a script that must succeed, and return its output."""
         status, output = self.run(f"set -e; {script}", seconds)
         assert status == 0, f"{script}\n{output}"
         return output
 
-    def settle(self) -> None:
-        """Return when the service's workers have started, and idle: a start reads the settings."""
+    def await_idle_workers(self) -> None:
+        """Wait until the service's workers are idle: they read the settings when they start."""
         used = "systemctl show --value --property=CPUUsageNSec ccapi"
         idle = f"until a=$({used}); sleep 1; [ $(($({used}) - a)) -lt 50000000 ]; do :; done"
-        self.tell(f"systemctl is-active ccapi; timeout 90 bash -c '{idle}'")
+        self.execute(f"systemctl is-active ccapi; timeout 90 bash -c '{idle}'")
 
     def bring(self, source: Path, target: str) -> None:
         """Copy a file into the machine."""
         path = shlex.quote(target)
         root = Path(f"/proc/{self._pid}/root")
         shutil.copyfile(source, root / target.lstrip("/"))
-        self.tell(f"chmod 644 {path}")
+        self.execute(f"chmod 644 {path}")
 
     def fetch(self, source: str, target: Path) -> None:
         """Copy a file out of the machine."""
@@ -106,25 +106,25 @@ class Machine:
 
 
 def missing() -> str:
-    """Say what keeps this machine from running another one; nothing if it can."""
+    """Return why this machine cannot run another one; empty if it can."""
     if os.geteuid() != 0:
-        return "only root can run a machine of its own"
+        return "only root can run a machine"
     programs = [name for name in ("unshare", "nsenter", "nginx", "ip") if not shutil.which(name)]
     files = [path for path in (_SYSTEMD, Path("/etc/postgresql")) if not path.exists()]
     if programs or files:
-        return f"not there: {', '.join(map(str, [*programs, *files]))}"
-    tried = subprocess.run(
+        return f"missing: {', '.join(map(str, [*programs, *files]))}"
+    attempt = subprocess.run(
         ["unshare", *_NAMESPACES, "--fork", "mount", "-t", "tmpfs", "none", "/mnt"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return f"no namespaces: {tried.stderr.strip()}" if tried.returncode else ""
+    return f"no namespaces: {attempt.stderr.strip()}" if attempt.returncode else ""
 
 
 @contextmanager
 def booted() -> Iterator[Machine]:
-    """Boot a machine and return it when its services run."""
+    """Boot a machine, and wait for its services."""
     directory = Path(tempfile.mkdtemp(prefix="ccapi-machine-"))
     command = ["setpriv", "--pdeathsig", "KILL", "unshare", *_NAMESPACES, "--fork"]
     command += ["--kill-child", "--propagation", "private"]

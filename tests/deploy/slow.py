@@ -35,7 +35,7 @@ def begin(number: int) -> ssl.SSLSocket:
 
 
 def is_open(connection: ssl.SSLSocket) -> bool:
-    """Tell whether the server still waits."""
+    """Return whether the server still waits."""
     connection.settimeout(0)
     try:
         connection.recv(1)

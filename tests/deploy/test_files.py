@@ -22,9 +22,9 @@ ROLE = (ROOT / "deploy" / "grafana" / "readonly-role.sql").read_text("utf-8")
 
 
 def number(pattern: str, path: Path) -> float:
-    """Find the one number that a file has at a place."""
-    [found] = re.findall(rf"^\s*{pattern}\s*$", path.read_text("utf-8"), re.MULTILINE)
-    return float(found)
+    """Return the number at a place in a file."""
+    [digits] = re.findall(rf"^\s*{pattern}\s*$", path.read_text("utf-8"), re.MULTILINE)
+    return float(digits)
 
 
 def write(ccapi: Command, directory: Path, *options: str) -> Path:
@@ -76,7 +76,7 @@ def test_files_that_are_there_are_replaced_by_force_only(ccapi: Command, tmp_pat
     assert NAME in (files / "nginx.conf").read_text("utf-8")
 
 
-def test_a_database_host_gets_a_password_that_is_in_private_files_only(
+def test_password_of_a_database_host_is_in_private_files_only(
     ccapi: Command, tmp_path: Path
 ) -> None:
     files = write(ccapi, tmp_path, "--database-host", "db.example.org")

@@ -1,7 +1,7 @@
 """Requests as hooks and dashboards send them, through nginx; run on the machine itself.
 
-Arguments: token, number of requests at least, a file whose appearance ends it. Prints the number
-of answers by status, as JSON; what is no answer counts under its error.
+Arguments: token, minimum number of requests, a file that ends it. Prints the number of answers by
+status, as JSON; failed requests count under their error.
 """
 
 import http.client

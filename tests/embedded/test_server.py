@@ -30,9 +30,7 @@ class TestServer:
     @pytest.mark.parametrize(
         "installation", find_installations(), ids=lambda one: f"PostgreSQL {one.major}"
     )
-    def test_starts_from_nothing_with_each_installation(
-        self, place: Path, installation: Installation
-    ) -> None:
+    def test_starts_with_each_installation(self, place: Path, installation: Installation) -> None:
         with PrivatePostgres(place / "new", installation) as server:
             assert server.owned
             assert str(query(server, "SHOW server_version_num"))[:2] == str(installation.major)
@@ -56,10 +54,10 @@ class TestServer:
         host = Path(str(conninfo_to_dict(server.url)["host"]))
         assert stat.S_IMODE(host.stat().st_mode) == 0o700
 
-    def test_gives_up_durability_when_told(self, server: PrivatePostgres) -> None:
+    def test_durability_is_optional(self, server: PrivatePostgres) -> None:
         assert query(server, "SHOW fsync") == "off"
 
-    def test_takes_settings(self, used: Path) -> None:
+    def test_accepts_settings(self, used: Path) -> None:
         with private_postgres(used, durable=False, settings={"work_mem": "7MB"}) as server:
             assert query(server, "SHOW work_mem") == "7MB"
 
@@ -73,20 +71,20 @@ class TestServer:
         with private_postgres(place, durable=False) as server:
             assert query(server, "SELECT upper('é')") in {"É", "é"}
 
-    def test_begins_again_after_an_interrupted_initdb(self, place: Path) -> None:
+    def test_restarts_after_an_interrupted_initdb(self, place: Path) -> None:
         (place / "data.new").mkdir()
         (place / "data.new" / "PG_VERSION").write_text("15\n")
         with private_postgres(place, durable=False) as server:
             assert query(server, "SELECT 1") == 1
         assert not (place / "data.new").exists()
 
-    def test_shows_its_log_when_it_cannot_start(self, used: Path) -> None:
+    def test_error_of_a_failed_start_has_the_log(self, used: Path) -> None:
         server = private_postgres(used, durable=False, settings={"shared_buffers": "plenty"})
         with pytest.raises(StartupError, match=r"invalid value .*shared_buffers.*plenty"):
             server.start()
         assert not server.owned
 
-    def test_refuses_a_data_directory_that_holds_something_else(self, place: Path) -> None:
+    def test_rejects_a_directory_with_other_files(self, place: Path) -> None:
         (place / "data").mkdir()
         (place / "data" / "thesis.tex").touch()
         with pytest.raises(StartupError, match="not empty"):
@@ -102,7 +100,7 @@ class TestSecondCommand:
             assert query(second, "SELECT 1") == 1
         assert query(server, "SELECT 1") == 1
 
-    def test_waits_for_a_first_one_that_is_just_starting(self, place: Path) -> None:
+    def test_waits_for_a_first_one_that_is_starting(self, place: Path) -> None:
         servers = [private_postgres(place, durable=False) for _ in range(3)]
         with ThreadPoolExecutor(len(servers)) as threads:
             list(threads.map(PrivatePostgres.start, servers))
@@ -113,7 +111,7 @@ class TestSecondCommand:
 
 
 class TestAfterACrash:
-    def test_of_the_command_nothing_is_left_and_the_next_start_recovers(self, used: Path) -> None:
+    def test_killed_command_leaves_no_process(self, used: Path) -> None:
         with python(OWNER, used) as owner:
             assert owner.stdout is not None
             pid = int(owner.stdout.readline())
@@ -127,7 +125,7 @@ class TestAfterACrash:
             assert server.owned
             assert query(server, "SELECT answer FROM kept") == 42
 
-    def test_of_the_command_the_next_start_need_not_wait(self, used: Path) -> None:
+    def test_start_after_a_killed_command_does_not_wait(self, used: Path) -> None:
         with python(OWNER, used) as owner:
             assert owner.stdout is not None
             assert is_alive(int(owner.stdout.readline()))
@@ -136,7 +134,7 @@ class TestAfterACrash:
             assert server.owned
             assert query(server, "SELECT 1") == 1
 
-    def test_of_the_server_a_foreign_process_with_its_pid_is_no_obstacle(self, used: Path) -> None:
+    def test_foreign_process_with_the_servers_pid_is_ignored(self, used: Path) -> None:
         with private_postgres(used) as server:
             keep_a_row(server)
             assert server.pid is not None
@@ -151,7 +149,7 @@ class TestAfterACrash:
                 assert query(server, "SELECT answer FROM kept") == 42
             assert is_alive(foreign)
 
-    def test_of_the_server_the_next_start_waits_for_its_last_process(self, used: Path) -> None:
+    def test_start_waits_for_processes_of_a_killed_server(self, used: Path) -> None:
         with private_postgres(used) as server:
             assert server.pid is not None
             straggler = max(pids_of_its_children(server))
@@ -166,7 +164,7 @@ class TestAfterACrash:
 
 class TestSocket:
     @pytest.mark.parametrize("name", ["x" * 120, "a,b"], ids=["long", "comma"])
-    def test_moves_to_tmp_when_libpq_could_not_take_its_path(self, place: Path, name: str) -> None:
+    def test_is_in_tmp_if_libpq_cannot_use_its_path(self, place: Path, name: str) -> None:
         with private_postgres(place / name, durable=False) as server:
             host = Path(str(conninfo_to_dict(server.url)["host"]))
             assert host.parent == Path("/tmp")
@@ -179,7 +177,7 @@ class TestSocket:
         [(0o755, True), pytest.param(0o700, False, marks=as_root)],
         ids=["open", "of another user"],
     )
-    def test_is_not_put_where_others_can_enter(
+    def test_is_not_in_a_directory_of_others(
         self, place: Path, mode: int, *, is_of_the_server: bool
     ) -> None:
         server = private_postgres(place / ("x" * 120), durable=False)

@@ -84,28 +84,26 @@ def ask(directory: Path) -> Iterator[Ask]:
 def query(url: str, expression: str) -> list[dict[str, Any]]:
     address = f"{url}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
     with urllib.request.urlopen(address, timeout=30) as response:
-        found: list[dict[str, Any]] = json.load(response)["data"]["result"]
-    return found
+        result: list[dict[str, Any]] = json.load(response)["data"]["result"]
+    return result
 
 
 def until(ask: Ask, expression: str) -> float:
     """Wait until an expression has a value, and return it."""
     deadline = time.monotonic() + 60
-    while not (found := ask(expression)):
+    while not (values := ask(expression)):
         assert time.monotonic() < deadline, expression
         time.sleep(0.5)
-    return float(found[0]["value"][1])
+    return float(values[0]["value"][1])
 
 
-def test_promtool_finds_nothing_wrong(directory: Path) -> None:
+def test_rules_and_configuration_are_valid(directory: Path) -> None:
     promtool("check", "rules", files.RULES)
     promtool("check", "rules", files.SLURM_RULES)
     promtool("check", "config", directory / "prometheus.yml")
 
 
-def test_what_the_service_exports_is_as_promtool_wants_it(
-    service: Service, directory: Path
-) -> None:
+def test_exported_metrics_are_valid(service: Service, directory: Path) -> None:
     request = urllib.request.Request(f"http://127.0.0.1:{service.port}/metrics")
     request.add_header("X-Auth-Token", (directory / "ccapi.token").read_text().strip())
     with urllib.request.urlopen(request, timeout=30) as response:
@@ -116,9 +114,7 @@ def test_what_the_service_exports_is_as_promtool_wants_it(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_prometheus_shows_the_counters_and_answers_every_panel_and_rule(
-    service: Service, ask: Ask
-) -> None:
+def test_prometheus_answers_every_panel_and_rule(service: Service, ask: Ask) -> None:
     assert until(ask, 'up{job="ccapi"} == 1') == 1
     for _ in range(7):
         with pytest.raises(urllib.error.HTTPError):

@@ -1,4 +1,4 @@
-"""What the files for Prometheus and Grafana ask."""
+"""The alert rules, panels and queries of the files for Prometheus and Grafana."""
 
 import json
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ def alerts() -> list[dict[str, Any]]:
 
 def panels() -> list[dict[str, Any]]:
     """Return the dashboard's panels."""
-    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
-    return found
+    result: list[dict[str, Any]] = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    return result
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Name every question that is asked of Prometheus."""
+    """Yield every query of Prometheus, with the name of its rule or panel."""
     for rule in alerts():
         yield rule["alert"], rule["expr"]
     for panel in panels():

@@ -16,7 +16,7 @@ from tests.monitoring import files
 def exported(app: Flask, token: str) -> Iterator[str]:
     response = app.test_client().get("/metrics", headers={"X-Auth-Token": token})
     for family in text_string_to_metric_families(response.text):
-        # Times of creation are told by a single process only.
+        # Only a single process exports times of creation.
         if family.name.startswith("ccapi_") and not family.name.endswith("_created"):
             yield from {
                 "counter": [f"{family.name}_total"],
@@ -25,18 +25,16 @@ def exported(app: Flask, token: str) -> Iterator[str]:
             }.get(family.type, [family.name])
 
 
-def asked() -> set[str]:
+def queried() -> set[str]:
     # The sender of Slurm's events has metrics of its own: see slurm/test_status.py.
     pattern = re.compile(r"ccapi_(?!slurm_)\w+")
     return {name for _, text in files.expressions() for name in pattern.findall(text)}
 
 
-def test_what_is_asked_is_exported_and_what_is_exported_is_asked(
-    app: Flask, reader: Client
-) -> None:
-    found = set(exported(app, reader.token))
-    assert asked() - found == set()
-    assert found - asked() == set()
+def test_exported_and_queried_metrics_are_the_same(app: Flask, reader: Client) -> None:
+    names = set(exported(app, reader.token))
+    assert queried() - names == set()
+    assert names - queried() == set()
 
 
 def test_every_operation_that_an_alert_names_exists(app: Flask) -> None:

@@ -17,7 +17,7 @@ from tests.properties.duration import part_seconds
 from tests.test_contract_fuzz import CONTRACT, EXCLUDED_CHECKS
 
 
-def test_requests_that_follow_or_violate_the_contract_do_not_fail(
+def test_requests_for_and_against_the_contract_do_not_fail(
     config: Config, database: Database, tmp_path: Path
 ) -> None:
     seconds = max(30, round(part_seconds()))
