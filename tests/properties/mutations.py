@@ -305,7 +305,8 @@ def _make_wrong(body: Body, operation: Operation, random: Random) -> str:
     values = [value for value in _WRONG if type(value) not in field.types]
     values += [{"x": field.value}, [field.value]]
     values = [value for value in values if type(value) not in field.types]
-    if field.name in operation.required - {"key", "value"}:
+    # Without them, an edit of metadata has another form.
+    if field.name in operation.required - {"key", "value", "metaData"}:
         values.append(None)
     field.holder[field.key] = copy.deepcopy(random.choice(values))
     return f"{field.name}: {field.holder[field.key]!r}"
