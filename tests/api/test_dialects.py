@@ -107,9 +107,9 @@ def test_keys_match_whatever_their_case(admin: Client) -> None:
     response = admin.send("POST", "/start_job/", body)
     assert response.status_code == 201, response.text
     assert "Ccapi-Ignored-Fields" not in response.headers
-    [shown] = admin.list()
-    assert shown["resources"] == [{"hostname": "f1", "hwthreads": [0]}]
-    assert shown["statistics"] == {"m": {"unit": "KW", "avg": 1, "min": 0, "max": 2}}
+    [listed] = admin.list()
+    assert listed["resources"] == [{"hostname": "f1", "hwthreads": [0]}]
+    assert listed["statistics"] == {"m": {"unit": "KW", "avg": 1, "min": 0, "max": 2}}
     end = {"jobid": 1, "STOPTIME": START + 1, "jobstate": "TIMEOUT"}
     response = admin.send("POST", "/stop_job/", end)
     assert (response.status_code, response.get_json()["jobState"]) == (200, "timeout")
@@ -147,8 +147,8 @@ def test_a_start_may_say_in_any_way_that_the_job_runs(writer: Client, state: str
 def test_exclusive_and_shared_say_the_same(
     writer: Client, reported: dict[str, Any], exclusive: int, shared: str
 ) -> None:
-    shown = writer.read(writer.start(**reported))
-    assert (shown["exclusive"], shown["shared"]) == (exclusive, shared)
+    listed = writer.read(writer.start(**reported))
+    assert (listed["exclusive"], listed["shared"]) == (exclusive, shared)
 
 
 def test_contradicting_exclusive_and_shared_are_refused(writer: Client, database: Database) -> None:

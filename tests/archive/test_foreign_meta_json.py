@@ -30,7 +30,7 @@ def test_shared_of_newer_versions_becomes_exclusive(shared: str, exclusive: int)
 
 
 @pytest.mark.parametrize("shared", ["everybody", 1, ["none"], "single_user"])
-def test_shared_that_is_unknown_or_contradicts_exclusive_is_refused(shared: Any) -> None:
+def test_unknown_or_contradictory_shared_is_refused(shared: Any) -> None:
     with pytest.raises(ArchiveError, match="shared"):
         read(shared=shared, exclusive=1)
 

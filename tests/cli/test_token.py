@@ -26,7 +26,7 @@ def test_create_prints_only_the_secret_on_standard_output(
     assert status == 0
     assert SECRET.fullmatch(out)
     assert out.strip() not in err
-    assert "shown once" in err
+    assert "job once" in err
     token = tokens.authenticate(database, out.strip())
     assert token is not None
     assert (token.name, token.role) == ("slurm", role)
@@ -187,7 +187,7 @@ def test_list_has_every_token_and_no_secret(ccapi: Command, database: Database) 
 
 
 @pytest.mark.parametrize(
-    ("options", "scope", "shown"),
+    ("options", "scope", "only"),
     [
         ([], Scope(), ""),
         (["--user", "alice"], Scope(users=("alice",)), "user=alice"),
@@ -206,7 +206,7 @@ def test_list_has_every_token_and_no_secret(ccapi: Command, database: Database) 
     ids=["none", "user", "users", "no project", "both"],
 )
 def test_a_token_is_limited_to_users_and_projects(
-    ccapi: Command, database: Database, options: list[str], scope: Scope, shown: str
+    ccapi: Command, database: Database, options: list[str], scope: Scope, only: str
 ) -> None:
     created = ccapi("token", "create", "alice", "--role", "reader", *options)
     assert created.status == 0
@@ -214,7 +214,7 @@ def test_a_token_is_limited_to_users_and_projects(
     assert token is not None
     assert token.scope == scope
     header, row = ccapi("token", "list").out.splitlines()
-    assert row[header.index("ONLY") :] == shown
+    assert row[header.index("ONLY") :] == only
 
 
 def test_rotation_keeps_the_limits(ccapi: Command, database: Database) -> None:

@@ -251,7 +251,7 @@ def objects(value: Any, path: tuple[str | None, ...]) -> list[dict[str, Any]]:
         return [value] if isinstance(value, dict) else []
     if path[0] is None:
         items = list(value.values()) if isinstance(value, dict) else value
-        return [found for item in items for found in objects(item, path[1:])]
+        return [one for item in items for one in objects(item, path[1:])]
     return objects(value[path[0]], path[1:]) if path[0] in value else []
 
 

@@ -276,26 +276,26 @@ def _add_unknown(body: Body, operation: Operation, random: Random) -> list[str]:
 
 def _rename(body: Body, operation: Operation, random: Random) -> None:
     """Write a known field in another case."""
-    found = [
+    candidates = [
         field
         for field in _fields(body, operation.shape)
         if isinstance(field.holder, dict) and field.name != "each"
     ]
-    if found:
-        field = random.choice(found)
+    if candidates:
+        field = random.choice(candidates)
         key = "".join(random.choice((letter.lower(), letter.upper())) for letter in field.key)
         field.holder[key] = field.holder.pop(field.key)
 
 
 def _nullify(body: Body, operation: Operation, random: Random) -> None:
     """Let an optional field be null."""
-    found = [
+    candidates = [
         field
         for field in _fields(body, operation.shape)
         if field.name != "each" and field.name not in operation.required
     ]
-    if found:
-        field = random.choice(found)
+    if candidates:
+        field = random.choice(candidates)
         field.holder[field.key] = None
 
 

@@ -115,9 +115,7 @@ def test_only_an_event_that_takes_long_is_suspected(site: Site) -> None:
     assert spool.crash() == ("", 0)
 
 
-def test_event_that_killed_the_sender_three_times_is_a_dead_letter(
-    service: Service, site: Site
-) -> None:
+def test_event_that_kills_the_sender_becomes_a_dead_letter(service: Service, site: Site) -> None:
     name = events.write_start(site, 4)
     events.write_start(site, 5, START + 1)
     (site.spool / "attempt").write_text(f"3 {name}", "ascii")

@@ -81,8 +81,8 @@ def test_nodes_that_a_running_job_gives_up_report_nothing(
     connected_curl: CurlSite, service: Service, site: Site
 ) -> None:
     connected_curl.run_hook("prolog", PROLOG)
-    given_up = {"SLURM_NODELIST": "n[2-3]", "SLURMD_NODENAME": "n2"}
-    connected_curl.run_hook("epilog", {**EPILOG, **given_up})
+    rejected = {"SLURM_NODELIST": "n[2-3]", "SLURMD_NODENAME": "n2"}
+    connected_curl.run_hook("epilog", {**EPILOG, **rejected})
     assert [job["jobState"] for job in list_jobs(service, site)] == ["running"]
     rest = {"SLURM_NODELIST": "n1", "SLURM_JOB_NUM_NODES": "1"}
     connected_curl.run_hook("epilog", {**EPILOG, **rest})
@@ -221,8 +221,8 @@ def test_example_of_the_guide(
             for node in ("n1", "n2", "n3"):
                 variables = {**environment, "SLURM_JOB_ID": job, "SLURMD_NODENAME": node}
                 subprocess.run([script], env=variables, check=True)
-            given_up = {"SLURM_NODELIST": "m3", "SLURMD_NODENAME": "m3", "SLURM_JOB_ID": job}
-            subprocess.run([script], env={**EPILOG, **given_up}, check=True)
+            rejected = {"SLURM_NODELIST": "m3", "SLURMD_NODENAME": "m3", "SLURM_JOB_ID": job}
+            subprocess.run([script], env={**EPILOG, **rejected}, check=True)
             has_ended = list_jobs(service, site)[-1]["jobState"] != "running"
             assert has_ended == (environment is not PROLOG)
     jobs = list_jobs(service, site)

@@ -101,10 +101,10 @@ def test_requested_memory(memory: str, megabytes: int) -> None:
     assert record.memory == megabytes
 
 
-@pytest.mark.parametrize("account", ["(null)", "hpc", "a b QOS=x"])
-def test_qos_stands_behind_the_account(account: str) -> None:
-    text = scontrol_output(7).replace("Account=(null) QOS=(null)", f"Account={account} QOS=high")
-    variables = {**PROLOG, "SLURM_JOB_ID": "7", "SLURM_JOB_ACCOUNT": account}
+@pytest.mark.parametrize("name", ["(null)", "hpc", "a b QOS=x"])
+def test_qos_stands_behind_the_account(name: str) -> None:
+    text = scontrol_output(7).replace("Account=(null) QOS=(null)", f"Account={name} QOS=high")
+    variables = {**PROLOG, "SLURM_JOB_ID": "7", "SLURM_JOB_ACCOUNT": name}
     record = job_record.find(text, Event("prolog", START, variables, text, ""))
     assert record is not None
     assert record.qos == "high"

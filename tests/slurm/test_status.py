@@ -83,9 +83,7 @@ def test_lost_events_are_counted_by_cause(site: Site) -> None:
     assert status(site)[1]["events lost"] == "0"
 
 
-def test_events_lost_without_a_spool_are_counted_in_slurms_directory(
-    site: Site, tmp_path: Path
-) -> None:
+def test_events_lost_without_a_spool_are_counted(site: Site, tmp_path: Path) -> None:
     site.configure(CCAPI_URL="http://127.0.0.1:1", CCAPI_SLURM_STATE=tmp_path)
     shutil.rmtree(site.spool)
     site.run_hook("prolog", PROLOG)
