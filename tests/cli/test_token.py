@@ -26,7 +26,7 @@ def test_create_prints_only_the_secret_on_standard_output(
     assert status == 0
     assert SECRET.fullmatch(out)
     assert out.strip() not in err
-    assert "job once" in err
+    assert "shown once" in err
     token = tokens.authenticate(database, out.strip())
     assert token is not None
     assert (token.name, token.role) == ("slurm", role)
