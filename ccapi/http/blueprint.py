@@ -20,7 +20,7 @@ from ccapi.http import auth, cache, json_format, request_log
 from ccapi.http.parser import RequestParser
 from ccapi.http.schema import ErrorResponse
 from ccapi.model.rules import MAX_INTEGER
-from ccapi.model.token import Role
+from ccapi.model.token import ALL_JOBS, Role
 
 View = Callable[..., Any]
 
@@ -139,7 +139,7 @@ def _operation(
         else:
             token = auth.authenticate(request.environ, context.database, caches.tokens)
         auth.authorize(token, roles)
-        if token.scope.is_limited:
+        if token.scope != ALL_JOBS:
             context = replace(context, scope=token.scope)
         if request.query_string and not has_query:
             raise InvalidInput(f"{request.path} does not accept query parameters")

@@ -30,11 +30,6 @@ class Scope:
     users: tuple[str, ...] | None = None
     projects: tuple[str, ...] | None = None
 
-    @property
-    def is_limited(self) -> bool:
-        """Return whether some jobs are out of scope."""
-        return self.users is not None or self.projects is not None
-
     def includes(self, user_name: str, project: str) -> bool:
         """Return whether a job of a user and project is in scope."""
         return (self.users is None or user_name in self.users) and (

@@ -10,6 +10,7 @@ from ccapi import metrics
 from ccapi.context import Context
 from ccapi.db.pool import Connection
 from ccapi.errors import AlreadyStopped, Forbidden, InvalidInput, NoMatchingJob, SeveralJobsMatch
+from ccapi.model.cluster import Clusters
 from ccapi.model.job import Job, JobSelection, NewJob
 from ccapi.model.token import ALL_JOBS, Scope
 from ccapi.repository import edits, jobs
@@ -37,16 +38,14 @@ def start(context: Context, job: NewJob) -> int:
     Raises InvalidInput for a cluster that the settings do not describe, DuplicateJob, and
     Forbidden for a job out of the token's scope.
     """
-    if not context.scope.includes(job.user_name, job.project):
+    if context.scope != ALL_JOBS and not context.scope.includes(job.user_name, job.project):
         raise Forbidden("the token is limited to other users or projects than this job's")
-    require_known_cluster(context, job.cluster)
-    clusters = context.clusters
-    unknown = clusters.unknown_hosts(job.cluster, job.hostnames)
-    if unknown:
-        cluster = metrics.cluster_label(job.cluster)
-        metrics.child(metrics.UNKNOWN_HOSTS, cluster).inc(len(unknown))
-        _log.warning("unknown hosts of cluster %s: %s", job.cluster, ", ".join(unknown[:10]))
-    job.sub_cluster = job.sub_cluster or clusters.sub_cluster(job.cluster, job.hostnames)
+    if context.clusters.described:
+        require_known_cluster(context, job.cluster)
+        _count_unknown_hosts(context.clusters, job)
+        job.sub_cluster = job.sub_cluster or context.clusters.sub_cluster(
+            job.cluster, job.hostnames
+        )
     with context.database.connection() as conn:
         id_ = jobs.insert(conn, job, context.duplicate_window)
     metrics.child(metrics.STARTS, metrics.cluster_label(job.cluster)).inc()
@@ -58,6 +57,14 @@ def require_known_cluster(context: Context, cluster: str) -> None:
     if context.clusters and not context.clusters.knows(cluster):
         known = ", ".join(context.clusters.names)
         raise InvalidInput.of("cluster", f"{cluster} is unknown; the settings have {known}")
+
+
+def _count_unknown_hosts(clusters: Clusters, job: NewJob) -> None:
+    unknown = clusters.unknown_hosts(job.cluster, job.hostnames)
+    if unknown:
+        cluster = metrics.cluster_label(job.cluster)
+        metrics.child(metrics.UNKNOWN_HOSTS, cluster).inc(len(unknown))
+        _log.warning("unknown hosts of cluster %s: %s", job.cluster, ", ".join(unknown[:10]))
 
 
 def stop(context: Context, selection: JobSelection, end: End) -> Job:

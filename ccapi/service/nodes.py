@@ -5,6 +5,7 @@ from typing import Any
 
 from ccapi.context import Context
 from ccapi.errors import Forbidden
+from ccapi.model.token import ALL_JOBS
 from ccapi.repository import nodes
 from ccapi.service.lifecycle import require_known_cluster
 
@@ -32,7 +33,7 @@ def save_states(context: Context, cluster: str, states: Sequence[Mapping[str, An
     Raises InvalidInput for a cluster that the settings do not describe, and Forbidden for a
     limited token.
     """
-    if context.scope.is_limited:
+    if context.scope != ALL_JOBS:
         raise Forbidden("a token that is limited to users or projects cannot report nodes")
     require_known_cluster(context, cluster)
     with context.database.connection() as conn:

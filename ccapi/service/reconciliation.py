@@ -9,6 +9,7 @@ from ccapi.context import Context
 from ccapi.db.pool import Connection
 from ccapi.errors import Forbidden, InvalidInput
 from ccapi.model.reconciliation import Differences, Snapshot
+from ccapi.model.token import ALL_JOBS
 from ccapi.repository import reconciliation
 from ccapi.service import archive
 from ccapi.service.lifecycle import require_known_cluster
@@ -65,7 +66,7 @@ def archive_for(context: Context, ids: Iterable[int], seconds: float) -> int:
 
 
 def _validate(context: Context, snapshot: Snapshot) -> None:
-    if context.scope.is_limited:
+    if context.scope != ALL_JOBS:
         raise Forbidden("a token that is limited to users or projects cannot reconcile")
     require_known_cluster(context, snapshot.cluster)
     if snapshot.as_of > time.time() + CLOCK_SKEW_SECONDS:

@@ -46,6 +46,7 @@ def test_start_has_all_fields(service: Service, site: Site) -> None:
         "numHwthreads": 4,
         "numAcc": 2,
         "exclusive": 0,
+        "shared": "multi_user",
         "monitoringStatus": 1,
         "jobState": "running",
         "walltime": 86_700,
