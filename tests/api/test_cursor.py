@@ -154,7 +154,7 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_invalid_cursor_is_refused(reader: Client, text: str) -> None:
     response = reader.send("GET", f"/?cursor={quote(text, errors='surrogateescape')}")
-    assert_error(response, 400, "cursor: must be a nextCursor")
+    assert_error(response, 400, "cursor: must be the nextCursor")
 
 
 @pytest.mark.parametrize("numbers", [(1, 1, 2), (LAST, LAST, LAST), (START, LAST, LAST)])
