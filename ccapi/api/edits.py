@@ -13,8 +13,8 @@ from ccapi.context import Context
 from ccapi.http import request_log
 from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint
-from ccapi.http.schema import ContractSchema, Text, TextMap, describe
-from ccapi.model import compat, rules
+from ccapi.http.schema import ContractSchema, ObjectMap, TextMap, describe
+from ccapi.model import compat
 from ccapi.model.job import JobSelection, Tag
 from ccapi.model.rules import match_keys
 from ccapi.model.token import Role
@@ -97,11 +97,7 @@ class StatisticsRequest(ContractSchema):
         "additionalProperties": {"$ref": "#/definitions/schema.JobStatistics"},
         "example": example,
     }
-    statistics = fields.Dict(
-        keys=Text(rules.TEXT),
-        values=fields.Nested(JobStatistics(), error_messages={"null": "must be an object"}),
-        required=True,
-    )
+    statistics = ObjectMap(JobStatistics(), required=True)
 
     def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Return the metrics as one field."""

@@ -13,6 +13,7 @@ from ccapi.http.blueprint import Blueprint
 from ccapi.http.schema import (
     ContractSchema,
     Integer,
+    Objects,
     QueryInteger,
     QuerySchema,
     Text,
@@ -113,8 +114,8 @@ class NodeStateRequest(ContractSchema):
         "nodes": [{"hostname": "f0101", "states": ["allocated"], "jobsRunning": 1}],
     }
     cluster = job_fields.cluster("Cluster of the nodes", required=True)
-    nodes = fields.List(
-        fields.Nested(NodeState(), error_messages={"null": "must be an object"}),
+    nodes = Objects(
+        NodeState(),
         required=True,
         metadata=describe("The nodes; those that are left out keep their last state"),
     )

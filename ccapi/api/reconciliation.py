@@ -12,7 +12,7 @@ from ccapi.api.schemas import CHANGE
 from ccapi.context import Context
 from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint
-from ccapi.http.schema import ContractSchema, Integer, QueryBoolean, QuerySchema, describe
+from ccapi.http.schema import ContractSchema, Integer, Objects, QueryBoolean, QuerySchema, describe
 from ccapi.model import rules
 from ccapi.model.reconciliation import EndedRun, Run, Snapshot
 from ccapi.model.token import Role
@@ -60,25 +60,6 @@ class StaleRunSchema(EndedRunSchema):
     id = Integer(rules.COUNT, metadata=describe("Database id of the job"))
 
 
-class LongList(fields.List[Any]):
-    """An array that may be long: only its first wrong item is reported."""
-
-    def __init__(self, schema: ContractSchema, **kwargs: Any) -> None:
-        super().__init__(fields.Nested(schema), **kwargs)
-        self._schema = schema
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[Any]:
-        if type(value) is not list:
-            raise ValidationError("must be an array of objects")
-        items = []
-        for index, item in enumerate(value):
-            try:
-                items.append(self._schema.load(item))
-            except ValidationError as error:
-                raise ValidationError({index: error.normalized_messages()}) from None
-        return items
-
-
 class ReconcileRequest(ContractSchema):
     """All jobs that were running on a cluster at one moment."""
 
@@ -91,13 +72,13 @@ class ReconcileRequest(ContractSchema):
     }
     cluster = job_fields.cluster("Cluster of the jobs", required=True)
     as_of = job_fields.epoch_second("asOf", "Time of the batch system's answer", required=True)
-    running = LongList(
+    running = Objects(
         RunSchema(),
         data_key="jobs",
         required=True,
         metadata=describe("All jobs that are running there; none is an empty list"),
     )
-    ended = LongList(EndedRunSchema(), metadata=describe("Jobs whose end is known"))
+    ended = Objects(EndedRunSchema(), metadata=describe("Jobs whose end is known"))
     job_state = final_state("State for stale jobs that are not in ended, stopped by default")
 
     @post_load

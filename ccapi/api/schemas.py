@@ -14,6 +14,8 @@ from ccapi.http.schema import (
     IntegerList,
     Number,
     NumberMap,
+    ObjectMap,
+    Objects,
     OptionalNumber,
     OptionalText,
     Text,
@@ -189,17 +191,13 @@ class BaseJob(ContractSchema):
     duration = Integer(
         rules.COUNT, metadata=describe("Run time in seconds", example=43200, minimum=1)
     )
-    resources = fields.List(
-        fields.Nested(Resource(), error_messages={"null": "must be an object"}),
-        metadata=describe("Nodes used, with the threads and devices on each"),
+    resources = Objects(
+        Resource(), metadata=describe("Nodes used, with the threads and devices on each")
     )
     meta_data = TextMap(
         data_key="metaData", metadata=describe("Additional information about the job")
     )
-    tags = fields.List(
-        fields.Nested(TagSchema(), error_messages={"null": "must be an object"}),
-        metadata=describe("Labels of the job"),
-    )
+    tags = Objects(TagSchema(), metadata=describe("Labels of the job"))
 
 
 class JobMeta(BaseJob):
@@ -237,11 +235,7 @@ class JobMeta(BaseJob):
     }
     also_required = ("jobId", "user", "cluster", "startTime", "resources")
     start_time = job_fields.epoch_second("startTime", "Start", minimum=1)
-    statistics = fields.Dict(
-        keys=Text(rules.TEXT),
-        values=fields.Nested(JobStatistics(), error_messages={"null": "must be an object"}),
-        metadata=describe("Metrics of the whole job, by name"),
-    )
+    statistics = ObjectMap(JobStatistics(), metadata=describe("Metrics of the whole job, by name"))
 
     def translate(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Return a job's fields from any dialect of the family, and its unknown keys."""

@@ -28,6 +28,9 @@ _HINTS = {
     405: "{path} does not accept {method}; the Allow header lists what it accepts",
 }
 _RETRY_AFTER_SECONDS = "5"
+_MAX_BYTES = 4096
+# JSON needs up to six bytes for a character.
+_CUT_LENGTH = 600
 _INTERNAL = "the server failed; its log has the reason under request id {request_id}"
 
 
@@ -39,8 +42,14 @@ def register(app: Flask) -> None:
 
 
 def error_response(status: int, error: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
-    """Make the response of an error: {"status": reason phrase, "error": what to do}."""
+    """Make the response of an error: {"status": reason phrase, "error": what to do}.
+
+    A message that repeats much of the request is cut.
+    """
     body = json_format.dumps({"status": HTTP_STATUS_CODES[status], "error": error})
+    if len(body) > _MAX_BYTES:
+        error = f"{error[:_CUT_LENGTH]} ..."
+        body = json_format.dumps({"status": HTTP_STATUS_CODES[status], "error": error})
     response = Response(body, status, content_type=json_format.CONTENT_TYPE)
     response.headers.update(headers)
     return response

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NoReturn
 
 import orjson
@@ -13,12 +13,16 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from ccapi.errors import BodyTooLarge, InvalidInput
-from ccapi.http.schema import ContractSchema
+from ccapi.http.schema import MAX_MISTAKES, ContractSchema
 
 # orjson parses an integer beyond 64 bits as a float: such a body is parsed again by json, which
 # keeps the integer.
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _MAX_DIGITS = 40
+# Of a body that is an array: the tags to add or to remove.
+_MAX_ITEMS = 1000
+# An unknown key in a message is cut to so many characters.
+_MAX_NAME_LENGTH = 80
 
 
 class RequestParser(FlaskParser):
@@ -41,6 +45,10 @@ class RequestParser(FlaskParser):
         if not isinstance(data, list if schema.many else dict):
             expected = "an array of objects" if schema.many else "an object"
             raise InvalidInput(f"the body must be {expected}, in JSON")
+        if schema.many and len(data) > _MAX_ITEMS:
+            raise InvalidInput(
+                f"the body must have at most {_MAX_ITEMS} items; send the rest later"
+            )
         return data
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
@@ -58,10 +66,13 @@ class RequestParser(FlaskParser):
         return parameters
 
     def handle_error(self, error: ValidationError, *_: Any, **__: Any) -> NoReturn:
-        """Raise InvalidInput, with each wrong field and what it must be in one line."""
+        """Raise InvalidInput, with the first wrong fields and what they must be in one line."""
         by_location: dict[str, Any] = error.normalized_messages()
-        messages = chain.from_iterable(map(_flatten, by_location.values()))
-        raise InvalidInput("; ".join(messages)) from None
+        mistakes = chain.from_iterable(map(_flatten, by_location.values()))
+        named = list(islice(mistakes, MAX_MISTAKES + 1))
+        if len(named) > MAX_MISTAKES:
+            named[MAX_MISTAKES] = "and more"
+        raise InvalidInput("; ".join(named)) from None
 
 
 def _read_body(request: Request) -> bytes:
@@ -86,7 +97,8 @@ def _flatten(messages: Any, path: str = "") -> Iterator[str]:
     """Flatten marshmallow's tree of messages to "path: message"."""
     if isinstance(messages, Mapping):
         for key, value in messages.items():
-            inner = path if key == "_schema" else f"{path}.{key}" if path else str(key)
+            name = str(key)[:_MAX_NAME_LENGTH].replace("\0", "\\0")
+            inner = path if key == "_schema" else f"{path}.{name}" if path else name
             yield from _flatten(value, inner)
     elif isinstance(messages, str):
         yield f"{path or 'the body'}: {messages}"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
+from itertools import islice
 from typing import Any, ClassVar
 
 from flask import current_app
@@ -16,6 +17,8 @@ from ccapi.http import request_log
 from ccapi.model import rules
 from ccapi.model.rules import Rule
 
+# A refusal names so many mistakes; the check of a list ends at the next one.
+MAX_MISTAKES = 10
 _BOOLEANS = {"": True, "true": True, "1": True, "false": False, "0": False}
 _DIGITS = re.compile(r"[0-9]{1,40}")
 
@@ -75,7 +78,8 @@ class ContractSchema(Schema):
         values = {key: value for key, value in values.items() if key not in self.dropped}
         if unknown:
             if current_app.config["REFUSE_UNKNOWN_FIELDS"]:
-                raise ValidationError({key: ["is unknown"] for key in unknown})
+                named = unknown[: MAX_MISTAKES + 1]
+                raise ValidationError({key: ["is unknown"] for key in named})
             request_log.current().ignored_fields.update(dict.fromkeys(unknown))
         missing = [key for key in self.also_required if key not in values]
         if missing:
@@ -166,16 +170,15 @@ class TextMap(fields.Dict):
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         if not isinstance(value, Mapping):
             raise ValidationError("must be an object of strings")
-        violations: dict[str, Any] = {}
-        for key, item in value.items():
-            violation = rules.TEXT.violation(key)
-            if item is not None or not self._nullable_values:
-                violation = violation or rules.TEXT.violation(item)
-            if violation is not None:
-                violations[key.replace("\0", "\\0")] = [violation]
-        if violations:
-            raise ValidationError(violations)
+        _raise_first(
+            (key, rules.TEXT.violation(key) or self._violation(item)) for key, item in value.items()
+        )
         return dict(value)
+
+    def _violation(self, item: Any) -> str | None:
+        if item is None and self._nullable_values:
+            return None
+        return rules.TEXT.violation(item)
 
 
 class NumberMap(fields.Dict):
@@ -187,14 +190,61 @@ class NumberMap(fields.Dict):
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         if not isinstance(value, Mapping):
             raise ValidationError("must be an object of numbers")
-        violations = {
-            key.replace("\0", "\\0"): [violation]
+        _raise_first(
+            (key, rules.TEXT.violation(key) or rules.NUMBER.violation(item))
             for key, item in value.items()
-            if (violation := rules.TEXT.violation(key) or rules.NUMBER.violation(item))
-        }
-        if violations:
-            raise ValidationError(violations)
+        )
         return dict(value) or None
+
+
+class Objects(fields.List[Any]):
+    """An array of objects of one schema."""
+
+    def __init__(self, schema: ContractSchema, **kwargs: Any) -> None:
+        super().__init__(fields.Nested(schema), **kwargs)
+        self._schema = schema
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[Any]:
+        if type(value) is not list:
+            raise ValidationError("must be an array of objects")
+        return [*_load_all(self._schema, enumerate(value)).values()]
+
+
+class ObjectMap(fields.Dict):
+    """An object whose values are objects of one schema."""
+
+    def __init__(self, schema: ContractSchema, **kwargs: Any) -> None:
+        super().__init__(values=fields.Nested(schema), **kwargs)
+        self._schema = schema
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise ValidationError("must be an object of objects")
+        _raise_first((key, rules.TEXT.violation(key)) for key in value)
+        return _load_all(self._schema, value.items())
+
+
+def _raise_first(violations: Iterable[tuple[str, str | None]]) -> None:
+    """Raise a ValidationError of the first violations by key, if there are any."""
+    wrong = ((key, [violation]) for key, violation in violations if violation is not None)
+    if mistakes := dict(islice(wrong, MAX_MISTAKES + 1)):
+        raise ValidationError(mistakes)
+
+
+def _load_all(schema: ContractSchema, items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Load objects by their keys or indices; raises ValidationError of the first mistakes."""
+    loaded: dict[Any, Any] = {}
+    mistakes: dict[Any, Any] = {}
+    for key, item in items:
+        try:
+            loaded[key] = schema.load(item)
+        except ValidationError as error:
+            mistakes[key] = error.normalized_messages()
+            if len(mistakes) > MAX_MISTAKES:
+                break
+    if mistakes:
+        raise ValidationError(mistakes)
+    return loaded
 
 
 class EnumField(fields.Field[str]):
