@@ -2,6 +2,7 @@
 
 import gc
 import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ _MIB = 1 << 20
 _MAX_ANSWER_BYTES = 4096
 # Checking every item, as marshmallow does, takes 3 to 12 s.
 _MAX_SECONDS = 0.5
+# Measuring the coverage multiplies the cost of Python's lines.
+_TRACER = 1 if sys.gettrace() is None else 5
 _BODY_LIMIT = 79 * _MIB // 10
 
 
@@ -111,7 +114,7 @@ def test_refusing_a_mebibyte_costs_little(
     admin: Client, request_line: tuple[str, str], maker: Callable[[int], Any]
 ) -> None:
     seconds, _ = refuse(admin, *request_line, maker(_MIB))
-    assert seconds < _MAX_SECONDS
+    assert seconds < _TRACER * _MAX_SECONDS
 
 
 @pytest.mark.slow
@@ -123,7 +126,7 @@ def test_refusing_8_mebibytes_takes_under_a_second(
     gc.freeze()
     seconds, _ = refuse(admin, *request_line, maker(_BODY_LIMIT))
     gc.unfreeze()
-    assert seconds < 1
+    assert seconds < _TRACER
 
 
 def test_ten_mistakes_are_named(admin: Client) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tests.console import Block
 from tests.deploy.conftest import TRUSTED, bring_wheels, follow, guide, install
 from tests.deploy.machine import NAME, Machine, booted
+from tests.slurm.curl_site import SECTION as CURL_ALONE
 from tests.test_docs import RECONCILE, SITE_SECTIONS, SQL
 
 EVERYDAY = (
@@ -63,14 +64,23 @@ def test_installation_takes_less_than_ten_minutes(
 
 
 def through_nginx(section: list[Block]) -> list[Block]:
-    """Return a section's blocks with the address of a site."""
-    demo, site = "http://127.0.0.1:8080", f"https://{NAME}"
-    return [step._replace(commands=step.commands.replace(demo, site)) for step in section]
+    """Return a section's blocks with the address and the settings of a site."""
+    site = {"http://127.0.0.1:8080": f"https://{NAME}", "ccapi --config var/config.toml": "ccapi"}
+    for demo, replacement in site.items():
+        section = [
+            step._replace(commands=step.commands.replace(demo, replacement)) for step in section
+        ]
+    return section
 
 
 def test_slurm_is_connected_as_in_the_guide(machine: Machine) -> None:
     machine.execute(SLURM)
-    follow(machine, guide("slurm")["Five commands"])
+    *connect, look = guide("slurm")["Five commands"]
+    follow(machine, connect)
+    machine.execute(
+        "timeout 20 sh -c 'until /etc/slurm/ccapi/ccapi-slurm --status; do sleep 0.2; done'"
+    )
+    follow(machine, [look])
     configured = machine.execute("grep -c /etc/slurm/ccapi /etc/slurm/slurm.conf")
     assert configured == "2\n"
     assert "CCAPI_SLURM_STATE=/var/spool/slurmctld" in machine.execute(
@@ -116,5 +126,6 @@ def test_every_command_of_the_guides_is_run_by_a_test() -> None:
     assert {title for title, blocks in guide("slurm").items() if blocks} == {
         "Five commands",
         RECONCILE,
+        CURL_ALONE,
     }
     assert not [title for title, blocks in guide("design").items() if blocks]

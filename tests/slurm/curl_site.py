@@ -16,7 +16,7 @@ from tests.slurm.site import HOOKS, ROOT
 
 CURL_HOOKS = HOOKS / "curl"
 GUIDE = ROOT / "docs" / "slurm.rst"
-_SECTION = "Curl alone: hooks of slurmd"
+SECTION = "Curl alone: hooks of slurmd"
 SCRIPTS = ("prolog", "epilog", "flush")
 SHELLS = [path for path in map(shutil.which, ("dash", "bash")) if path]
 START = 1_795_478_265
@@ -97,7 +97,7 @@ class CurlSite:
 def install(directory: Path, token: str, shell: str = "/bin/sh") -> CurlSite:
     """Install the hooks and the token by the guide's commands, to run in a shell."""
     site = CurlSite(directory, shell)
-    [step] = steps(split(GUIDE.read_text("utf-8"))[_SECTION])
+    [step] = steps(split(GUIDE.read_text("utf-8"))[SECTION])
     commands = step.commands.replace("/opt/ccapi/share/ccapi/slurm/curl", str(CURL_HOOKS))
     commands = commands.replace("/etc/slurm", str(directory))
     commands = commands.replace("/etc/cron.d/", f"{directory}/cron-")
@@ -116,7 +116,7 @@ def write_token(site: CurlSite, token: str) -> None:
 
 def write_example(site: CurlSite, url: str, path: str = "/usr/local/bin:/usr/bin:/bin") -> Path:
     """Write the guide's example of ten lines, for a URL, and return its path."""
-    section = split(GUIDE.read_text("utf-8"))[_SECTION]
+    section = split(GUIDE.read_text("utf-8"))[SECTION]
     [block] = re.findall(r"(?m)^\.\. code-block:: sh\n\n((?:    .*\n)+)", section)
     text = textwrap.dedent(block).replace("#!/bin/sh", f"#!{site.shell}")
     for in_guide, here in (
