@@ -67,7 +67,7 @@ def merge_dead_worker(directory: Path, pid: int) -> None:
     So counts survive their workers, and the number of files stays small.
     """
     from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415 - see above
-    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 - see above
 
     with locked(directory):
         mark_process_dead(pid, str(directory))

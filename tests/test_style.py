@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ SOURCES = sorted(
     for folder in ("bench", "ccapi", "deploy", "tests")
     for path in (ROOT / folder).rglob("*.py")
 )
+_BARE_SUPPRESSION = re.compile(r"# (noqa: [A-Z0-9, ]+|type: ignore\[[a-z, -]+\])$")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 MAX_TEST_NAME = 60
@@ -84,6 +86,16 @@ def test_few_functions_are_private_with_one_caller() -> None:
 def test_every_public_name_is_used() -> None:
     unused = [str(one) for one in source.unused_public_names() if one.name not in ENTRY_POINTS]
     assert not unused
+
+
+def test_every_suppressed_rule_of_the_product_has_a_reason() -> None:
+    bare = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in SOURCES
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if "tests" not in path.parts and _BARE_SUPPRESSION.search(line)
+    ]
+    assert not bare
 
 
 def test_words_of_the_house() -> None:

@@ -70,7 +70,7 @@ def integer(min: int, max: float = math.inf) -> Rule:  # noqa: A002 - as everywh
     return Rule(f"an integer {limits}", lambda value: type(value) is int and min <= value <= max)
 
 
-def seconds(min: float, max: float) -> Rule:  # noqa: A002
+def seconds(min: float, max: float) -> Rule:  # noqa: A002 - as in integer()
     """Return the rule for a time in seconds."""
     return Rule(
         f"seconds from {min} to {max}",

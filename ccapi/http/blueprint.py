@@ -63,8 +63,9 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships n
         """
 
         def decorate(view: View) -> View:
-            # flask-smorest's decorators collect in _apidoc what they document.
-            arguments = view._apidoc.get("arguments", {}).get("parameters", ())  # type: ignore[attr-defined]
+            # flask-smorest's decorators collect what they document in a function's attribute.
+            documented: dict[str, Any] = vars(view)["_apidoc"]
+            arguments = documented.get("arguments", {}).get("parameters", ())
             locations = {argument["in"] for argument in arguments}
             statuses = {400, 401, 403, 500, *errors, *((404,) if "<" in rule else ())}
             documentation: dict[str, Any] = {

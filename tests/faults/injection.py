@@ -26,8 +26,8 @@ def post_worker_init(worker: Any) -> None:
     """Wrap the steps of the use cases, in a worker that has just loaded the application."""
     del worker
     from ccapi.archive import writer  # noqa: PLC0415 - loaded by the application before
-    from ccapi.repository import jobs  # noqa: PLC0415
-    from ccapi.service import archive, deletion, edits, lifecycle  # noqa: PLC0415
+    from ccapi.repository import jobs  # noqa: PLC0415 - see above
+    from ccapi.service import archive, deletion, edits, lifecycle  # noqa: PLC0415 - see above
 
     vars(writer)["os"] = _FaultyDisk()
     _wrap(jobs, "insert", after="kill-start-uncommitted")
