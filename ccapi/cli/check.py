@@ -53,4 +53,5 @@ def check(settings: Settings, *, startup: bool) -> None:
     if prevents_start or (problems and not startup):
         sys.exit(1)
     if not problems:
-        click.echo("ok: settings, file modes, database and archive")
+        pooler = " (behind a connection pooler)" if context.database.is_pooled() else ""
+        click.echo(f"ok: settings, file modes, database{pooler} and archive")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ccapi.db import queries
-from ccapi.db.pool import Connection, Database
+from ccapi.db.pool import Connection, Database, is_pooled
 from ccapi.errors import StartupError
 
 _SQL = queries.load("migrations")
@@ -80,9 +80,15 @@ def require_current(database: Database) -> None:
 def migrate(database: Database) -> list[Migration]:
     """Apply the pending migrations, each in its own transaction, and return them.
 
-    Several processes may call this at once: one does the work, the others wait.
+    Several processes may call this at once: one does the work, the others wait. Raises
+    StartupError behind a connection pooler, which may pass the lock on to another client.
     """
     with database.session() as conn:
+        if is_pooled(conn):
+            raise StartupError(
+                "migrations need a session of their own, and a connection pooler stands before the "
+                "database: set CCAPI_DATABASE_URL to PostgreSQL itself for this command"
+            )
         _check_server(conn)
         with _lock(conn):
             conn.execute(_SQL["create_migrations_table"])

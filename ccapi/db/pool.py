@@ -1,19 +1,20 @@
 """Reach PostgreSQL: a pool per process, transactions, and the meaning of failures."""
 
+import logging
 import math
 import os
 import select
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psycopg
-from psycopg import IsolationLevel
+from psycopg import Cursor, IsolationLevel, Transaction
 from psycopg.pq import TransactionStatus
-from psycopg.rows import TupleRow
+from psycopg.rows import Row, TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ccapi import metrics
@@ -23,6 +24,7 @@ from ccapi.errors import DatabaseUnavailable
 Connection = psycopg.Connection[TupleRow]
 RV = TypeVar("RV")
 
+_log = logging.getLogger(__name__)
 _SQL = queries.load("session")
 # How long to wait for the server's answer beyond its own time limit.
 _GRACE_SECONDS = 1
@@ -72,14 +74,44 @@ def replication_lag_seconds(conn: Connection) -> float:
     return math.inf if row is None or row[0] is None else float(row[0])
 
 
+def is_pooled(conn: Connection) -> bool:
+    """Return whether a connection pooler, such as pgbouncer, stands before the server.
+
+    It gives its clients process ids that are not those of the server's processes.
+    """
+    return conn.execute(_SQL["server_pid"]).fetchone() != (conn.info.backend_pid,)
+
+
+class PooledCursor(Cursor[Row]):
+    """A cursor for a pooler's connection: each statement is in a transaction with its limits."""
+
+    def execute(self, *args: Any, **kwargs: Any) -> Self:
+        """Execute a query, in a transaction of its own if there is none."""
+        if self.connection.info.transaction_status == TransactionStatus.IDLE:
+            with self.connection.transaction():
+                return super().execute(*args, **kwargs)
+        return super().execute(*args, **kwargs)
+
+
 class TimeoutConnection(psycopg.Connection[TupleRow]):
     """A connection that times out when the server is frozen or unreachable.
 
-    The server's own timeouts work only while the server does.
+    The server's own timeouts work only while the server does. `local_limits` are what each
+    transaction has to set behind a pooler, where settings of a session reach other clients.
     """
 
     timeout: float | None = None
+    local_limits: Mapping[str, str] | None = None
     checked_at = 0.0
+
+    @contextmanager
+    def transaction(self, *args: Any, **kwargs: Any) -> Iterator[Transaction]:
+        """Run the block in a transaction, or in a savepoint of the current one."""
+        is_outermost = self.info.transaction_status == TransactionStatus.IDLE
+        with super().transaction(*args, **kwargs) as transaction:
+            if is_outermost and self.local_limits is not None:
+                self.execute(_SQL["set_limits"], {**self.local_limits, "is_local": True})
+            yield transaction
 
     def wait(
         self, gen: Generator[Any, Any, RV], interval: float = 0.1, timeout: float | None = None
@@ -116,6 +148,7 @@ class Database:
         self._lock = threading.Lock()
         self._pool: Pool | None = None
         self._pool_owner = 0
+        self._is_pooler_logged = False
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -164,8 +197,14 @@ class Database:
         """Open a connection outside the pool, without timeouts, for commands."""
         with map_errors():
             conn = psycopg.connect(self._url, **self._connect_options())
+            conn.prepare_threshold = None
         with conn, map_errors():
             yield conn
+
+    def is_pooled(self) -> bool:
+        """Return whether a connection pooler stands before the server."""
+        with self.session() as conn:
+            return is_pooled(conn)
 
     def close(self) -> None:
         """Close the pool; the next use opens it again."""
@@ -225,10 +264,20 @@ class Database:
 
     def _configure(self, conn: TimeoutConnection) -> None:
         conn.timeout = self._limits.statement_timeout + _GRACE_SECONDS
-        conn.execute(
-            _SQL["set_session_limits"],
-            {
-                "statement_timeout": f"{self._limits.statement_timeout * 1000:.0f}",
-                "lock_timeout": f"{self._limits.lock_timeout * 1000:.0f}",
-            },
-        )
+        limits = {
+            "statement_timeout": f"{self._limits.statement_timeout * 1000:.0f}",
+            "lock_timeout": f"{self._limits.lock_timeout * 1000:.0f}",
+        }
+        if not is_pooled(conn):
+            conn.execute(_SQL["set_limits"], limits | {"is_local": False})
+            return
+        # The next statement may run on another client's connection, and this one's prepared
+        # statements may be another one's.
+        conn.prepare_threshold = None
+        conn.cursor_factory = PooledCursor
+        conn.local_limits = limits
+        if not self._is_pooler_logged:
+            self._is_pooler_logged = True
+            _log.info(
+                "the database is behind a connection pooler: each transaction sets its limits"
+            )

@@ -1,14 +1,18 @@
--- name: set_session_limits
+-- name: set_limits
 -- Limit the time of a statement and of a wait for a lock (milliseconds). The queries are too short
 -- for just-in-time compilation and for parallel workers, whose start takes 4 ms.
 -- backend_flush_after spreads the writes of evicted buffers, so that commits never wait for a
--- gigabyte of them.
+-- gigabyte of them. With :is_local they end with the transaction.
 SELECT
-    set_config('statement_timeout', :statement_timeout, false),
-    set_config('lock_timeout', :lock_timeout, false),
-    set_config('jit', 'off', false),
-    set_config('max_parallel_workers_per_gather', '0', false),
-    set_config('backend_flush_after', '256kB', false);
+    set_config('statement_timeout', :statement_timeout, :is_local),
+    set_config('lock_timeout', :lock_timeout, :is_local),
+    set_config('jit', 'off', :is_local),
+    set_config('max_parallel_workers_per_gather', '0', :is_local),
+    set_config('backend_flush_after', '256kB', :is_local);
+
+-- name: server_pid
+-- Return the process id of the server's process for this statement.
+SELECT pg_backend_pid();
 
 -- name: is_read_only
 -- Return whether the server is a standby, or configured to be read-only.

@@ -7,12 +7,24 @@ from ccapi.config import Config
 from ccapi.db import migrations
 from ccapi.embedded import PrivatePostgres
 from tests.cli.conftest import Command
+from tests.pgbouncer import needs_pgbouncer, pgbouncer
 
 pytestmark = pytest.mark.usefixtures("database")
 
 
 def test_check_is_ok(ccapi: Command) -> None:
     assert ccapi("check") == (0, "ok: settings, file modes, database and archive\n", "")
+
+
+@needs_pgbouncer
+def test_check_reports_a_connection_pooler(
+    ccapi: Command, postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pgbouncer(postgres, "transaction", connections=1) as url:
+        monkeypatch.setenv("CCAPI_DATABASE_URL", url)
+        status, out, err = ccapi("check")
+    assert (status, err) == (0, "")
+    assert out == "ok: settings, file modes, database (behind a connection pooler) and archive\n"
 
 
 def test_unreachable_database_is_one_line_with_advice(

@@ -6,6 +6,7 @@ import pytest
 from ccapi.db import migrations
 from ccapi.embedded import PrivatePostgres
 from tests.cli.conftest import Command
+from tests.pgbouncer import needs_pgbouncer, pgbouncer
 
 NAMES = [migration.name for migration in migrations.available()]
 
@@ -65,3 +66,15 @@ def test_invalid_settings_are_reported(ccapi: Command, monkeypatch: pytest.Monke
     status, out, err = ccapi("migrate")
     assert (status, out) == (1, "")
     assert err.startswith("ccapi: environment: CCAPI_DATABASE_POOL_SIZE: expected an integer")
+
+
+@needs_pgbouncer
+@pytest.mark.usefixtures("environment")
+def test_a_connection_pooler_is_refused_in_one_line(
+    ccapi: Command, postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pgbouncer(postgres, "session", connections=1) as url:
+        monkeypatch.setenv("CCAPI_DATABASE_URL", url)
+        status, out, err = ccapi("migrate")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert err.endswith("set CCAPI_DATABASE_URL to PostgreSQL itself for this command\n")
