@@ -37,9 +37,9 @@ logfile = {directory}/log
 def pgbouncer(postgres: PrivatePostgres, mode: str, connections: int) -> Iterator[str]:
     """Start a pooler with so many connections to the server, and return the database's URL."""
     port = free_port()
-    account = server_account(Path("/nonexistent"))
+    owner = server_account(Path("/nonexistent"))
     directory = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
-    account.take_ownership(directory)
+    owner.take_ownership(directory)
     server = psycopg.conninfo.conninfo_to_dict(postgres.url)
     where = f"host={server['host']} port={server['port']} dbname=ccapi"
     settings = directory / "pgbouncer.ini"
@@ -48,7 +48,7 @@ def pgbouncer(postgres: PrivatePostgres, mode: str, connections: int) -> Iterato
     )
     settings.write_text(text, "utf-8")
     process = subprocess.Popen(
-        account.command(PROGRAM, "-q", str(settings)), stderr=subprocess.DEVNULL
+        owner.command(PROGRAM, "-q", str(settings)), stderr=subprocess.DEVNULL
     )
     url = f"postgresql://ccapi@127.0.0.1:{port}/ccapi"
     try:

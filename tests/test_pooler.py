@@ -102,9 +102,9 @@ def live(service: Service, token: str, number: int) -> list[object]:
         finally:
             connection.close()
         fields = [answer.get(name) for name in ("jobId", "jobState", "items")]
-        found = (response.status, *fields)[: len(expected)]
-        if found != expected:
-            wrong.append((method, path, found, expected, answer))
+        outcome = (response.status, *fields)[: len(expected)]
+        if outcome != expected:
+            wrong.append((method, path, outcome, expected, answer))
         return answer
 
     user = f"user{number}"
