@@ -1,5 +1,6 @@
 """Fixtures of all tests: a PostgreSQL server, an app for each test, a client for each role."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ import pytest
 from flask import Flask
 
 from ccapi import config as settings
+from ccapi import logs
 from ccapi.app import build_context, create_app
 from ccapi.archive.writer import create_if_missing
 from ccapi.context import Context
@@ -65,6 +67,15 @@ def database(_migrated: Database, _session: Connection) -> Iterator[Database]:
     _session.execute(_DELETE_ALL)
 
 
+@pytest.fixture(autouse=True)
+def _log_level() -> Iterator[None]:
+    """Restore the log's level, which each app sets for the whole process."""
+    logger = logging.getLogger("ccapi")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
 def empty(database: Database) -> None:
     """Delete all jobs, tags and tokens."""
     with database.session() as conn:
@@ -104,6 +115,7 @@ def app(
     if app is None:
         app = serve(config, database)
         _apps.append((key, app))
+    logs.configure(config.log.level, config.log.format)
     create_if_missing(config.archive.root)
     app.extensions["ccapi"] = replace(build_context(config), database=database)
     app.extensions["ccapi_caches"] = Caches(config.jobs.list_cache_seconds)
