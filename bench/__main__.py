@@ -20,6 +20,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "burst": starts.burst,
     "nginx": nginx.overhead,
     "first-pages": lists.first_pages,
+    "limited-token": lists.limited_token,
     "deep-pages": lists.deep_pages,
     "statistics": lists.statistics,
     "views": lists.views,

@@ -15,7 +15,8 @@ from bench import load_generator
 from bench.http_requests import get
 from bench.load_generator import LoadResult, LoadSpec
 from bench.report import Row, spread
-from bench.testbed import Instance, Testbed, run_ccapi
+from bench.testbed import Instance, Testbed, create_token, run_ccapi
+from ccapi.model.token import Role, Scope
 
 _ROUNDS = 5
 _REQUESTS = 40
@@ -104,9 +105,37 @@ def _filter_values(instance: Instance) -> dict[str, str]:
     return {name: urllib.parse.quote(str(value)) for name, value in {**job, "week": week}.items()}
 
 
-def _send(instance: Instance, query: str, count: int = _REQUESTS) -> LoadResult:
+def limited_token(testbed: Testbed) -> Iterator[Row]:
+    """Compare a token that is limited to a user or project with a filter for the same."""
+    instance = testbed.large
+    values = _filter_values(instance)
+    scopes = {
+        "user": Scope(users=(urllib.parse.unquote(values["user"]),)),
+        "project": Scope(projects=(urllib.parse.unquote(values["project"]),)),
+    }
+    for name, scope in scopes.items():
+        # An admin's: a reader's answer may come from the response cache.
+        token = create_token(instance.database, Role.ADMIN, scope)
+        for query in ("items-per-page=25", "state=failed", "total=true"):
+            filtered: list[float] = []
+            limited: list[float] = []
+            for _ in range(_ROUNDS):
+                filtered.append(_send(instance, f"?{query}&{name}={values[name]}").p50)
+                limited.append(_send(instance, f"?{query}", token=token).p50)
+            yield Row(
+                what=f"limited token / filter by {name}, large database: {query}",
+                measured=median(limited) / median(filtered),
+                bar=1.3,
+                details=f"p50 ms: token {spread(limited, 1e3, 2)}, "
+                f"filter {spread(filtered, 1e3, 2)}",
+            )
+
+
+def _send(
+    instance: Instance, query: str, count: int = _REQUESTS, token: str | None = None
+) -> LoadResult:
     """Send the same GET below /api/jobs/ several times, one after the other."""
-    request = get(f"/api/jobs/{query}", instance.admin_token)
+    request = get(f"/api/jobs/{query}", token or instance.admin_token)
     result = load_generator.run(LoadSpec(socket=instance.socket, request=request, count=count))
     result.require_status(200)
     return result

@@ -10,7 +10,7 @@ from bench.server import Server, run_gunicorn
 from ccapi.db import migrations
 from ccapi.db.pool import Database
 from ccapi.embedded import PrivatePostgres, private_postgres
-from ccapi.model.token import Role
+from ccapi.model.token import ALL_JOBS, Role, Scope
 from ccapi.service import tokens
 
 WORKERS = 2
@@ -86,9 +86,7 @@ def _run_instance(
 ) -> Iterator[Instance]:
     database = prepare_database(postgres, name)
     fill_database(database, jobs)
-    admin_token, reader_token = (
-        _create_token(database, role) for role in (Role.ADMIN, Role.READER)
-    )
+    admin_token, reader_token = (create_token(database, role) for role in (Role.ADMIN, Role.READER))
     settings = {
         "CCAPI_CONFIG": "/dev/null",
         "CCAPI_DATABASE_URL": postgres.database_url(name),
@@ -127,11 +125,11 @@ def query_number(database: Database, query: str, *parameters: int) -> int:
     return int(row[0])
 
 
-def _create_token(database: Database, role: Role) -> str:
+def create_token(database: Database, role: Role, scope: Scope = ALL_JOBS) -> str:
     """Create a token, and revoke that of an earlier run."""
-    name = f"bench-{role}"
+    name = f"bench-{role}" if scope == ALL_JOBS else "bench-limited"
     try:
-        return tokens.create(database, name, role)
+        return tokens.create(database, name, role, scope=scope)
     except tokens.TokenError:
         tokens.revoke(database, name)
-        return tokens.create(database, name, role)
+        return tokens.create(database, name, role, scope=scope)
