@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from functools import partial
 
 from flask import Flask
 
@@ -9,6 +10,7 @@ from ccapi import file_modes, logs
 from ccapi.api import edits, health, jobs, metrics, nodes, reconciliation, statistics
 from ccapi.api.fields import PATH_PARAMETERS, State
 from ccapi.archive import writer
+from ccapi.archive.breaker import CircuitBreaker
 from ccapi.config import Config, load
 from ccapi.context import Context
 from ccapi.db import migrations
@@ -18,6 +20,7 @@ from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
 from ccapi.http import openapi
 from ccapi.http.cache import Caches
 from ccapi.http.request_log import RequestLogMiddleware
+from ccapi.service import archive
 
 _log = logging.getLogger(__name__)
 # With this status of a worker, gunicorn gives up instead of trying again.
@@ -42,11 +45,12 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     """
     config = config or load()
     logs.configure(config.log.level, config.log.format)
-    for warning in file_modes.warnings(config.secret_files, config.archive.root):
-        _log.warning(warning)
     context = context or build_context(config)
+    context.archive_io.on_recovery = partial(archive.recover, context)
     try:
-        writer.create_if_missing(context.archive_root)
+        for warning in context.archive_io.run(_mode_warnings, config):
+            _log.warning(warning)
+        context.archive_io.run(writer.create_if_missing, context.archive_root)
     except ArchiveError as error:
         _log.warning("starting without an archive: %s", error)
     try:
@@ -71,6 +75,10 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     return app
 
 
+def _mode_warnings(config: Config) -> list[str]:
+    return [*file_modes.warnings(config.secret_files, config.archive.root)]
+
+
 def build_context(config: Config) -> Context:
     """Make the context of the settings; connections are opened on first use."""
     settings = config.database
@@ -84,6 +92,9 @@ def build_context(config: Config) -> Context:
     return Context(
         database=Database(settings.url, limits),
         archive_root=config.archive.root,
+        archive_io=CircuitBreaker(
+            config.archive.timeout, partial(writer.require_writable, config.archive.root)
+        ),
         clusters=config.clusters,
         duplicate_window=config.jobs.duplicate_window,
         replica=(

@@ -1,9 +1,10 @@
 """What every use case gets: the database, the archive, and the site's settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ccapi.archive.breaker import CircuitBreaker
 from ccapi.model.token import ALL_JOBS, Scope
 
 # gunicorn's master imports this module, and must not import prometheus_client before it has
@@ -24,7 +25,7 @@ class Context:
 
     A run is a duplicate if another one of the same cluster and job id starts within
     `duplicate_window` seconds of it. A `replica` may answer readers. Jobs out of `scope` do
-    not exist for the request's token.
+    not exist for the request's token. Requests access the archive through `archive_io` only.
     """
 
     database: "Database"
@@ -33,3 +34,4 @@ class Context:
     duplicate_window: int
     replica: "Replica | None" = None
     scope: Scope = ALL_JOBS
+    archive_io: CircuitBreaker = field(default_factory=CircuitBreaker, compare=False)

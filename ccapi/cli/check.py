@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -9,6 +10,7 @@ from ccapi import file_modes
 from ccapi.app import build_context
 from ccapi.archive import writer
 from ccapi.cli.settings import Settings, error_line, uses_settings
+from ccapi.config import Config
 from ccapi.db import migrations
 from ccapi.errors import CcapiError, StartupError
 
@@ -25,19 +27,13 @@ def check(settings: Settings, *, startup: bool) -> None:
     An unreachable database or archive does not prevent a start: the service waits for it.
     """
     config = settings.config
-    problems = [
-        f"ccapi: {w}" for w in file_modes.warnings(config.secret_files, config.archive.root)
-    ]
-    prevents_start = False
     context = build_context(config)
-
-    def try_archive() -> None:
-        writer.create_if_missing(context.archive_root)
-        writer.require_writable(context.archive_root)
-
+    problems: list[str] = []
+    prevents_start = False
     steps: list[Callable[[], None]] = [
+        lambda: context.archive_io.run(_check_modes, config, problems),
         lambda: migrations.require_current(context.database),
-        try_archive,
+        lambda: context.archive_io.run(_check_archive, context.archive_root),
     ]
     for step in steps:
         try:
@@ -55,3 +51,13 @@ def check(settings: Settings, *, startup: bool) -> None:
     if not problems:
         pooler = " (behind a connection pooler)" if context.database.is_pooled() else ""
         click.echo(f"ok: settings, file modes, database{pooler} and archive")
+
+
+def _check_modes(config: Config, problems: list[str]) -> None:
+    modes = file_modes.warnings(config.secret_files, config.archive.root)
+    problems.extend(f"ccapi: {warning}" for warning in modes)
+
+
+def _check_archive(root: Path) -> None:
+    writer.create_if_missing(root)
+    writer.require_writable(root)

@@ -51,9 +51,10 @@ class Database:
 
 @dataclass(frozen=True)
 class Archive:
-    """Where the job archive is; load() makes the path absolute."""
+    """Where the job archive is, and its timeout in seconds; load() makes the path absolute."""
 
     root: Annotated[Path, PATH] = Path("var/job-archive")
+    timeout: Annotated[float, TIMEOUT] = 5.0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Read, start and stop single jobs: sql/queries/jobs.sql."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -134,6 +134,11 @@ def dequeue(conn: Connection, id_: int) -> QueueEntry | None:
 def mark_archiving_failed(conn: Connection, id_: int) -> None:
     """Record that a stopped job could not be archived."""
     conn.execute(_SQL["mark_archiving_failed"], {"id": id_})
+
+
+def enqueue_again(conn: Connection, ids: Collection[int]) -> None:
+    """Put archived jobs into the archive queue, because their files may be old."""
+    conn.execute(_SQL["enqueue_again"], {"ids": list(ids)})
 
 
 def list_archive_queue(conn: Connection, after_id: int, limit: int) -> list[int]:

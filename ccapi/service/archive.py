@@ -1,7 +1,7 @@
 """Archive stopped jobs: at once, and again after a failure."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from ccapi import metrics
@@ -33,7 +33,9 @@ def archive(context: Context, job: Job) -> Job:
             if current is not None and entry is None:
                 return current
             archived = replace(current or job, monitoring_status=MonitoringStatus.ARCHIVED)
-            backup = writer.write_with_backup(context.archive_root, archived)
+            backup = context.archive_io.run(
+                writer.write_with_backup, context.archive_root, archived, job_id=job.id
+            )
             if backup:
                 _log.warning("id %s: kept the former meta.json as %s", job.id, backup)
         return archived
@@ -59,9 +61,9 @@ def retry(context: Context) -> Iterator[Job]:
     """Archive every stopped job that is not archived yet; yield each with its new status.
 
     Safe at any time, and in several processes at once. Raises ArchiveError when there is no
-    archive to write to.
+    archive to write to, or it does not answer any more.
     """
-    writer.create_if_missing(context.archive_root)
+    context.archive_io.run(writer.create_if_missing, context.archive_root)
     after_id = 0
     while True:
         with context.database.connection() as conn:
@@ -70,6 +72,23 @@ def retry(context: Context) -> Iterator[Job]:
             job = archive_by_id(context, id_)
             if job is not None:
                 yield job
+            if context.archive_io.is_open:
+                raise ArchiveError("the archive does not answer any more; run it again later")
         if len(ids) < _BATCH_SIZE:
             return
         after_id = ids[-1]
+
+
+def recover(context: Context, late_job_ids: Collection[int]) -> None:
+    """Archive what waits, once an archive that did not answer does so again.
+
+    A file that was written late may be older than one of another process, so its job is
+    archived again.
+    """
+    try:
+        with context.database.connection() as conn:
+            jobs.enqueue_again(conn, late_job_ids)
+        number = sum(job.is_archived for job in retry(context))
+        _log.info("archived %s jobs that waited", number)
+    except (ArchiveError, DatabaseUnavailable) as error:
+        _log.warning("the timer archives what waits: %s", error)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ccapi.archive import reader, writer
+from ccapi.archive.breaker import ArchiveTimeout
 from ccapi.context import Context
 from ccapi.db.pool import Connection
 from ccapi.errors import ArchiveError, InvalidInput, StillRunning, UnknownJob
@@ -122,14 +123,17 @@ def _edit(context: Context, id_: int, edit: Callable[[Connection], object]) -> J
             job = jobs.get(conn, id_)
             assert job is not None
             if job.is_archived:
-                former = reader.read_bytes(context.archive_root, job.key)
-                writer.write(context.archive_root, job)
-    except BaseException:
-        if job is not None and former is not None:
+                root, run = context.archive_root, context.archive_io.run
+                former = run(reader.read_bytes, root, job.key)
+                run(writer.write, root, job, job_id=id_)
+    except BaseException as error:
+        # After a timeout, the archive's recovery writes the file again.
+        if job is not None and former is not None and not isinstance(error, ArchiveTimeout):
             # Only a failed rename or commit gets here; the file may have the edit already.
             try:
-                if reader.read_bytes(context.archive_root, job.key) != former:
-                    writer.write_bytes(context.archive_root, job.key, former)
+                root, run = context.archive_root, context.archive_io.run
+                if run(reader.read_bytes, root, job.key) != former:
+                    run(writer.write_bytes, root, job.key, former, job_id=id_)
             except ArchiveError:
                 _log.exception(
                     "meta.json of job id %s may contain an edit that was refused", job.id

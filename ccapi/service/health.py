@@ -4,6 +4,7 @@ import logging
 from typing import NamedTuple
 
 from ccapi.archive import writer
+from ccapi.archive.breaker import ArchiveTimeout
 from ccapi.context import Context
 from ccapi.db import migrations, pool
 from ccapi.db.probe import CachedProbe
@@ -80,7 +81,9 @@ class HealthCheck:
 
     def _check_archive(self) -> _Problem | None:
         try:
-            writer.require_writable(self._context.archive_root)
+            self._context.archive_io.run(writer.require_writable, self._context.archive_root)
+        except ArchiveTimeout as error:
+            return _Problem("the archive does not answer", str(error))
         except ArchiveError as error:
             return _Problem("the archive cannot be written", str(error))
         return None

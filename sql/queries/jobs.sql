@@ -112,6 +112,16 @@ UPDATE archive_queue
 SET has_failed = true
 WHERE job = :id;
 
+-- name: enqueue_again!
+-- Put archived jobs into the archive queue, to be written as they are now.
+INSERT INTO archive_queue (job, job_changed)
+SELECT id, true
+FROM jobs
+WHERE id = ANY (:ids::bigint[])
+  AND job_state <> 'running'
+  AND monitoring_status = 3
+ON CONFLICT (job) DO UPDATE SET job_changed = true;
+
 -- name: list_archive_queue
 -- List the stopped jobs that are not archived yet, in order of id.
 SELECT job
