@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench import cpu, deletion, disk_space, lists, nginx, report, starts, testbed
+from bench import (
+    cpu,
+    deletion,
+    disk_space,
+    greedy_readers,
+    lists,
+    nginx,
+    report,
+    starts,
+    testbed,
+)
 from bench.report import Row
 from bench.testbed import Testbed, run_testbed
 
@@ -29,6 +39,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "bytes": disk_space.bytes_per_job,
     "pollers": lists.pollers,
     "deletion": deletion.starts_during_deletion,
+    "greedy-readers": greedy_readers.starts_beside_readers,
 }
 
 

@@ -106,11 +106,11 @@ class _MetricsCollector(Collector):
 
 def expose(gauges: Iterable[Metric]) -> bytes:
     """Return the metrics of all workers, and further gauges, in Prometheus' text format."""
-    directory = prometheus_multiproc.directory()
     registry = CollectorRegistry()
     registry.register(_MetricsCollector(gauges))
-    if directory is None:
-        return bytes(generate_latest(REGISTRY) + generate_latest(registry))
-    MultiProcessCollector(registry, str(directory))
-    with prometheus_multiproc.locked(directory):
+    with prometheus_multiproc.locked_pools() as directories:
+        if not directories:
+            return bytes(generate_latest(REGISTRY) + generate_latest(registry))
+        files = [str(file) for directory in directories for file in directory.glob("*.db")]
+        registry.register(_MetricsCollector(MultiProcessCollector.merge(files)))
         return bytes(generate_latest(registry))

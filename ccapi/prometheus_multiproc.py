@@ -1,16 +1,19 @@
 """The directory in which gunicorn's workers share their metrics.
 
-Each worker has its own files there, named after its process; a scrape adds them up. Nothing here
-imports prometheus_client before the directory is known, because it looks for it on import.
+Each worker has its own files there, named after its process; a scrape adds them up, and those of
+the other pools of workers with the same settings file. Nothing here imports prometheus_client
+before the directory is known, because it looks for it on import.
 """
 
 import fcntl
+import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -20,6 +23,8 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - a private directory is made in it
 _SUMMED = ("counter", "histogram")
 _OTHER = "other"
 _BLOCK_BYTES = 65_536
+# A process, the digest of its settings file's path, and a random part.
+_POOL = re.compile(rf"{_PREFIX}(\d+)-([0-9a-f]{{8}})-\w+")
 
 
 def make(uid: int, gid: int) -> Path:
@@ -29,10 +34,12 @@ def make(uid: int, gid: int) -> Path:
     for path in base.glob(f"{_PREFIX}*"):
         with suppress(OSError, ValueError):
             pid = int(path.name.removeprefix(_PREFIX).partition("-")[0])
-            is_ours = path.lstat().st_uid == os.geteuid() and not path.is_symlink()
-            if is_ours and not Path(f"/proc/{pid}").exists():
+            if _is_ours(path) and not Path(f"/proc/{pid}").exists():
                 shutil.rmtree(path)
-    directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))
+    prefix = f"{_PREFIX}{os.getpid()}-"
+    if settings := os.environ.get("CCAPI_CONFIG"):
+        prefix += f"{hashlib.sha256(os.path.realpath(settings).encode()).hexdigest()[:8]}-"
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
     if os.geteuid() == 0:
         os.chown(directory, uid, gid)
     os.environ[VARIABLE] = str(directory)
@@ -40,14 +47,40 @@ def make(uid: int, gid: int) -> Path:
 
 
 def remove(directory: Path) -> None:
-    """Remove the directory when its workers have ended."""
-    shutil.rmtree(directory, ignore_errors=True)
+    """Remove the directory when its workers have ended, and no scrape reads it."""
+    with suppress(OSError), locked(directory):
+        shutil.rmtree(directory)
 
 
 def directory() -> Path | None:
     """Return the directory that this process shares with others; None if it is alone."""
     name = os.environ.get(VARIABLE)
     return Path(name) if name else None
+
+
+@contextmanager
+def locked_pools() -> Iterator[list[Path]]:
+    """Lock and yield the directories of all pools with this one's settings; none if it is alone."""
+    own = directory()
+    candidates = [] if own is None else [own]
+    if own is not None and (match := _POOL.fullmatch(own.name)):
+        candidates += set(own.parent.glob(f"{_PREFIX}*-{match[2]}-*")) - {own}
+    pools = []
+    with ExitStack() as stack:
+        # In the order of their names, so that two scrapes do not wait for each other.
+        for path in sorted(candidates):
+            with suppress(FileNotFoundError):  # A pool may just have ended.
+                pool = _POOL.fullmatch(path.name)
+                is_live = pool is not None and Path(f"/proc/{pool[1]}").exists()
+                if path == own or (is_live and _is_ours(path)):
+                    stack.enter_context(locked(path))
+                    pools.append(path)
+        yield pools
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether this user made the directory."""
+    return path.lstat().st_uid == os.geteuid() and not path.is_symlink()
 
 
 @contextmanager

@@ -127,3 +127,33 @@ def test_counters_of_gunicorns_workers_survive_them(
         [directory] = SHARED_MEMORY.glob(f"ccapi-metrics-{service.pid}-*")
         assert not [pid for pid in killed if list(directory.glob(f"*_{pid}.db"))]
     assert not directory.exists()
+
+
+@pytest.mark.slow
+def test_pools_with_the_same_settings_count_together(
+    config: Config, database: Database, tmp_path: Path
+) -> None:
+    token = tokens.create(database, "prometheus", Role.READER)
+    settings = {
+        "CCAPI_CONFIG": str(tmp_path / "config.toml"),
+        "CCAPI_DATABASE_URL": config.database.url,
+        "CCAPI_ARCHIVE_ROOT": str(config.archive.root),
+    }
+    (tmp_path / "config.toml").touch()
+    directories = [tmp_path / name for name in ("reports", "readers", "elsewhere")]
+    for directory in directories:
+        directory.mkdir()
+    reports, readers, elsewhere = directories
+    other = {**settings, "CCAPI_CONFIG": str(elsewhere / "config.toml")}
+    (elsewhere / "config.toml").touch()
+    with (
+        gunicorn(settings, reports, workers=1) as one,
+        gunicorn(other, elsewhere, workers=1) as stranger,
+    ):
+        with gunicorn(settings, readers, workers=1) as two:
+            send_unauthorized_requests(one, 2)
+            send_unauthorized_requests(two, 3)
+            send_unauthorized_requests(stranger, 7)
+            assert {unauthorized_requests(scrape(pool, token)) for pool in (one, two)} == {5}
+            assert unauthorized_requests(scrape(stranger, token)) == 7
+        assert unauthorized_requests(scrape(one, token)) == 2

@@ -21,7 +21,7 @@ from ccapi.errors import StartupError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _SUFFIX = ".j2"
-_INCLUDED = {"hardening"}  # in other templates
+_INCLUDED = {"hardening", "service", "socket", "gunicorn"}  # in other templates
 # These contain the password.
 _FOR_DATABASE_HOST = {"database-url", "database-host.sql"}
 _HTTPS_PORT, _HTTP_PORT = 443, 80
@@ -94,12 +94,19 @@ def _path(name: str, default: str, text: str) -> Callable[[Command], Command]:
     type=click.IntRange(1, 1000),
     default=2 * (os.cpu_count() or 1),
     show_default="2 for each processor",
-    help="Worker processes.",
+    help="Worker processes for reports: starts, stops and edits.",
+)
+@click.option(
+    "--readers",
+    type=click.IntRange(1, 1000),
+    default=2 * (os.cpu_count() or 1),
+    show_default="2 for each processor",
+    help="Worker processes for readers: lists, statistics and pages.",
 )
 @_path("--prefix", "/opt/ccapi", "Directory of the installed package.")
 @_path("--config-dir", "/etc/ccapi", "Directory of the settings.")
 @_path("--archive", "/var/lib/ccapi/job-archive", "Directory of the job archive.")
-@_path("--socket", "/run/ccapi.sock", "Unix socket between nginx and the service.")
+@_path("--socket", "/run/ccapi.sock", "Unix socket for reports; that for readers is beside it.")
 @_path("--certificate", "/etc/ccapi/tls/certificate.pem", "TLS certificate with its chain.")
 @_path("--certificate-key", "/etc/ccapi/tls/key.pem", "Key of the certificate.")
 @click.option(
@@ -147,11 +154,13 @@ def derive(config: Config, options: Mapping[str, Any]) -> dict[str, Any]:
     database = config.database
     timeout = max(math.ceil(database.statement_timeout) + _MARGIN_SECONDS, MAX_REQUEST_SECONDS)
     port = options["https_port"]
+    socket = Path(options["socket"])
     return {
+        "readers_socket": str(socket.with_name(f"{socket.stem}-readers{socket.suffix}")),
         "max_body_bytes": config.server.max_body_bytes,
         "pool_size": database.pool_size,
         # For twice as many workers during a reload, and for commands.
-        "connections": 2 * options["workers"] * database.pool_size + 5,
+        "connections": 2 * (options["workers"] + options["readers"]) * database.pool_size + 5,
         "timeout": timeout,
         "read_timeout": timeout + _MARGIN_SECONDS,
         "graceful_timeout": _GRACEFUL_TIMEOUT_SECONDS,

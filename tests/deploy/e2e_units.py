@@ -6,7 +6,7 @@ import pytest
 
 from tests.deploy.machine import Machine
 
-UNITS = ("ccapi.service", "ccapi-archive-retry.service")
+UNITS = ("ccapi.service", "ccapi-readers.service", "ccapi-archive-retry.service")
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -17,8 +17,27 @@ def test_exposure_of_a_unit_is_at_most_3(machine: Machine, unit: str) -> None:
 
 
 def test_units_are_valid(machine: Machine) -> None:
-    names = f"{' '.join(UNITS)} ccapi.socket ccapi-archive-retry.timer"
+    names = f"{' '.join(UNITS)} ccapi.socket ccapi-readers.socket ccapi-archive-retry.timer"
     assert machine.execute(f"systemd-analyze verify {names}") == ""
+
+
+def test_commands_for_ccapi_are_for_the_readers_too(machine: Machine) -> None:
+    units = "ccapi.socket ccapi.service ccapi-readers.socket ccapi-readers.service"
+    states = f"systemctl is-active {units} || true"
+    main_pid = "systemctl show --value --property=MainPID ccapi-readers"
+    before = machine.execute(main_pid)
+    machine.execute("systemctl restart ccapi")
+    assert machine.execute(main_pid) != before
+    machine.execute("systemctl stop ccapi.socket ccapi.service")
+    try:
+        assert machine.execute(states) == 4 * "inactive\n"
+    finally:
+        machine.execute("systemctl start ccapi.socket ccapi.service")
+    assert machine.execute(states) == 4 * "active\n"
+    machine.await_idle_workers()
+    machine.execute("systemctl reload ccapi")
+    reloads = "journalctl --unit=ccapi-readers --since=-1min | grep -c 'Handling signal: hup'"
+    assert int(machine.execute(f"sleep 1; {reloads}")) >= 1
 
 
 def test_the_service_can_write_only_to_the_archive(machine: Machine) -> None:

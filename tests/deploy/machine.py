@@ -89,7 +89,8 @@ class Machine:
 
     def await_idle_workers(self) -> None:
         """Wait until the service's workers are idle: they read the settings when they start."""
-        used = "systemctl show --value --property=CPUUsageNSec ccapi"
+        show = "systemctl show --value --property=CPUUsageNSec ccapi ccapi-readers"
+        used = f"echo $(($({show} | grep . | paste -sd+)))"
         idle = f"until a=$({used}); sleep 1; [ $(($({used}) - a)) -lt 50000000 ]; do :; done"
         self.execute(f"systemctl is-active ccapi; timeout 90 bash -c '{idle}'")
 

@@ -44,6 +44,14 @@ def test_each_time_out_is_longer_than_what_it_waits_for(ccapi: Command, tmp_path
     assert limits["graceful_timeout"] < stopping
 
 
+def test_pools_have_the_same_limits_and_their_own_workers(ccapi: Command, tmp_path: Path) -> None:
+    files = write(ccapi, tmp_path / "out", "--workers", "3", "--readers", "5")
+    pools = [runpy.run_path(str(files / f"gunicorn{pool}.conf.py")) for pool in ("", "-readers")]
+    assert [pool.pop("workers") for pool in pools] == [3, 5]
+    same = ("timeout", "graceful_timeout", "backlog", "limit_request_line", "worker_class")
+    assert [pools[0][name] for name in same] == [pools[1][name] for name in same]
+
+
 def test_time_outs_and_limits_follow_the_settings(
     ccapi: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

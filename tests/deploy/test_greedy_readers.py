@@ -1,0 +1,116 @@
+"""Readers that are slow, silent or greedy delay no report: nginx and gunicorn as deployed."""
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.deployed_site import Site, nginx, run_site
+from bench.greedy_readers import SlowReaders, worst_queries
+from ccapi.config import Config
+from ccapi.db.pool import Database
+from ccapi.model.token import Role
+from ccapi.service import tokens
+from tests.client import job
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(nginx() is None, reason="nginx is not installed"),
+]
+# More than the sockets and nginx's memory hold: 40 MB.
+JOBS = """
+    INSERT INTO jobs (job_id, cluster, start_time, user_name, project, sub_cluster, num_nodes,
+                      exclusive, monitoring_status, resources, meta_data)
+    SELECT n, 'fritz', 1600000000 + n, 'u', '', 'main', 1, 1, 1, '[{"hostname": "f1"}]',
+           json_build_object('jobScript', repeat('x', 1500))
+    FROM generate_series(1, 20000) AS n
+    """
+FIRST_JOB = 1_000_000
+
+
+class Connection(http.client.HTTPConnection):
+    """A connection to a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def send(path: Path, token: str, method: str, address: str, body: Any = None) -> tuple[int, bytes]:
+    """Send a request on a connection of its own; return the status and the body."""
+    connection = Connection(path)
+    data = None if body is None else json.dumps(body)
+    try:
+        connection.request(method, f"/api/jobs{address}", data, {"X-Auth-Token": token})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def site(config: Config, database: Database) -> Iterator[Site]:
+    with database.session() as conn:
+        conn.execute(JOBS)
+    settings = {
+        "CCAPI_DATABASE_URL": config.database.url,
+        "CCAPI_ARCHIVE_ROOT": str(config.archive.root),
+    }
+    with run_site(settings, workers=1, readers=2) as running:
+        yield running
+
+
+@pytest.fixture
+def writer_token(database: Database) -> str:
+    return tokens.create(database, "hooks", Role.WRITER)
+
+
+@pytest.fixture
+def reader_token(database: Database) -> str:
+    return tokens.create(database, "dashboard", Role.READER)
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["never read", "40 KB/s"])
+def test_slow_readers_delay_neither_starts_nor_others(
+    site: Site, writer_token: str, reader_token: str, *, reads: bool
+) -> None:
+    with SlowReaders(site.socket, reader_token, connections=8, reads=reads):
+        for number in range(FIRST_JOB, FIRST_JOB + 20):
+            started = job(jobId=number)
+            assert send(site.socket, writer_token, "POST", "/start_job/", started)[0] == 201
+        status, body = send(site.socket, writer_token, "GET", f"/?state=running&job-id={FIRST_JOB}")
+        assert (status, json.loads(body)["items"]) == (200, 1)
+
+
+def test_greedy_readers_do_not_stop_starts(
+    site: Site, writer_token: str, reader_token: str
+) -> None:
+    with worst_queries(site.socket, reader_token, seconds=3):
+        for number in range(FIRST_JOB, FIRST_JOB + 20):
+            started = job(jobId=number)
+            assert send(site.socket, writer_token, "POST", "/start_job/", started)[0] == 201
+
+
+def test_readers_and_reports_have_different_workers(site: Site, writer_token: str) -> None:
+    """The list of a job that has just started shows it, whichever worker answers."""
+    for number in range(FIRST_JOB, FIRST_JOB + 5):
+        assert send(site.socket, writer_token, "POST", "/start_job/", job(jobId=number))[0] == 201
+        _, body = send(site.socket, writer_token, "GET", f"/?job-id={number}")
+        assert json.loads(body)["items"] == 1
+    logs = {
+        name: (site.directory / f"{name}.log").read_text() for name in ("ccapi", "ccapi-readers")
+    }
+    assert ("start_job" in logs["ccapi"], "list_jobs" in logs["ccapi"]) == (True, False)
+    assert ("start_job" in logs["ccapi-readers"], "list_jobs" in logs["ccapi-readers"]) == (
+        False,
+        True,
+    )
