@@ -6,9 +6,10 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from ccapi.http import pagination
-from ccapi.http.schema import EnumField, Integer, QueryText, Text, describe
+from ccapi.http.schema import EnumField, Integer, QueryText, Repeatable, Text, describe
 from ccapi.model import rules
 from ccapi.model.job import FINAL_STATES, JobState, ListPosition, Range, Tag
+from ccapi.model.rules import MAX_INTEGER
 
 # What the document says of the integers in paths; the examples fill its forms.
 PATH_PARAMETERS = {
@@ -66,9 +67,9 @@ class ListCursor(fields.String):
 
 
 class QueryRange(fields.String):
-    """FROM-TO, both inclusive, in some unit."""
+    """FROM-TO, both inclusive, in some unit; a side without a number is open."""
 
-    _RANGE = re.compile(r"([0-9]{1,40})-([0-9]{1,40})")
+    _RANGE = re.compile(r"(?!-$)([0-9]{0,40})-([0-9]{0,40})")
 
     def __init__(self, unit: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -76,17 +77,36 @@ class QueryRange(fields.String):
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         match = self._RANGE.fullmatch(value)
-        lower, upper = map(int, match.groups()) if match else (1, 0)
-        if lower > upper or upper > rules.MAX_INTEGER:
-            raise ValidationError(f"must be FROM-TO in {self._unit}, FROM not after TO")
+        lower, upper = (int(match[1] or 0), int(match[2] or MAX_INTEGER)) if match else (1, 0)
+        if lower > upper or upper > MAX_INTEGER:
+            expected = f"must be FROM-TO in {self._unit}, FROM not after TO; FROM- or -TO is open"
+            raise ValidationError(expected)
         return Range(lower, upper)
 
 
-class QueryTag(QueryText):
-    """TYPE:NAME of a tag; the first colon separates them."""
-
+class _QueryTag(QueryText):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         type_, colon, name = super()._deserialize(value, *args, **kwargs).partition(":")
         if not (type_ and colon and name):
             raise ValidationError("must be TYPE:NAME")
         return Tag(type_, name)
+
+
+class QueryTags(Repeatable, _QueryTag):
+    """TYPE:NAME of tags; the first colon separates them."""
+
+
+class _QueryName(QueryText):
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        text: str = super()._deserialize(value, *args, **kwargs)
+        if not text.strip("*") or (text[0] == "*") != (text[-1] == "*"):
+            raise ValidationError("must be the beginning of a name, or *part*")
+        return text
+
+
+class QueryJobNames(Repeatable, _QueryName):
+    """The beginnings of names of jobs, or *parts*."""
+
+
+class PlainNames(Repeatable, Text):
+    """One or more names of clusters or hosts."""

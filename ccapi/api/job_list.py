@@ -53,7 +53,7 @@ class ListRequest(NamedTuple):
             names = (*names, _METADATA)
         is_csv = query.get("format") == "csv"
         return cls(
-            job_filter=parse_filter(query, context.scope),
+            job_filter=_parse_bounded_filter(query, context.scope),
             page=Page(offset, items, position),
             page_number=number,
             fields=names,
@@ -82,7 +82,17 @@ class ListRequest(NamedTuple):
 def parse_filter(query: dict[str, Any], scope: Scope) -> JobFilter:
     """Return the filters of a query that ListQuery or StatsQuery has checked."""
     filters = {name: query[name] for name in _FILTERS & query.keys()}
-    return JobFilter(**filters, states=query.get("state"), scope=scope, now=now())
+    return JobFilter(**filters, scope=scope, now=now())
+
+
+def _parse_bounded_filter(query: dict[str, Any], scope: Scope) -> JobFilter:
+    """Return the filters of a list; a part of a name needs a range of time, as no index has it."""
+    job_filter = parse_filter(query, scope)
+    has_part = any(name.startswith("*") for name in job_filter.name or ())
+    ranges = (job_filter.start_time, job_filter.stop_time)
+    if has_part and not any(time is not None and time.lower > 0 for time in ranges):
+        raise InvalidInput.of("name", "*part* needs a start-time or stop-time with a FROM")
+    return job_filter
 
 
 def respond(context: Context, request: ListRequest) -> Response:

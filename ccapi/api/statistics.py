@@ -20,8 +20,10 @@ from ccapi.http.schema import (
     QueryChoices,
     QueryInteger,
     describe,
+    parameter,
 )
 from ccapi.model.job import Range
+from ccapi.model.rules import MAX_INTEGER
 from ccapi.model.statistics import GroupBy, StatisticsQuery
 from ccapi.model.token import Role
 from ccapi.service import statistics
@@ -42,44 +44,50 @@ class StatsQuery(ListQuery):
 
     range = QueryRange(
         "epoch seconds",
-        metadata=describe(
-            f"The time range: FROM-TO, epoch seconds, at most {statistics.MAX_RANGE_DAYS} days. "
-            "By default it is start-time, else stop-time, else the last 24 hours"
+        metadata=parameter(
+            f"The time range: FROM-TO, epoch seconds, at most {statistics.MAX_RANGE_DAYS} days; "
+            "FROM- ends now. By default it is start-time, else stop-time, else the last 24 hours",
+            "1649723812-1649810212",
         ),
     )
     group_by = QueryChoices(
         GroupBy,
         data_key="group-by",
-        metadata=describe(
+        metadata=parameter(
             "Field by which to group jobs, cluster by default; may be repeated",
+            "user",
             enum=list(GroupBy),
         ),
     )
     sort = QueryChoice(
         _SORTS,
-        metadata=describe(
-            "Order of the groups, largest first; node-hours by default", enum=[*_SORTS]
+        metadata=parameter(
+            "Order of the groups, largest first; node-hours by default", "num-jobs", enum=[*_SORTS]
         ),
     )
     limit = QueryInteger(
-        metadata=describe(
-            f"Number of groups to show, at most {_MAX_GROUPS}; {_DEFAULT_LIMIT} by default"
+        metadata=parameter(
+            f"Number of groups to show, at most {_MAX_GROUPS}; {_DEFAULT_LIMIT} by default", 10
         )
     )
     timeline = QueryBoolean(
-        metadata=describe("Show how many jobs ran at points of the range, none of them after now")
+        metadata=parameter(
+            "Show how many jobs ran at points of the range, none of them after now", "true"
+        )
     )
     step = QueryInteger(
-        metadata=describe(
+        metadata=parameter(
             "Seconds between two points of the timeline, which are multiples of it, at most "
             f"{statistics.MAX_POINTS}. By default the service chooses it; with it, the timeline "
-            "is shown"
+            "is shown",
+            3600,
         )
     )
     format = QueryChoice(
         FORMATS,
-        metadata=describe(
+        metadata=parameter(
             "json (default), or csv: the groups with a line of names, without a timeline",
+            "csv",
             enum=[*FORMATS],
         ),
     )
@@ -188,9 +196,12 @@ def _parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
         raise InvalidInput.of("timeline", "cannot be combined with format=csv")
     jobs = parse_filter(query, context.scope)
     last_day = Range(jobs.now - _DAY_SECONDS, jobs.now)
+    time = query.get("range") or jobs.start_time or jobs.stop_time or last_day
+    if time.upper == MAX_INTEGER:  # an open end
+        time = Range(time.lower, max(time.lower, jobs.now))
     return StatisticsQuery(
         jobs=jobs,
-        time=query.get("range") or jobs.start_time or jobs.stop_time or last_day,
+        time=time,
         group_by=frozenset(query.get("group_by", [GroupBy.CLUSTER])),
         sort_by_num_jobs=query.get("sort") == "num-jobs",
         limit=limit,

@@ -1,13 +1,16 @@
 """Load the named queries and the migrations in sql/."""
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import aiosql
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_FRAGMENT = re.compile(r"\{\{(\w+)\}\}")
+_FRAGMENT = re.compile(r"\{\{([a-z_]+)\}\}")
+_SLOT = re.compile(r"\{\{([A-Z_]+)\}\}")
+_PART_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_PARAMETER = re.compile(r"(?<!:):([a-z]\w*)")
 _COMMENT_LINE = re.compile(r"^\s*--.*\n", re.MULTILINE)
 
 
@@ -27,8 +30,8 @@ def fragment(name: str) -> str:
 def load(name: str) -> dict[str, str]:
     """Read sql/queries/<name>.sql as query name -> SQL with %(name)s parameters.
 
-    {{name}} includes a fragment. Each query carries its name in a comment, so that
-    pg_stat_statements and the server's log show where it comes from.
+    {{name}} includes a fragment; fill() replaces {{NAME}}. Each query carries its name in a
+    comment, so that pg_stat_statements and the server's log show where it comes from.
     """
     text = (sql_directory() / "queries" / f"{name}.sql").read_text("utf-8")
     text = _FRAGMENT.sub(lambda match: fragment(match[1]), text)
@@ -38,3 +41,24 @@ def load(name: str) -> dict[str, str]:
         for query in queries.available_queries
         if not query.endswith("_cursor")
     }
+
+
+def parts(name: str) -> dict[str, str]:
+    """Read sql/filters/<name>.sql as part name -> SQL; fill() makes statements of parts."""
+    text = (sql_directory() / "filters" / f"{name}.sql").read_text("utf-8")
+    _, *names_and_parts = _PART_NAME.split(text)
+    named = zip(names_and_parts[::2], names_and_parts[1::2], strict=True)
+    return {
+        name: _PARAMETER.sub(r"%(\1)s", _COMMENT_LINE.sub("", sql).strip()) for name, sql in named
+    }
+
+
+@lru_cache(maxsize=1000)
+def fill(sql: str, **parts: str) -> str:
+    """Replace each {{NAME}} of a query by a part of sql/filters/, or several.
+
+    The same text comes back for the same parts, so psycopg parses it once.
+    """
+    filled = _SLOT.sub(lambda match: parts[match[1].lower()], sql)
+    # A part may have a slot, too.
+    return _SLOT.sub(lambda match: parts[match[1].lower()], filled)

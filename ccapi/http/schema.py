@@ -100,6 +100,14 @@ def describe(description: str, **properties: Any) -> dict[str, Any]:
     return {"description": description, **properties}
 
 
+def parameter(description: str, example: object, **properties: Any) -> dict[str, Any]:
+    """Return the metadata of a query parameter.
+
+    The example is text, because the page would fill its form with one of its own.
+    """
+    return describe(f"{description}. Example: {example}", **properties)
+
+
 class RuleField(fields.Field[Any]):
     """A field whose value must not violate a rule."""
 
@@ -333,6 +341,24 @@ class QueryText(Text):
         if not text.isprintable():
             raise ValidationError("must be printable Unicode, in UTF-8")
         return text
+
+
+class Repeatable(fields.Field[Any]):
+    """A mixin for a parameter that may be repeated: a tuple of its values, each once."""
+
+    is_repeatable = True
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        deserialize = super()._deserialize
+        return tuple(dict.fromkeys(deserialize(one, *args, **kwargs) for one in value))
+
+
+class QueryIntegers(Repeatable, QueryInteger):
+    """Integers of at least 1."""
+
+
+class QueryTexts(Repeatable, QueryText):
+    """Strings of printable Unicode."""
 
 
 class ErrorResponse(ContractSchema):

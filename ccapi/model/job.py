@@ -146,6 +146,8 @@ class Job:
     energy_footprint: str | None
     tags: str
     meta_data: str | None
+    # Only of a job in a list: what the list is sorted by.
+    sort_key: int | None = None
 
     @property
     def shared(self) -> str:
@@ -177,9 +179,10 @@ class Job:
 
     @property
     def position(self) -> "ListPosition":
-        """Return the job's position in every list."""
+        """Return the position in the list from which the job comes."""
         assert self.id is not None
-        return ListPosition(self.start_time, self.id)
+        assert self.sort_key is not None
+        return ListPosition(self.sort_key, self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +244,31 @@ class JobKey(NamedTuple):
     start_time: int
 
 
-class ListPosition(NamedTuple):
-    """A job's position in every list: the latest start first, then the latest id."""
+class SortBy(StrEnum):
+    """What a list can be sorted by."""
 
-    start_time: int
+    START_TIME = "start-time"
+    STOP_TIME = "stop-time"
+    DURATION = "duration"
+    NUM_NODES = "num-nodes"
+    NODE_HOURS = "node-hours"
+    WAIT = "wait"
+
+
+class ListOrder(NamedTuple):
+    """The order of a list; jobs with the same value are in the order of their ids."""
+
+    sort_by: SortBy = SortBy.START_TIME
+    is_descending: bool = True
+
+
+DEFAULT_ORDER = ListOrder()
+
+
+class ListPosition(NamedTuple):
+    """A job's position in a list: the value that the list is sorted by, then the id."""
+
+    key: int
     id: int
 
 
@@ -270,25 +294,36 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Which jobs a list shows; None matches every value.
+    """Which jobs a list shows; None matches every value, several values match any of them.
 
-    The duration of a running job ends `now`, in epoch seconds.
+    A `name` is the beginning of a name, or *part*. `wait` is in seconds, `walltime_used` in
+    percent. The duration of a running job ends `now`, in epoch seconds.
     """
 
-    states: Sequence[str] | None = None
-    cluster: str | None = None
-    sub_cluster: str | None = None
-    partition: str | None = None
-    user_name: str | None = None
-    project: str | None = None
-    job_id: int | None = None
-    array_job_id: int | None = None
-    host: str | None = None
-    tag: Tag | None = None
+    state: Sequence[str] | None = None
+    not_state: Sequence[str] | None = None
+    cluster: Sequence[str] | None = None
+    sub_cluster: Sequence[str] | None = None
+    partition: Sequence[str] | None = None
+    not_partition: Sequence[str] | None = None
+    user_name: Sequence[str] | None = None
+    not_user_name: Sequence[str] | None = None
+    project: Sequence[str] | None = None
+    job_id: Sequence[int] | None = None
+    array_job_id: Sequence[int] | None = None
+    name: Sequence[str] | None = None
+    host: Sequence[str] | None = None
+    tag: Sequence[Tag] | None = None
+    not_tag: Sequence[Tag] | None = None
     start_time: Range | None = None
     stop_time: Range | None = None
-    num_nodes: Range | None = None
+    submit_time: Range | None = None
+    wait: Range | None = None
     duration: Range | None = None
+    walltime_used: Range | None = None
+    num_nodes: Range | None = None
+    num_acc: Range | None = None
+    num_hwthreads: Range | None = None
     scope: Scope = ALL_JOBS
     now: int = 0
 

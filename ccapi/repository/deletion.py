@@ -73,7 +73,7 @@ def prune(
     """Delete at most `limit` finished jobs after a position; None if there are no more."""
     params = {
         "before": before,
-        "after_start_time": after.start_time,
+        "after_start_time": after.key,
         "after_id": after.id,
         "limit": limit,
         "with_unarchived": with_unarchived,

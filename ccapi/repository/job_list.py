@@ -2,24 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.rows import scalar_row
 
 from ccapi.db import queries
 from ccapi.db.pool import Connection
 from ccapi.errors import TooSlow
-from ccapi.model.job import Job, JobFilter, ListPosition, Range
+from ccapi.model.job import DEFAULT_ORDER, Job, JobFilter, ListOrder, ListPosition
 from ccapi.model.rules import MAX_INTEGER
 from ccapi.repository import codec
-from ccapi.repository.jobs import scope_params
+from ccapi.repository.job_filter import Conditions, conditions_of
 
 _SQL = queries.load("job_list")
-# The jobs of a rare tag are looked up, at 4 us each; a list soon meets a common tag anyway.
-_COMMON_TAG_JOBS = 10_000
-_UNKNOWN_TAG = 0
+_ORDER = queries.parts("job_order")
+# A walk back in time begins at the last job of these.
+_LAST_START = {"user_name": "before_last_of_user", "project": "before_last_of_project"}
 # A list of a host's jobs looks into so many periods of three days, then into 8 times as many.
 _FIRST_PERIODS, _PERIODS_FACTOR = 2, 8
 
@@ -30,6 +28,7 @@ class Page(NamedTuple):
     offset: int
     limit: int
     after: ListPosition | None = None
+    order: ListOrder = DEFAULT_ORDER
 
 
 class Columns(NamedTuple):
@@ -52,30 +51,46 @@ class Batch(NamedTuple):
 
 
 def list_page(conn: Connection, job_filter: JobFilter, page: Page, columns: Columns) -> list[Job]:
-    """Read a page of the matching jobs, the latest start first; raises TooSlow.
+    """Read a page of the matching jobs in the page's order; raises TooSlow.
 
-    A host's jobs are looked up in the latest days first: a busy host may have millions.
+    The latest jobs of a host are looked up in the latest days first: a busy host may have
+    millions.
     """
-    page_params = list_params(page, columns)
-    start_to = page.after.start_time if page.after else MAX_INTEGER
-    periods = None if job_filter.host is None else _FIRST_PERIODS
+    walks_back = page.order == DEFAULT_ORDER
+    periods = _FIRST_PERIODS if job_filter.host is not None and walks_back else None
+    start_to = page.after.key if page.after and walks_back else MAX_INTEGER
     while True:
-        params = filter_params(conn, job_filter, start_to, periods)
-        if params["host_keys"] == []:
+        conditions = conditions_of(conn, job_filter, start_to=start_to, max_periods=periods)
+        if conditions.params.get("host_keys") == []:
             return []
+        query, params = list_statement(conditions, page, columns)
         with timeout_as_too_slow(), conn.cursor(row_factory=codec.job_row) as cursor:
-            query = _SQL["list_jobs"]
-            jobs = cursor.execute(query, {**params, **page_params}, prepare=False).fetchall()
-        if periods is None or len(jobs) == page.limit or len(params["host_keys"]) < periods:
+            jobs = cursor.execute(query, params, prepare=False).fetchall()
+        if periods is None or len(jobs) == page.limit or conditions.is_complete:
             return jobs
         periods *= _PERIODS_FACTOR
 
 
-def list_params(page: Page, columns: Columns) -> dict[str, object]:
-    """Return the parameters of a list's query beside the filter."""
-    return {
-        "after_start_time": page.after and page.after.start_time,
-        "after_id": page.after and page.after.id,
+def list_statement(
+    conditions: Conditions, page: Page, columns: Columns
+) -> tuple[str, dict[str, Any]]:
+    """Return the statement of a page, and its parameters."""
+    names, params, _ = conditions
+    sort_by, is_descending = page.order
+    if page.order == DEFAULT_ORDER:
+        names += tuple(_LAST_START[name] for name in names if name in _LAST_START)
+    if page.after is not None:
+        names += ("after_position" if is_descending else "after_position_ascending",)
+        params = {**params, "after_key": page.after.key, "after_id": page.after.id}
+    query = queries.fill(
+        _SQL["list_jobs"],
+        conditions=conditions._replace(names=names).sql,
+        sort_key=_ORDER[sort_by.name.lower()],
+        direction=_ORDER["descending" if is_descending else "ascending"],
+    )
+    return query, {
+        **params,
+        "last_key": -1 if is_descending else MAX_INTEGER,
         "offset": page.offset,
         "limit": page.limit,
         **{f"with_{name}": is_read for name, is_read in columns._asdict().items()},
@@ -85,8 +100,9 @@ def list_params(page: Page, columns: Columns) -> dict[str, object]:
 def count(conn: Connection, job_filter: JobFilter) -> int:
     """Count all jobs that match; raises TooSlow."""
     with timeout_as_too_slow():
-        params = filter_params(conn, job_filter)
-        [number] = conn.execute(_SQL["count_jobs"], params, prepare=False).fetchone() or [0]
+        conditions = conditions_of(conn, job_filter)
+        query = queries.fill(_SQL["count_jobs"], conditions=conditions.sql)
+        [number] = conn.execute(query, conditions.params, prepare=False).fetchone() or [0]
     return int(number)
 
 
@@ -97,61 +113,6 @@ def timeout_as_too_slow() -> Iterator[None]:
         yield
     except psycopg.errors.QueryCanceled as error:
         raise TooSlow(f"the query takes too long: {error}") from error
-
-
-def filter_params(
-    conn: Connection,
-    job_filter: JobFilter,
-    start_to: int = MAX_INTEGER,
-    periods: int | None = None,
-) -> dict[str, Any]:
-    """Return the parameters of sql/fragments/job_filter.sql and host_and_tag_filter.sql.
-
-    A host's jobs are limited to the latest `periods` with a start up to `start_to`.
-    """
-    params = column_params(job_filter)
-    params |= {"host_keys": None, "rare_tag": None, "common_tag": None}
-    if job_filter.tag is not None:
-        find_tag = {**job_filter.tag._asdict(), "many": _COMMON_TAG_JOBS}
-        row = conn.execute(_SQL["find_tag"], find_tag).fetchone()
-        id_, is_common = row or (_UNKNOWN_TAG, False)
-        params["common_tag" if is_common else "rare_tag"] = id_
-    if job_filter.host is not None:
-        lower, upper = job_filter.start_time or (0, MAX_INTEGER)
-        start = {"start_from": lower, "start_to": min(upper, start_to), "limit": periods}
-        with conn.cursor(row_factory=scalar_row) as cursor:
-            cursor.execute(_SQL["list_host_keys"], {"host": job_filter.host, **start})
-            params["host_keys"] = cursor.fetchall()
-    return params
-
-
-def column_params(job_filter: JobFilter) -> dict[str, Any]:
-    """Return the parameters of sql/fragments/job_filter.sql: a filter's fields by name.
-
-    A range is two of them. One state is sent as `state`, several as an array literal: as
-    constants of the enum's type they let the planner choose a partial index.
-    """
-    params: dict[str, Any] = {}
-    for field in fields(job_filter):
-        value = getattr(job_filter, field.name)
-        if field.name in RANGES:
-            lower, upper = value or (None, None)
-            params |= {f"{field.name}_from": lower, f"{field.name}_to": upper}
-        elif field.name not in {"states", "host", "tag", "scope"}:
-            params[field.name] = value
-    scope = job_filter.scope
-    params |= scope_params(scope)
-    if scope.users is not None and len(scope.users) == 1 and job_filter.user_name is None:
-        # As fast as the filter by user, which it is.
-        [params["user_name"]] = scope.users
-    states = sorted(set(job_filter.states or ()))
-    return params | {
-        "state": states[0] if len(states) == 1 else None,
-        "states": f"{{{','.join(states)}}}" if len(states) > 1 else None,
-    }
-
-
-RANGES = {field.name for field in fields(JobFilter) if field.type == Range | None}
 
 
 def batches(
@@ -170,7 +131,7 @@ def batches(
         remaining -= size
         if end is None:
             return
-        page = Page(0, remaining, end)
+        page = Page(0, remaining, end, page.order)
 
 
 def find_end(conn: Connection, job_filter: JobFilter, page: Page) -> ListPosition | None:

@@ -8,7 +8,8 @@ from psycopg.rows import dict_row
 from ccapi.db import queries
 from ccapi.db.pool import Connection
 from ccapi.model.statistics import Group, GroupBy, Points, StatisticsQuery
-from ccapi.repository.job_list import filter_params, timeout_as_too_slow
+from ccapi.repository.job_filter import conditions_of
+from ccapi.repository.job_list import timeout_as_too_slow
 
 _SQL = queries.load("statistics")
 _COLUMNS = {GroupBy.USER: "user_name"}
@@ -32,9 +33,9 @@ class StatisticsResult:
 
 def compute(conn: Connection, query: StatisticsQuery, points: Points) -> StatisticsResult:
     """Count the jobs of a query; raises TooSlow."""
-    params = statistics_params(conn, query, points)
     with timeout_as_too_slow(), conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(_SQL["job_statistics"], params, prepare=False).fetchall()
+        statement = statistics_statement(conn, query, points)
+        rows = cursor.execute(*statement, prepare=False).fetchall()
     result = StatisticsResult()
     for row in rows:
         if row["kind"] == "group":
@@ -51,12 +52,13 @@ def compute(conn: Connection, query: StatisticsQuery, points: Points) -> Statist
     return result
 
 
-def statistics_params(
+def statistics_statement(
     conn: Connection, query: StatisticsQuery, points: Points
-) -> dict[str, object]:
-    """Return the parameters of the query."""
-    return {
-        **filter_params(conn, query.jobs),
+) -> tuple[str, dict[str, object]]:
+    """Return the statement of a query, and its parameters."""
+    conditions = conditions_of(conn, query.jobs, in_range=True)
+    return queries.fill(_SQL["job_statistics"], conditions=conditions.sql), {
+        **conditions.params,
         **{f"by_{name}": name in query.group_by for name in GroupBy},
         "range_from": query.time.lower,
         "range_to": query.time.upper,

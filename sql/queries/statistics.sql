@@ -7,16 +7,16 @@
 -- Plan it with its values (prepare=False), as list_jobs.
 WITH ran AS (
     SELECT
-        id, job_id, array_job_id, cluster, sub_cluster, partition, user_name, project,
-        job_state, start_time, stop_time, num_nodes
+        id, job_id, array_job_id, job_name, cluster, sub_cluster, partition, user_name, project,
+        job_state, start_time, stop_time, submit_time, walltime, num_nodes, num_hwthreads, num_acc
     FROM jobs
     WHERE job_state = 'running'
       AND start_time <= :range_to
       AND :now::bigint >= :range_from
     UNION ALL
     SELECT
-        id, job_id, array_job_id, cluster, sub_cluster, partition, user_name, project,
-        job_state, start_time, stop_time, num_nodes
+        id, job_id, array_job_id, job_name, cluster, sub_cluster, partition, user_name, project,
+        job_state, start_time, stop_time, submit_time, walltime, num_nodes, num_hwthreads, num_acc
     FROM jobs
     WHERE start_time BETWEEN :range_from::bigint - 90000 AND :range_to
       -- "+ 0" prevents the use of the index on stop_time, which would read every later stop.
@@ -24,8 +24,8 @@ WITH ran AS (
       AND stop_time - start_time <= 90000
     UNION ALL
     SELECT
-        id, job_id, array_job_id, cluster, sub_cluster, partition, user_name, project,
-        job_state, start_time, stop_time, num_nodes
+        id, job_id, array_job_id, job_name, cluster, sub_cluster, partition, user_name, project,
+        job_state, start_time, stop_time, submit_time, walltime, num_nodes, num_hwthreads, num_acc
     FROM jobs
     WHERE int8range(start_time, stop_time, '[]') && int8range(:range_from, :range_to, '[]')
       AND stop_time - start_time > 90000
@@ -49,15 +49,7 @@ counted AS (
             ELSE LEAST((GREATEST(stop_time - :range_first_point, 0) + :step - 1) / :step, :num_points)
         END AS end_point
     FROM ran
-    WHERE {{job_filter}}
-      AND (:host_keys::text[] IS NULL
-           OR id IN (SELECT h.id FROM jobs AS h
-                     WHERE job_hosts(h.resources, h.start_time) COLLATE "C"
-                           && :host_keys::text[]))
-      AND (:rare_tag::bigint IS NULL
-           OR id IN (SELECT job FROM job_tags WHERE tag = :rare_tag))
-      AND (:common_tag::bigint IS NULL
-           OR id IN (SELECT job FROM job_tags WHERE tag = :common_tag))
+    WHERE {{CONDITIONS}}
 ),
 summed AS (
     SELECT

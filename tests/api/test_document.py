@@ -88,6 +88,24 @@ def test_document_is_the_contract_with_our_additions(app: Flask) -> None:
     assert _differences(document) == []
 
 
+def _parameters(app: Flask) -> list[tuple[str, str, str]]:
+    """Return the paths, names and descriptions of the filters of lists and statistics."""
+    document = app.test_client().get("/api/openapi.json").get_json()
+    return [
+        (path, parameter["name"], parameter["description"])
+        for path in ("/jobs/", "/jobs/stats/")
+        for parameter in document["paths"][path]["get"]["parameters"]
+    ]
+
+
+def test_every_parameter_has_an_example_that_works(app: Flask, reader: Client) -> None:
+    for path, name, description in _parameters(app):
+        _, label, value = description.rpartition("Example: ")
+        assert label, (path, name)
+        response = reader.send("GET", f"/api{path}?{name}={value}")
+        assert response.status_code == 200, (path, name, response.text)
+
+
 @pytest.mark.parametrize("host", ["localhost", "jobs.example.org", "10.0.0.1:8080"])
 def test_document_has_the_requested_host(app: Flask, host: str) -> None:
     document = app.test_client().get("/api/openapi.json", headers={"Host": host}).get_json()

@@ -93,7 +93,6 @@ def test_name_may_be_any_text(admin: Client) -> None:
     [
         ("user=", "user: must be"),
         ("user=a%00b", "user: must not contain a NUL"),
-        ("user=a&user=b", "user: must not be repeated"),
         ("partition=", "partition: must be"),
         ("job-id=0", "job-id: must be an integer"),
         ("job-id=x", "job-id: must be an integer"),
@@ -105,7 +104,7 @@ def test_name_may_be_any_text(admin: Client) -> None:
         ("tag=a:", "tag: must be TYPE:NAME"),
         ("num-nodes=2", "num-nodes: must be FROM-TO in nodes"),
         ("num-nodes=2-1", "num-nodes: must be FROM-TO in nodes, FROM not after TO"),
-        ("duration=-1", "duration: must be FROM-TO in seconds"),
+        ("duration=1--", "duration: must be FROM-TO in seconds"),
         ("stop-time=2-1", "stop-time: must be FROM-TO in epoch seconds"),
         ("User=x", "User: "),
     ],

@@ -240,7 +240,7 @@ class Generator:
 _QUERIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "state": (("running", "running", *STATES), ("Running", "done")),
     "cluster": ((), ("../x", "a b")),
-    "start-time": ((), ("5", "-", "1-", "-1-5", f"0-{2**63}", "6-5", "a-b")),
+    "start-time": ((), ("5", "-", "1--", "-1-5", f"0-{2**63}", "6-5", "a-b")),
     "page": (("1", "2", "2", "3", "9" * 12), ("0", "-1", "x", str(2**63))),
     "items-per-page": (("1", "2", "3", "25", "9999999", str(2**63 - 1)), ("0", "1.5")),
     "cursor": (("",), ("x", "A" * 32, "=" * 32)),

@@ -53,8 +53,8 @@ def _require(name: str, condition: object) -> None:
 
 
 def _range(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([0-9]+)-([0-9]+)", text)
-    start_from, start_to = map(int, match.groups()) if match else (1, 0)
+    match = re.fullmatch(r"([0-9]*)-([0-9]*)", text) if text != "-" else None
+    start_from, start_to = (int(match[1] or 0), int(match[2] or MAX_INTEGER)) if match else (1, 0)
     _require("start-time", start_from <= start_to <= MAX_INTEGER)
     return start_from, start_to
 

@@ -49,7 +49,7 @@ def test_hosts_of_loaded_jobs_are_registered(database: Database) -> None:
     nodes = [{"hostname": name} for name in ("a", "b")]
     load(database, finished_job(1, resources=nodes), finished_job(2, resources=nodes[1:]))
     with database.connection() as conn:
-        assert len(list_page(conn, JobFilter(host="b"), Page(0, 9), Columns())) == 2
+        assert len(list_page(conn, JobFilter(host=["b"]), Page(0, 9), Columns())) == 2
         assert conn.execute("SELECT name FROM hosts").fetchall() == [("a",), ("b",)]
 
 

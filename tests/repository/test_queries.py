@@ -10,8 +10,10 @@ import pytest
 
 from ccapi.db import queries
 from ccapi.db.pool import Connection, Database
-from ccapi.model.job import FINAL_STATES, JobFilter, JobState, NewJob, Tag
+from ccapi.model.job import FINAL_STATES, JobFilter, JobState, ListPosition, NewJob, Range, Tag
+from ccapi.model.rules import MAX_INTEGER
 from ccapi.repository import bulk_insert, job_list
+from ccapi.repository.job_filter import own_conditions
 from tests.client import START
 
 PACKAGE = Path(queries.__file__).parent.parent
@@ -107,13 +109,8 @@ def make_job(number: int) -> NewJob:
     return replace(job, job_state=FINAL_STATES[number % 7], stop_time=start + 3600)
 
 
-ALL_PARAMETERS = {
-    **job_list.column_params(JobFilter()),
-    **dict.fromkeys(("host_keys", "rare_tag", "common_tag")),
-    **job_list.list_params(job_list.Page(0, 25), job_list.Columns()),
-}
-ONE_DAY = {"start_time_from": START + 90_000, "start_time_to": START + 176_400}
-RUNNING = {"states": [JobState.RUNNING]}
+ONE_DAY = Range(START + 90_000, START + 176_400)
+RUNNING = [JobState.RUNNING]
 # The parameters of a reconciliation: the batch system reports many runs and many ends.
 SNAPSHOT = {
     "cluster": "fritz",
@@ -127,50 +124,59 @@ SNAPSHOT = {
 }
 
 
-def plan(conn: Connection, file: str, name: str, parameters: dict[str, Any]) -> str:
-    explain = "EXPLAIN " + queries.load(file)[name]
-    rows = conn.execute(explain.encode(), parameters, prepare=False)
+def plan(conn: Connection, query: str, parameters: dict[str, Any]) -> str:
+    rows = conn.execute(f"EXPLAIN {query}".encode(), parameters, prepare=False)
     return "\n".join(line for (line,) in rows)
 
 
 @pytest.mark.parametrize(
-    ("params", "index"),
+    ("filters", "page", "index"),
     [
-        ({}, "jobs_by_start_time"),
-        ({"limit": 250, "after_start_time": START + 240_000, "after_id": 4000}, "jobs_by_start"),
-        (RUNNING, "jobs_running"),
-        ({**RUNNING, "limit": 9_999_999}, "jobs_running"),
-        ({**RUNNING, "limit": 250, "with_meta_data": True}, "jobs_running"),
-        ({**RUNNING, "cluster": "fritz"}, "jobs_"),
-        ({"states": ["completed"]}, "jobs_by_start_time"),
-        ({"states": ["failed", "timeout"]}, "jobs_by_"),
-        ({"states": list(JobState)}, "jobs_by_start_time"),
-        ({"cluster": "fritz"}, "jobs_by_"),
-        ({"cluster": "alex"}, "jobs_by_cluster_start_time"),
-        ({"cluster": "alex", "states": ["completed"]}, "jobs_by_"),
-        (ONE_DAY, "jobs_by_start_time"),
-        ({**ONE_DAY, "limit": 9_999_999}, "jobs_by_start_time"),
-        ({"cluster": "alex", **ONE_DAY}, "jobs_by_cluster_start_time"),
-        ({"states": ["completed"], **ONE_DAY}, "jobs_by_start_time"),
-        ({"start_time_from": START + 60 * JOBS}, "jobs_"),
-        ({"offset": 200}, "jobs_by_start_time"),
+        ({}, {}, "jobs_by_start_time"),
+        ({}, {"limit": 250, "after": ListPosition(START + 240_000, 4000)}, "jobs_by_start"),
+        ({"state": RUNNING}, {}, "jobs_running"),
+        ({"state": RUNNING}, {"limit": 9_999_999}, "jobs_running"),
+        ({"state": RUNNING}, {"limit": 250}, "jobs_running"),
+        ({"state": RUNNING, "cluster": ["fritz"]}, {}, "jobs_"),
+        ({"state": ["completed"]}, {}, "jobs_by_start_time"),
+        ({"state": ["failed", "timeout"]}, {}, "jobs_by_"),
+        ({"state": list(JobState)}, {}, "jobs_by_start_time"),
+        ({"cluster": ["fritz"]}, {}, "jobs_by_"),
+        ({"cluster": ["alex"]}, {}, "jobs_by_cluster_start_time"),
+        ({"cluster": ["alex"], "state": ["completed"]}, {}, "jobs_by_"),
+        ({"start_time": ONE_DAY}, {}, "jobs_by_start_time"),
+        ({"start_time": ONE_DAY}, {"limit": 9_999_999}, "jobs_by_start_time"),
+        ({"cluster": ["alex"], "start_time": ONE_DAY}, {}, "jobs_by_cluster_start_time"),
+        ({"state": ["completed"], "start_time": ONE_DAY}, {}, "jobs_by_start_time"),
+        ({"start_time": Range(START + 60 * JOBS, MAX_INTEGER)}, {}, "jobs_"),
+        ({}, {"offset": 200}, "jobs_by_start_time"),
     ],
     ids=["no filter", "next batch", "running", "all running", "running with metadata",
          "running on a cluster", "completed", "two states", "all states", "large cluster",
          "small cluster", "cluster and state", "one day", "whole day", "cluster and day",
          "state and day", "the latest", "a later page"],
 )  # fmt: skip
-def test_list_uses_an_index(loaded: Database, params: dict[str, Any], index: str) -> None:
-    state_params = job_list.column_params(JobFilter(states=params.get("states")))
-    states = {name: state_params[name] for name in ("state", "states")}
-    parameters = {**ALL_PARAMETERS, **params, **states}
+def test_list_uses_an_index(
+    loaded: Database, filters: dict[str, Any], page: dict[str, Any], index: str
+) -> None:
+    conditions = own_conditions(JobFilter(**filters))
+    part = job_list.Page(**{"offset": 0, "limit": 25, **page})
+    statement = job_list.list_statement(conditions, part, job_list.Columns(meta_data=True))
     with loaded.connection() as conn:
-        text = plan(conn, "job_list", "list_jobs", parameters)
+        text = plan(conn, *statement)
     assert re.search(
         rf"Index (Only )?Scan( Backward)? (using|on) {index}|Bitmap.* {index}", text
     ), text
     # The planner may join the details of a large page ("jobs j") in any way.
     assert not re.search(r"Seq Scan on jobs(?! j)", text), text
+
+
+def test_total_of_a_user_uses_an_index(loaded: Database) -> None:
+    conditions = own_conditions(JobFilter(user_name=["abcd007h"]))
+    query = queries.fill(queries.load("job_list")["count_jobs"], conditions=conditions.sql)
+    with loaded.connection() as conn:
+        text = plan(conn, query, conditions.params)
+    assert not re.search(r"Seq Scan on jobs", text), text
 
 
 @pytest.mark.parametrize(
@@ -179,8 +185,7 @@ def test_list_uses_an_index(loaded: Database, params: dict[str, Any], index: str
         ("jobs", "find_jobs", {"job_id": 7, "cluster": None, "start_time": None, "limit": 11}),
         ("jobs", "find_jobs", {"job_id": 7, "cluster": "alex", "start_time": 5, "limit": 11}),
         ("jobs", "get_run", {"id": 7}),
-        ("job_list", "find_tag", {"type": "Debug", "name": "test 1", "many": 1000}),
-        ("job_list", "count_jobs", {**ALL_PARAMETERS, "user_name": "abcd007h"}),
+        ("job_filter", "find_tags", {"types": ["Debug"], "names": ["test 1"], "many": 1000}),
         ("jobs", "get_job", {"id": 7}),
         ("jobs", "stop_job", {"id": 7, "job_state": "completed", "stop_time": 2 * START}),
         ("jobs", "lock_job", {"id": 7}),
@@ -223,5 +228,5 @@ def test_lookup_of_a_job_or_token_uses_an_index(
 ) -> None:
     limits = {"scope_users": None, "scope_projects": None, "omit_tagged": False}
     with loaded.connection() as conn:
-        text = plan(conn, file, name, {**limits, **parameters})
+        text = plan(conn, queries.load(file)[name], {**limits, **parameters})
     assert not re.search(r"Seq Scan on (jobs|tokens)", text), text

@@ -87,8 +87,8 @@ def is_counted(job: NewJob, query: StatisticsQuery) -> bool:
     return (
         job.start_time <= last
         and end(job) >= begin
-        and (not job_filter.states or state(job) in job_filter.states)
-        and all(expected in {None, value} for expected, value in equal)
+        and (not job_filter.state or state(job) in job_filter.state)
+        and all(expected is None or value in expected for expected, value in equal)
         and all(span is None or span[0] <= value <= span[1] for span, value in within)
     )
 
@@ -135,8 +135,8 @@ def random_query(rng: Random) -> StatisticsQuery:
     begin = START + rng.choice([rng.randrange(22 * DAY) - DAY, 3600 * rng.randrange(24)])
     length = rng.choice([0, 1, 3600, rng.randrange(7200), rng.randrange(9 * DAY), 40 * DAY])
     seconds, nodes = rng.randrange(3 * DAY), rng.randrange(1, 3)
-    fields = rng.choice([{}, {}, {"user_name": "bert"}, {"project": ""}, {"cluster": "alex"},
-                       {"states": ["running"]}, {"states": ["running", "failed"]},
+    fields = rng.choice([{}, {}, {"user_name": ["bert"]}, {"project": [""]}, {"cluster": ["alex"]},
+                       {"state": ["running"]}, {"state": ["running", "failed"]},
                        {"duration": Range(seconds, seconds + 3 * DAY)},
                        {"num_nodes": Range(nodes, 2)},
                        {"start_time": Range(START + seconds, START + 10 * DAY)}])  # fmt: skip

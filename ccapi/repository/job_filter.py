@@ -1,0 +1,136 @@
+"""The conditions of the filters in use, and their parameters: sql/filters/job_filter.sql."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from psycopg.rows import scalar_row
+
+from ccapi.db import queries
+from ccapi.db.pool import Connection
+from ccapi.model.job import JobFilter, JobState, Range, Tag
+from ccapi.model.rules import MAX_INTEGER
+
+_SQL = queries.load("job_filter")
+_CONDITIONS = queries.parts("job_filter")
+# The jobs of a rare tag are looked up, at 4 us each; a list soon meets a common tag anyway.
+_COMMON_TAG_JOBS = 10_000
+RANGES = frozenset(field.name for field in fields(JobFilter) if field.type == Range | None)
+# Conditions on lists, however many values these have.
+_LISTS = frozenset(("not_partition", "not_user_name", "scope_users", "scope_projects"))
+_OTHERS = {"state", "not_state", "name", "host", "tag", "not_tag", "scope", "now"}
+# The names of the columns whose values are compared as they are.
+_VALUES = frozenset(field.name for field in fields(JobFilter)) - RANGES - _OTHERS
+_LIKE_ESCAPES = str.maketrans({character: f"\\{character}" for character in "\\%_"})
+
+
+class Conditions(NamedTuple):
+    """The names of conditions that must all be true, and the values of their parameters.
+
+    `is_complete` is False if they leave out the hosts' earlier jobs.
+    """
+
+    names: tuple[str, ...]
+    params: dict[str, Any]
+    is_complete: bool = True
+
+    @property
+    def sql(self) -> str:
+        """Return the conditions as SQL."""
+        return "\n      AND ".join([_CONDITIONS[name] for name in self.names]) or "true"
+
+
+def own_conditions(job_filter: JobFilter) -> Conditions:
+    """Return the conditions on a job's own columns.
+
+    A condition with one value is an equation, which lets an index return jobs in order.
+    """
+    names: list[str] = []
+    params: dict[str, Any] = {"now": job_filter.now}
+    for name, values in _values(job_filter).items():
+        is_list = name in _LISTS or len(values) != 1
+        names.append(f"{name}_any" if is_list and name not in _LISTS else name)
+        params[name] = values if is_list else values[0]
+    if "state_any" in names:
+        # A literal, not an array parameter: the planner knows its values.
+        params["state"] = f"{{{','.join(params['state'])}}}"
+    for name in RANGES:
+        bounds = getattr(job_filter, name)
+        if bounds is not None:
+            names.append(name)
+            params[f"{name}_from"], params[f"{name}_to"] = bounds
+    return Conditions(tuple(sorted(names)), params)
+
+
+def _values(job_filter: JobFilter) -> dict[str, list[Any]]:
+    """Return the values of each filter in use that is not a range."""
+    filters = ((name, getattr(job_filter, name)) for name in _VALUES)
+    values = {name: list(several) for name, several in filters if several is not None}
+    if job_filter.state is not None or job_filter.not_state is not None:
+        states = {*(job_filter.state or JobState)} - {*(job_filter.not_state or ())}
+        values["state"] = sorted(states)
+    if job_filter.name is not None:
+        values["name"] = [_like_pattern(name) for name in job_filter.name]
+    scope = job_filter.scope
+    if scope.users is not None:
+        # A scope of one user is as fast as the filter by user, which it is.
+        is_filter = len(scope.users) == 1 and job_filter.user_name is None
+        values["user_name" if is_filter else "scope_users"] = list(scope.users)
+    if scope.projects is not None:
+        values["scope_projects"] = list(scope.projects)
+    return values
+
+
+def _like_pattern(name: str) -> str:
+    """Return the pattern of a name's beginning, or of *part*."""
+    is_part = name.startswith("*") and name.endswith("*")
+    text = name[1:-1] if is_part else name
+    return f"{'%' * is_part}{text.translate(_LIKE_ESCAPES)}%"
+
+
+def conditions_of(
+    conn: Connection,
+    job_filter: JobFilter,
+    *,
+    start_to: int = MAX_INTEGER,
+    max_periods: int | None = None,
+    in_range: bool = False,
+) -> Conditions:
+    """Return the conditions on a job's own columns, its tags and its hosts.
+
+    A host's jobs are limited to the latest `max_periods` with a start up to `start_to`. With
+    `in_range`, the conditions are those of statistics, which have another plan.
+    """
+    names, params, is_complete = own_conditions(job_filter)
+    added = []
+    if job_filter.tag is not None:
+        params["tag_ids"], is_common = _find_tags(conn, job_filter.tag)
+        added.append("tag_in_range" if in_range else "common_tag" if is_common else "rare_tag")
+    if job_filter.not_tag is not None:
+        params["not_tag_ids"], _ = _find_tags(conn, job_filter.not_tag)
+        added.append("not_tag_in_range" if in_range else "not_tag")
+    if job_filter.host is not None:
+        lower, upper = job_filter.start_time or (0, MAX_INTEGER)
+        query = {
+            "hosts": list(job_filter.host),
+            "start_from": lower,
+            "start_to": min(upper, start_to),
+            "limit": max_periods,
+        }
+        with conn.cursor(row_factory=scalar_row) as cursor:
+            periods = cursor.execute(_SQL["list_host_keys"], query).fetchall()
+        params["host_keys"] = [key for keys in periods for key in keys]
+        is_complete = max_periods is None or len(periods) < max_periods
+        added.append("host_in_range" if in_range else "host")
+    return Conditions((*names, *added), params, is_complete)
+
+
+def _find_tags(conn: Connection, tags: Sequence[Tag]) -> tuple[list[int], bool]:
+    """Return the ids of the known tags among some, and whether many jobs have one of them."""
+    params = {
+        "types": [tag.type for tag in tags],
+        "names": [tag.name for tag in tags],
+        "many": _COMMON_TAG_JOBS,
+    }
+    rows = conn.execute(_SQL["find_tags"], params).fetchall()
+    return [id_ for id_, _ in rows], any(is_common for _, is_common in rows)
