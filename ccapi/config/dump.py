@@ -21,7 +21,9 @@ def to_toml(config: Config) -> str:
         for name, value in values.items():
             key = f"{section}.{name}"
             text = mask(value) if key in URLS else value
-            if not isinstance(text, int | float):
+            if isinstance(text, bool):
+                text = json.dumps(text)
+            elif not isinstance(text, int | float):
                 text = json.dumps(str(text), ensure_ascii=False)
             comment = "# " if key in URLS and f"{name}_file" in values else ""
             lines.append(f"{comment}{name} = {text}  # {config.sources.get(key, 'default')}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ccapi.config.validators import (
+    BOOLEAN,
     LINE,
     NETWORKS,
     NO_NETWORKS,
@@ -81,6 +82,13 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class Web:
+    """The pages."""
+
+    enabled: Annotated[bool, BOOLEAN] = True
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings in force.
 
@@ -94,6 +102,7 @@ class Config:
     jobs: Jobs = field(default_factory=Jobs)
     log: Log = field(default_factory=Log)
     metrics: Metrics = field(default_factory=Metrics)
+    web: Web = field(default_factory=Web)
     clusters: Clusters = field(default_factory=Clusters)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     secret_files: tuple[Path, ...] = field(default=(), compare=False, repr=False)

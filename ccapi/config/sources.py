@@ -24,7 +24,7 @@ def _variable(key: str) -> str:
 
 
 _KEYS_BY_VARIABLE = {_variable(key): key for key in (*KEYS, "clusters")}
-_TEXT_KEYS = {key for key, f in KEYS.items() if get_args(f.type)[0] not in (int, float)}
+_TEXT_KEYS = {key for key, f in KEYS.items() if get_args(f.type)[0] not in (bool, int, float)}
 
 
 def default_file(environ: Mapping[str, str] = os.environ) -> Path | None:

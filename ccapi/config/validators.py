@@ -93,6 +93,7 @@ def _networks(text: str) -> Networks | None:
 
 
 LINE = Rule("a line of text", lambda v: isinstance(v, str) and v != "" and v.isprintable())
+BOOLEAN = Rule("true or false", lambda value: type(value) is bool)
 # A URL in the place of a path is a mistake, and may contain a password.
 PATH = Rule("a path", lambda v: LINE.is_valid(v) and "://" not in v, Path)
 NETWORKS = Rule(

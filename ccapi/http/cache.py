@@ -154,21 +154,31 @@ def respond(
     cache: TTLCache[CachedResponse | Response],
 ) -> Response:
     """Answer a request to a cached operation; `view` computes the response."""
-    if token.role is Role.READER:
-        environ = request.environ
-        address = environ["PATH_INFO"], environ.get("QUERY_STRING", "")
-        key = *address, token.scope, json_format.wants_ld_json(environ)
-        response = cache.get_or_compute(
-            key,
-            lambda: _freeze(_read(view, context)),
-            lambda response: getattr(response, "size", None),
-        )
-    else:
-        response = _freeze(view(context))
+    environ = request.environ
+    address = environ["PATH_INFO"], environ.get("QUERY_STRING", "")
+    key = *address, json_format.wants_ld_json(environ)
+    response = compute(key, token, view, context, cache)
     if isinstance(response, CachedResponse):
         return response.to_response(request.headers.get("If-None-Match", ""))
     response.headers.update(_CACHE_HEADERS)
     return response
+
+
+def compute(
+    key: tuple[Hashable, ...],
+    token: ValidToken,
+    view: View,
+    context: Context,
+    cache: TTLCache[CachedResponse | Response],
+) -> CachedResponse | Response:
+    """Return a response that readers who see the same jobs share under a key."""
+    if token.role is not Role.READER:
+        return _freeze(view(context))
+    return cache.get_or_compute(
+        (*key, token.scope),
+        lambda: _freeze(_read(view, context)),
+        lambda response: getattr(response, "size", None),
+    )
 
 
 def _freeze(response: Response) -> CachedResponse | Response:

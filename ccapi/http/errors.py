@@ -16,7 +16,7 @@ _STATUS: dict[type[errors.CcapiError], int] = {
     errors.InvalidInput: 400,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
-    errors.UnknownJob: 404,
+    errors.Unknown: 404,
     errors.BodyTooLarge: 413,
     errors.Unprocessable: 422,
     errors.ArchiveError: 500,

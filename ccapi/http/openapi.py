@@ -14,7 +14,6 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Blueprint, Flask, Response, redirect, render_template, request
 from flask_smorest import Api as SmorestApi
 from marshmallow import Schema, fields
-from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ccapi import __version__
 from ccapi.http import errors, json_format
@@ -70,8 +69,10 @@ def create(
     app: Flask,
     enums: Iterable[type[EnumField]],
     path_parameters: Mapping[str, Mapping[str, Any]],
+    *,
+    at_root: bool,
 ) -> Api:
-    """Serve the document, and the page to try it.
+    """Serve the document, and the page to try it; `at_root`, / redirects to that page.
 
     `enums` are fields with a definition of their own; `path_parameters` describes the integers
     in paths, by name.
@@ -105,6 +106,8 @@ def create(
         }
         api.spec.components.schema(field.definition, definition)
     _serve(app, api, path_parameters)
+    if at_root:
+        app.add_url_rule("/", "root", lambda: redirect(_PAGE))
     return api
 
 
@@ -130,11 +133,6 @@ def _serve(app: Flask, api: Api, path_parameters: Mapping[str, Mapping[str, Any]
         """Serve the page to try the API."""
         title = f"ccapi {__version__}"
         return render_template("docs.html", title=title, files=_PAGE_FILES, document=_DOCUMENT)
-
-    @docs.get("/")
-    def root() -> WerkzeugResponse:
-        """Redirect a browser to the page."""
-        return redirect(_PAGE)
 
     app.register_blueprint(docs)
 

@@ -1,6 +1,6 @@
 """List and count jobs: sql/queries/job_list.sql."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -69,6 +69,12 @@ def list_page(conn: Connection, job_filter: JobFilter, page: Page, columns: Colu
         if periods is None or len(jobs) == page.limit or conditions.is_complete:
             return jobs
         periods *= _PERIODS_FACTOR
+
+
+def names(conn: Connection, jobs: Iterable[Job]) -> dict[int, str]:
+    """Return the names of jobs by database id, as far as they have one."""
+    ids = [job.id for job in jobs]
+    return dict(conn.execute(_SQL["list_names"], {"ids": ids}).fetchall()) if ids else {}
 
 
 def list_statement(

@@ -1,6 +1,7 @@
 """Store tokens by their digests: sql/queries/tokens.sql."""
 
 from datetime import timedelta
+from typing import Any
 
 from psycopg.rows import class_row
 
@@ -14,7 +15,11 @@ _SQL = queries.load("tokens")
 def find(conn: Connection, digest: bytes) -> ValidToken | None:
     """Find a valid token by the SHA-256 of its secret."""
     parameters = {"digest": digest, "ttl": TOKEN_TTL_SECONDS}
-    row = conn.execute(_SQL["find_token"], parameters).fetchone()
+    return to_valid_token(conn.execute(_SQL["find_token"], parameters).fetchone())
+
+
+def to_valid_token(row: tuple[Any, ...] | None) -> ValidToken | None:
+    """Make a token of a row of find_token or find_session."""
     if row is None:
         return None
     id_, name, role, users, projects, should_record_use, is_cacheable = row

@@ -106,13 +106,19 @@ def authenticate(database: Database, secret: str) -> ValidToken | None:
         return None
     with database.connection() as conn:
         token = tokens.find(conn, digest(secret))
-    if token is not None and token.should_record_use:
+    if token is not None:
+        record_use(database, token)
+    return token
+
+
+def record_use(database: Database, token: ValidToken) -> None:
+    """Record that a token was used, unless that was recorded within the last minute."""
+    if token.should_record_use:
         try:
             with database.connection() as conn:
                 tokens.record_use(conn, token.id)
         except DatabaseUnavailable as error:
             _log.warning("recording the use of token %s failed: %s", token.name, error)
-    return token
 
 
 def _require_valid(conn: Connection, name: str) -> list[tuple[int, Role, Scope]]:

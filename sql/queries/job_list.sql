@@ -27,6 +27,13 @@ FROM page
 JOIN job_details AS d ON d.id = page.id
 ORDER BY page.sort_key {{DIRECTION}}, page.id {{DIRECTION}};
 
+-- name: list_names
+-- Read the names of a page's jobs, which a list of the API does not have.
+SELECT id, job_name
+FROM jobs
+WHERE id = ANY (:ids::bigint[])
+  AND job_name IS NOT NULL;
+
 -- name: count_jobs
 -- Count the jobs that a list would show. Plan it with its values, as list_jobs.
 SELECT count(*)

@@ -17,10 +17,10 @@ def document(app: Flask) -> Document:
     return content
 
 
-def test_root_leads_to_the_page(app: Flask) -> None:
+def test_root_leads_to_the_login(app: Flask) -> None:
     response = app.test_client().get("/")
-    assert response.status_code == 302
-    assert response.headers["Location"] == "/api/docs"
+    assert response.status_code == 303
+    assert response.headers["Location"] == "/login?next=%2F"
 
 
 def test_title_and_description_have_the_version(app: Flask, document: Document) -> None:

@@ -144,6 +144,12 @@ def running(place: Path) -> Iterator[Demo]:
 
 @pytest.mark.slow
 class TestRunning:
+    def test_link_logs_in_once(self, running: Demo) -> None:
+        curl = ("curl", "-sS", "-i", running.printed("pages"))
+        first, second = (subprocess.check_output(curl, text=True) for _ in range(2))
+        assert re.search(r"^Set-Cookie: ccapi=[\w-]{43};", first, re.MULTILINE)
+        assert "Set-Cookie" not in second
+
     def test_printed_lines_run_a_job(self, running: Demo) -> None:
         started, listed, stopped, tagged, read, deleted = paste(running.lines_to_paste)
         id_ = started["id"]

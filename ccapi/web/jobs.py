@@ -1,0 +1,199 @@
+"""The list of jobs, and one job with its forms."""
+
+from typing import Any, NamedTuple
+
+import orjson
+from flask import Response, render_template, request
+
+from ccapi.api import job_list as api_list
+from ccapi.api.job_list import ListRequest
+from ccapi.api.serializers import job_meta, now
+from ccapi.archive import layout
+from ccapi.context import Context
+from ccapi.errors import UnknownJob
+from ccapi.http import json_format
+from ccapi.model.job import FINAL_STATES, Job, JobState
+from ccapi.model.rules import MAX_INTEGER
+from ccapi.repository import edits as edit_rows
+from ccapi.repository import job_list, jobs
+from ccapi.web import words
+from ccapi.web.pages import blueprint, shared_part
+from ccapi.web.queries import JobQuery, JobsQuery, require_one_screen, resolve
+
+# Fields of the filter form; the form carries other filters along unseen.
+_FORM_FIELDS = {
+    "state", "cluster", "user", "project", "partition", "host", "tag", "last", "start-time",
+    "duration", "num-nodes", "name", "wait", "num-acc",
+}  # fmt: skip
+
+
+_MAX_CSV_ROWS = "100000"
+# Hosts of a job that its page lists one by one.
+_MAX_HOSTS = 2_000
+
+
+# Choices of the form: parameter, label, and values with their texts.
+_CHOICES = (
+    (
+        "duration",
+        "Ran for",
+        (
+            ("-60", "up to 1 min (short jobs)"),
+            ("-600", "up to 10 min"),
+            ("3600-", "1 h and more"),
+            ("86400-", "1 day and more"),
+        ),
+    ),
+    ("wait", "Waited for", (("3600-", "1 h and more"), ("86400-", "1 day and more"))),
+    (
+        "num-nodes",
+        "Nodes",
+        (("1-1", "1"), ("2-8", "2 to 8"), ("9-64", "9 to 64"), ("65-", "65 and more")),
+    ),
+    ("num-acc", "GPUs", (("1-", "1 and more"), ("-0", "none"))),
+)
+
+
+class Row(NamedTuple):
+    """A job in a table; `used` is the used part of its walltime in percent."""
+
+    job: Job
+    name: str
+    host: str
+    tags: list[dict[str, Any]]
+    duration: int
+    used: int | None
+
+
+@blueprint.page("/jobs", query=JobsQuery())
+def jobs_page(context: Context, query: dict[str, Any]) -> str | Response:
+    """List jobs; format=csv and format=json answer as the API does."""
+    if "format" in query:
+        return api_list.respond(context, ListRequest.parse(context, resolve(query)))
+    require_one_screen(query)
+    filters = words.filters(request.args)
+    return render_template(
+        "jobs.html",
+        rows=_rows(context, query),
+        rows_address=words.address("/jobs/rows", request.args.items(multi=True)),
+        filters=filters,
+        hidden=[
+            (name, value)
+            for name, value in filters
+            if name not in _FORM_FIELDS or (name != "state" and value != request.args[name])
+        ],
+        range=query.get("start_time"),
+        more={"tag", *(name for name, *_ in _CHOICES)} & request.args.keys(),
+        states=JobState,
+        choices=_CHOICES,
+        lasts=words.LAST_SECONDS,
+    )
+
+
+@blueprint.page("/jobs/rows", query=JobsQuery())
+def job_rows(context: Context, query: dict[str, Any]) -> str:
+    """Show the rows of a list alone: the page replaces its own by them."""
+    require_one_screen(query)
+    return _rows(context, query)
+
+
+def _rows(context: Context, query: dict[str, Any]) -> str:
+    def render(context: Context) -> str:
+        list_request = ListRequest.parse(context, resolve(query))
+        columns = job_list.Columns(statistics=False)
+        job_filter, page = list_request.job_filter, list_request.page
+        with context.database.connection() as conn:
+            [batch] = job_list.batches(conn, job_filter, page, columns, page.limit)
+            names = job_list.names(conn, batch.jobs)
+            total = job_list.count(conn, job_filter) if list_request.with_total else None
+        cursor = list_request.next_cursor(batch.end)
+        return render_template(
+            "job_rows.html",
+            rows=to_rows(batch.jobs, names),
+            sentence=words.describe(request.args),
+            total=total,
+            number=list_request.page_number,
+            links=_links(list_request.page_number, cursor),
+            has_cluster="cluster" in query,
+            at=now(),
+        )
+
+    return shared_part("job_rows", context, render)
+
+
+def _links(number: int, cursor: str) -> dict[str, str]:
+    """Return the addresses of the list's other pages and forms, by name."""
+    filters = words.filters(request.args)
+    size = [pair for pair in request.args.items() if pair[0] == "items-per-page"]
+
+    def link(*pairs: tuple[str, str]) -> str:
+        return words.address("/jobs", [*filters, *pairs])
+
+    links = {
+        "count": link(("total", "true")),
+        "csv": link(("format", "csv"), ("items-per-page", _MAX_CSV_ROWS)),
+        "json": link(("format", "json"), *size),
+    }
+    if number > 1:
+        previous = [("page", str(number - 1))] if number > 2 else []
+        links |= {"first": link(*size), "previous": link(*size, *previous)}
+    return links | ({"next": link(*size, ("cursor", cursor))} if cursor else {})
+
+
+def to_rows(page: list[Job], names: dict[int, str]) -> list[Row]:
+    """Return what a table shows of jobs."""
+    at = now()
+    rows = []
+    for job in page:
+        hosts = orjson.loads(job.resources) if job.num_nodes == 1 else []
+        duration = job.duration(at)
+        rows.append(
+            Row(
+                job,
+                names.get(job.id or 0, ""),
+                hosts[0]["hostname"] if hosts else "",
+                orjson.loads(job.tags),
+                duration,
+                min(100, 100 * duration // job.walltime) if job.walltime else None,
+            )
+        )
+    return rows
+
+
+@blueprint.page("/jobs/<id>", query=JobQuery())
+def job_page(context: Context, query: dict[str, Any], *, id: str) -> str | Response:
+    """Show one job; format=json answers as the API does."""
+    id_ = parse_id(id)
+    with context.database.snapshot() as conn:
+        job = jobs.get(conn, id_, context.scope)
+        if job is None:
+            raise UnknownJob.with_id(id_)
+        corrections = edit_rows.list_corrections(conn, id_)
+    at = now()
+    if "format" in query:
+        return Response(json_format.dumps(job_meta(job, at)), content_type=json_format.CONTENT_TYPE)
+    resources = orjson.loads(job.resources)
+    meta_data = orjson.loads(job.meta_data or "{}")
+    return render_template(
+        "job.html",
+        job=job,
+        name=meta_data.get("jobName", ""),
+        resources=resources,
+        hosts=words.fold_hosts(node["hostname"] for node in resources),
+        meta_data={key: value for key, value in meta_data.items() if key != "jobName"},
+        statistics=orjson.loads(job.statistics or "{}"),
+        tags=orjson.loads(job.tags),
+        corrections=corrections,
+        duration=job.duration(at),
+        at=at,
+        archive_path="/".join((*layout.parts(job.key), layout.META_FILE)),
+        final_states=FINAL_STATES,
+        max_hosts=_MAX_HOSTS,
+    )
+
+
+def parse_id(text: str) -> int:
+    """Return the database id in a path; raises UnknownJob."""
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= MAX_INTEGER:
+        return int(text)
+    raise UnknownJob(f"no job has the database id {text[:40]}")

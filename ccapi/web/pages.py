@@ -1,0 +1,160 @@
+"""The blueprint of the pages: login, roles, headers, errors; nothing of jobs.
+
+`page` gives a view the Context with the visitor's scope, and the checked query.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
+from markupsafe import Markup
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from ccapi import __version__
+from ccapi.context import Context
+from ccapi.errors import CcapiError, Unauthenticated
+from ccapi.http import auth, errors
+from ccapi.http.cache import CachedResponse, Caches, compute
+from ccapi.http.parser import RequestParser
+from ccapi.http.schema import QuerySchema
+from ccapi.model.token import ALL_JOBS, Role
+from ccapi.web import words
+from ccapi.web.visitor import Visitor, current_visitor
+
+View = Callable[..., Any]
+_YEAR_SECONDS = 365 * 86_400
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_STATIC = Path(__file__).parent / "static"
+_parser = RequestParser()
+
+
+class _NoQuery(QuerySchema):
+    """The query of a page without parameters."""
+
+
+class Pages(Blueprint):
+    """A blueprint whose views need a login."""
+
+    def page(
+        self,
+        rule: str,
+        *,
+        query: QuerySchema | None = None,
+        role: Role = Role.READER,
+        methods: tuple[str, ...] = ("GET",),
+    ) -> Callable[[View], View]:
+        """Route requests of visitors whose role includes `role` to a view.
+
+        The view gets the Context, the path's texts by name and, unless it is a form's, the
+        checked query. A form must be one of ours.
+        """
+        roles = frozenset(other for other in Role if other.includes(role))
+        schema = query or _NoQuery()
+
+        def decorate(view: View) -> View:
+            @wraps(view)
+            def respond(**path: str) -> Any:
+                context: Context = current_app.extensions["ccapi"]
+                caches: Caches = current_app.extensions["ccapi_caches"]
+                g.visitor = visitor = current_visitor(context.database, caches.tokens)
+                auth.authorize(visitor.token, roles)
+                if visitor.token.scope != ALL_JOBS:
+                    context = replace(context, scope=visitor.token.scope)
+                if request.method == "POST":
+                    visitor.require_form(request)
+                    return view(context, **path)
+                if "filter" in request.args:
+                    return redirect(words.tidy_address(request), 303)
+                return view(context, _parser.parse(schema, request, location="query"), **path)
+
+            self.add_url_rule(rule, view_func=respond, methods=methods)
+            return respond
+
+        return decorate
+
+    def get_send_file_max_age(self, filename: str | None) -> int | None:
+        """Let browsers keep a file for a year: its address has its digest."""
+        del filename
+        return _YEAR_SECONDS
+
+
+blueprint = Pages(
+    "web", __name__, template_folder="templates", static_folder="static", static_url_path="/static"
+)
+for _filter in (words.duration, words.time_tag, words.field_time, words.count, words.ranges):
+    blueprint.add_app_template_filter(_filter)
+
+
+@blueprint.app_context_processor
+def template_values() -> dict[str, Any]:
+    """Return what every template uses."""
+    visitor: Visitor | None = g.get("visitor")
+    return {"visitor": visitor, "static": static_address, "version": __version__}
+
+
+@cache
+def static_address(name: str) -> str:
+    """Return the address of a file of static/, with its digest."""
+    digest = hashlib.sha256((_STATIC / name).read_bytes()).hexdigest()
+    return f"/static/{name}?v={digest[:12]}"
+
+
+def shared_part(name: str, context: Context, render: Callable[[Context], str]) -> Markup:
+    """Return a part of a page that readers who see the same jobs share for a second.
+
+    It depends on nothing but its name, the query string and the scope.
+    """
+    caches: Caches = current_app.extensions["ccapi_caches"]
+    response = compute(
+        (name, request.query_string),
+        g.visitor.token,
+        lambda context: Response(render(context)),
+        context,
+        caches.responses,
+    )
+    body = response.body if isinstance(response, CachedResponse) else response.get_data()
+    return Markup(body.decode())  # noqa: S704 - a template has escaped what is in it
+
+
+@blueprint.after_request
+def add_headers(response: Response) -> Response:
+    """Forbid what the pages do not need, and keep them out of caches."""
+    response.headers.update(_HEADERS)
+    if request.endpoint != "web.static":
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.errorhandler(Exception)
+def show_error(error: Exception) -> Response | WerkzeugResponse:
+    """Show an error as a page; without a session, lead to the login and back."""
+    if isinstance(error, CcapiError):
+        response = errors.handle_error(error)
+    elif isinstance(error, HTTPException):
+        response = errors.handle_http_exception(error)
+    else:
+        response = errors.handle_unexpected(error)
+    if isinstance(error, Unauthenticated):
+        if "HX-Request" in request.headers:
+            return Response(status=401, headers={"HX-Refresh": "true"})
+        back = request.full_path.rstrip("?") if request.method == "GET" else "/"
+        return redirect(f"{url_for('web.login_page')}?{urlencode({'next': back})}", 303)
+    page = render_template("error.html", **response.get_json(), code=response.status_code)
+    headers = {
+        name: response.headers[name] for name in ("Retry-After",) if name in response.headers
+    }
+    return Response(page, response.status_code, headers)

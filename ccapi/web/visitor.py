@@ -1,0 +1,96 @@
+"""The visitor of a page: the session's cookie, and the token of its forms."""
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+from flask import Request, request
+from werkzeug.wrappers import Response
+
+from ccapi.db.pool import Database
+from ccapi.errors import Forbidden, Unauthenticated
+from ccapi.http import auth, request_log
+from ccapi.http.cache import TTLCache
+from ccapi.model.token import ValidToken
+from ccapi.service import sessions
+
+# Browsers take a cookie with this prefix only over TLS, and only from this host.
+_SECURE_PREFIX = "__Host-"
+_COOKIE = "ccapi"
+_MAX_SECRET_LENGTH = 100
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """A person with a valid session; `secret` is the session's."""
+
+    token: ValidToken
+    secret: str
+
+    @property
+    def form_token(self) -> str:
+        """Return what each form of this session must send; it does not reveal the secret."""
+        return hashlib.sha256(f"form {self.secret}".encode()).hexdigest()
+
+    def require_form(self, form_request: Request) -> None:
+        """Check that a request comes from one of this session's forms; raises Forbidden."""
+        require_same_site(form_request)
+        if form_request.form.get("form_token") != self.form_token:
+            raise Forbidden("the form is not of this session: reload the page and try again")
+
+
+def require_same_site(form_request: Request) -> None:
+    """Check that no other site sent a form; raises Forbidden.
+
+    Browsers that do not send Sec-Fetch-Site send Origin.
+    """
+    headers = form_request.headers
+    site = headers.get("Sec-Fetch-Site")
+    origin = headers.get("Origin", form_request.host_url.rstrip("/"))
+    if site is None and origin.partition("://")[2] == form_request.host:
+        site = "same-origin"
+    if site not in {"same-origin", "none"}:
+        raise Forbidden("the form comes from another site")
+
+
+def current_visitor(database: Database, cache: TTLCache[ValidToken]) -> Visitor:
+    """Return who sends the current request; a session is looked up once a second at most.
+
+    Raises Unauthenticated, DatabaseUnavailable.
+    """
+    secret = read_cookie()
+    if not secret:
+        raise Unauthenticated("there is no session: log in")
+    key = ("session", auth.cache_key(secret))
+    token = cache.get(key)
+    if token is None:
+        started_at = time.monotonic()
+        token = sessions.authenticate(database, secret)
+        if token is None:
+            raise Unauthenticated("the session has ended: log in again")
+        if token.is_cacheable:
+            cache.put(key, token, started_at)
+    request_log.current().token = token
+    return Visitor(token, secret)
+
+
+def read_cookie() -> str:
+    """Return the secret of the request's session, "" without one."""
+    secret = request.cookies.get(_cookie_name(), "")
+    return secret if len(secret) <= _MAX_SECRET_LENGTH else ""
+
+
+def set_cookie(response: Response, secret: str) -> None:
+    """Give a browser its session, or with "" take it away."""
+    response.set_cookie(
+        _cookie_name(),
+        secret,
+        max_age=sessions.SESSION_LIFETIME if secret else 0,
+        secure=request.is_secure,
+        httponly=True,
+        samesite="Lax",
+    )
+
+
+def _cookie_name() -> str:
+    return f"{_SECURE_PREFIX if request.is_secure else ''}{_COOKIE}"
