@@ -226,7 +226,9 @@ CREATE TABLE tokens (
     revoked_at   timestamptz,
     last_used_at timestamptz,
     users        text[],
-    projects     text[]
+    projects     text[],
+    clusters     text[],
+    sees_metadata boolean    NOT NULL DEFAULT true
 );
 
 COMMENT ON TABLE  tokens              IS 'One row per secret; a name has two during a rotation.';
@@ -234,6 +236,8 @@ COMMENT ON COLUMN tokens.digest       IS 'SHA-256 of the secret, which is stored
 COMMENT ON COLUMN tokens.last_used_at IS 'Accurate to a minute: not every request updates it.';
 COMMENT ON COLUMN tokens.users        IS 'Only jobs of these users are visible; NULL: of all.';
 COMMENT ON COLUMN tokens.projects     IS 'Only jobs of these projects are visible; NULL: of all.';
+COMMENT ON COLUMN tokens.clusters     IS 'Only jobs of these clusters are visible; NULL: of all.';
+COMMENT ON COLUMN tokens.sees_metadata IS 'Whether metadata, such as job scripts, is visible.';
 
 CREATE INDEX tokens_by_name ON tokens (name);
 

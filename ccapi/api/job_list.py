@@ -66,7 +66,7 @@ class ListRequest(NamedTuple):
     def columns(self) -> Columns:
         """Return which large columns to read."""
         return Columns(
-            meta_data=_METADATA in self.fields,
+            meta_data=_METADATA in self.fields and self.job_filter.scope.sees_metadata,
             resources="resources" in self.fields,
             statistics="statistics" in self.fields,
             tags="tags" in self.fields,

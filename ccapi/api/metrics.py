@@ -11,7 +11,7 @@ from ccapi.context import Context
 from ccapi.db.probe import CachedProbe
 from ccapi.errors import DatabaseUnavailable, Forbidden
 from ccapi.http import auth
-from ccapi.model.token import ALL_JOBS, Role
+from ccapi.model.token import Role
 from ccapi.service import tokens
 from ccapi.service.metrics import DatabaseGauges
 
@@ -59,7 +59,7 @@ class _TokenCheck:
                 raise DatabaseUnavailable(message) from error
         else:
             token = auth.require_valid(token)
-            if token.scope != ALL_JOBS:
-                raise Forbidden("a token that is limited to users or projects cannot read metrics")
+            if token.scope.is_limited:
+                raise Forbidden("a token that is limited to some jobs cannot read metrics")
             auth.authorize(token, list(Role))
             self._valid_at[key] = time.monotonic()

@@ -7,7 +7,7 @@ import click
 from ccapi.cli.params import Duration
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.model.token import Role, Scope
-from ccapi.service import tokens
+from ccapi.service import lifecycle, tokens
 
 _expires = click.option(
     "--expires", type=Duration(), help="How long the token is valid, e.g. 90d; default: forever."
@@ -24,6 +24,8 @@ def token() -> None:
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
 @click.option("--user", "users", multiple=True, help="Only jobs of this user; repeatable.")
 @click.option("--project", "projects", multiple=True, help="Only jobs of this project; repeatable.")
+@click.option("--cluster", "clusters", multiple=True, help="Only jobs of this cluster; repeatable.")
+@click.option("--without-metadata", is_flag=True, help="No metadata, which has job scripts.")
 @_expires
 @uses_settings
 def create(
@@ -33,15 +35,21 @@ def create(
     role: str,
     users: tuple[str, ...],
     projects: tuple[str, ...],
+    clusters: tuple[str, ...],
+    without_metadata: bool,
     expires: timedelta | None,
 ) -> None:
     """Create a token for NAME and print its secret once.
 
     A reader lists jobs. A writer also starts, stops, tags and edits them, and reports nodes. An
     admin may do everything.
-    With --user and --project, other jobs do not exist for the token.
+    With --user, --project and --cluster, other jobs do not exist for the token.
     """
-    scope = Scope(users or None, projects or None)
+    scope = Scope(
+        users or None, projects or None, clusters or None, sees_metadata=not without_metadata
+    )
+    for cluster in clusters:
+        lifecycle.require_known_cluster(settings.context, cluster)
     _print_secret(tokens.create(settings.context.database, name, Role(role), expires, scope))
 
 
@@ -86,6 +94,8 @@ def list_(settings: Settings) -> None:
         ]
         limits = [f"user={user}" for user in item.users or ()]
         limits += [f"project={project}" for project in item.projects or ()]
+        limits += [f"cluster={cluster}" for cluster in item.clusters or ()]
+        limits += [] if item.sees_metadata else ["without-metadata"]
         click.echo(line(item.name, item.role, item.status(now), *times, " ".join(limits)).rstrip())
 
 

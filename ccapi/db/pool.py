@@ -110,8 +110,12 @@ class TimeoutConnection(psycopg.Connection[TupleRow]):
         is_outermost = self.info.transaction_status == TransactionStatus.IDLE
         with super().transaction(*args, **kwargs) as transaction:
             if is_outermost and self.local_limits is not None:
-                self.execute(_SQL["set_limits"], {**self.local_limits, "is_local": True})
+                self.set_limits(self.local_limits, is_local=True)
             yield transaction
+
+    def set_limits(self, limits: Mapping[str, str], *, is_local: bool) -> None:
+        """Set the limits of this session, or of the current transaction only."""
+        self.execute(_SQL["set_limits"], {**limits, "is_local": is_local})
 
     def wait(
         self, gen: Generator[Any, Any, RV], interval: float = 0.1, timeout: float | None = None
@@ -269,7 +273,7 @@ class Database:
             "lock_timeout": f"{self._limits.lock_timeout * 1000:.0f}",
         }
         if not is_pooled(conn):
-            conn.execute(_SQL["set_limits"], limits | {"is_local": False})
+            conn.set_limits(limits, is_local=False)
             return
         # The next statement may run on another client's connection, and this one's prepared
         # statements may be another one's.

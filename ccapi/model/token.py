@@ -25,16 +25,33 @@ _RANKING = {role: rank for rank, role in enumerate(Role)}
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The jobs that a token can see: those of these users and these projects; None is all."""
+    """What a token can see: jobs of these users, projects and clusters, where None is all.
+
+    A reader that does not see metadata does not see job scripts either.
+    """
 
     users: tuple[str, ...] | None = None
     projects: tuple[str, ...] | None = None
+    clusters: tuple[str, ...] | None = None
+    sees_metadata: bool = True
 
-    def includes(self, user_name: str, project: str) -> bool:
-        """Return whether a job of a user and project is in scope."""
-        return (self.users is None or user_name in self.users) and (
-            self.projects is None or project in self.projects
+    @property
+    def is_limited(self) -> bool:
+        """Return whether some jobs are out of scope."""
+        return not (self.users is None and self.projects is None and self.clusters is None)
+
+    def includes(self, user_name: str, project: str, cluster: str) -> bool:
+        """Return whether a job of a user and project on a cluster is in scope."""
+        return (
+            (self.users is None or user_name in self.users)
+            and (self.projects is None or project in self.projects)
+            and (self.clusters is None or cluster in self.clusters)
         )
+
+    def includes_all_of(self, cluster: str) -> bool:
+        """Return whether every job of a cluster is in scope."""
+        has_cluster = self.clusters is None or cluster in self.clusters
+        return self.users is None and self.projects is None and has_cluster
 
 
 ALL_JOBS = Scope()
@@ -61,6 +78,8 @@ class Token:
     role: str
     users: list[str] | None
     projects: list[str] | None
+    clusters: list[str] | None
+    sees_metadata: bool
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None

@@ -17,7 +17,9 @@ _CONDITIONS = queries.parts("job_filter")
 _COMMON_TAG_JOBS = 10_000
 RANGES = frozenset(field.name for field in fields(JobFilter) if field.type == Range | None)
 # Conditions on lists, however many values these have.
-_LISTS = frozenset(("not_partition", "not_user_name", "scope_users", "scope_projects"))
+_LISTS = frozenset(
+    ("not_partition", "not_user_name", "scope_users", "scope_projects", "scope_clusters")
+)
 _OTHERS = {"state", "not_state", "name", "host", "tag", "not_tag", "scope", "now"}
 # The names of the columns whose values are compared as they are.
 _VALUES = frozenset(field.name for field in fields(JobFilter)) - RANGES - _OTHERS
@@ -78,6 +80,9 @@ def _values(job_filter: JobFilter) -> dict[str, list[Any]]:
         values["user_name" if is_filter else "scope_users"] = list(scope.users)
     if scope.projects is not None:
         values["scope_projects"] = list(scope.projects)
+    if scope.clusters is not None:
+        is_filter = len(scope.clusters) == 1 and job_filter.cluster is None
+        values["cluster" if is_filter else "scope_clusters"] = list(scope.clusters)
     return values
 
 

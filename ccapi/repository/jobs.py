@@ -76,6 +76,7 @@ def scope_params(scope: Scope) -> dict[str, list[str] | None]:
     return {
         "scope_users": None if scope.users is None else list(scope.users),
         "scope_projects": None if scope.projects is None else list(scope.projects),
+        "scope_clusters": None if scope.clusters is None else list(scope.clusters),
     }
 
 
@@ -115,7 +116,8 @@ def stop(conn: Connection, id_: int, job_state: str, stop_time: int) -> bool:
 def get(conn: Connection, id_: int, scope: Scope = ALL_JOBS) -> Job | None:
     """Read one job."""
     with conn.cursor(row_factory=codec.job_row) as cursor:
-        return cursor.execute(_SQL["get_job"], {"id": id_, **scope_params(scope)}).fetchone()
+        params = {"id": id_, "sees_metadata": scope.sees_metadata, **scope_params(scope)}
+        return cursor.execute(_SQL["get_job"], params).fetchone()
 
 
 def lock(conn: Connection, id_: int, scope: Scope = ALL_JOBS) -> bool:

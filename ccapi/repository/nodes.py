@@ -8,7 +8,7 @@ from psycopg.rows import scalar_row
 
 from ccapi.db import queries
 from ccapi.db.pool import Connection
-from ccapi.model.token import ALL_JOBS, Scope
+from ccapi.model.token import Scope
 from ccapi.repository.jobs import scope_params
 
 _SQL = queries.load("nodes")
@@ -28,7 +28,7 @@ def list_used_hosts(
 def list_clusters(conn: Connection, scope: Scope) -> list[str]:
     """List the clusters that the visible jobs have, sorted."""
     with conn.cursor(row_factory=scalar_row) as cursor:
-        if scope != ALL_JOBS:
+        if scope.is_limited:
             cursor.execute(_SQL["list_scoped_clusters"], scope_params(scope), prepare=False)
         else:
             cursor.execute(_SQL["list_clusters"])

@@ -22,12 +22,12 @@ def to_valid_token(row: tuple[Any, ...] | None) -> ValidToken | None:
     """Make a token of a row of find_token or find_session."""
     if row is None:
         return None
-    id_, name, role, users, projects, should_record_use, is_cacheable = row
+    id_, name, role, *limits, should_record_use, is_cacheable = row
     return ValidToken(
         id=id_,
         name=name,
         role=Role(role),
-        scope=_scope(users, projects),
+        scope=_scope(*limits),
         should_record_use=should_record_use,
         is_cacheable=is_cacheable,
     )
@@ -58,6 +58,8 @@ def insert(
         "role": role.value,
         "users": scope.users and list(scope.users),
         "projects": scope.projects and list(scope.projects),
+        "clusters": scope.clusters and list(scope.clusters),
+        "sees_metadata": scope.sees_metadata,
         "digest": digest,
         "lifetime": lifetime,
     }
@@ -70,10 +72,9 @@ def valid(conn: Connection, name: str) -> list[tuple[int, Role, Scope]]:
     return [(id_, Role(role), _scope(*limits)) for id_, role, *limits in rows]
 
 
-def _scope(users: list[str] | None, projects: list[str] | None) -> Scope:
-    return Scope(
-        None if users is None else tuple(users), None if projects is None else tuple(projects)
-    )
+def _scope(*limits: list[str] | bool | None) -> Scope:
+    """Make the scope of a row's users, projects, clusters and sees_metadata."""
+    return Scope(*(tuple(limit) if isinstance(limit, list) else limit for limit in limits))  # type: ignore[arg-type] # psycopg's rows have no types
 
 
 def list_all(conn: Connection) -> list[Token]:

@@ -38,8 +38,9 @@ def start(context: Context, job: NewJob) -> int:
     Raises InvalidInput for a cluster that the settings do not describe, DuplicateJob, and
     Forbidden for a job out of the token's scope.
     """
-    if context.scope != ALL_JOBS and not context.scope.includes(job.user_name, job.project):
-        raise Forbidden("the token is limited to other users or projects than this job's")
+    scope = context.scope
+    if scope != ALL_JOBS and not scope.includes(job.user_name, job.project, job.cluster):
+        raise Forbidden("the token is limited to other users, projects or clusters than this job's")
     if context.clusters.described:
         require_known_cluster(context, job.cluster)
         _count_unknown_hosts(context.clusters, job)

@@ -5,7 +5,6 @@ from typing import Any
 
 from ccapi.context import Context
 from ccapi.errors import Forbidden
-from ccapi.model.token import ALL_JOBS
 from ccapi.repository import nodes
 from ccapi.service.lifecycle import require_known_cluster
 
@@ -20,9 +19,15 @@ def list_clusters(context: Context) -> dict[str, dict[str, list[str]]]:
     """Return each cluster's sub-clusters with their hosts.
 
     The settings describe them; without settings, they are the clusters of the visible jobs.
+    A token that is limited to clusters sees these.
     """
     if context.clusters:
-        return {cluster.name: cluster.sub_clusters for cluster in context.clusters.described}
+        limit = context.scope.clusters
+        return {
+            cluster.name: cluster.sub_clusters
+            for cluster in context.clusters.described
+            if limit is None or cluster.name in limit
+        }
     with context.database.connection() as conn:
         return {name: {} for name in nodes.list_clusters(conn, context.scope)}
 
@@ -33,8 +38,8 @@ def save_states(context: Context, cluster: str, states: Sequence[Mapping[str, An
     Raises InvalidInput for a cluster that the settings do not describe, and Forbidden for a
     limited token.
     """
-    if context.scope != ALL_JOBS:
-        raise Forbidden("a token that is limited to users or projects cannot report nodes")
+    if not context.scope.includes_all_of(cluster):
+        raise Forbidden(f"the token's limits do not include all jobs of cluster {cluster}")
     require_known_cluster(context, cluster)
     with context.database.connection() as conn:
         nodes.save_states(conn, cluster, states)

@@ -9,7 +9,6 @@ from ccapi.context import Context
 from ccapi.db.pool import Connection
 from ccapi.errors import Forbidden, InvalidInput
 from ccapi.model.reconciliation import Differences, Snapshot
-from ccapi.model.token import ALL_JOBS
 from ccapi.repository import reconciliation
 from ccapi.service import archive
 from ccapi.service.lifecycle import require_known_cluster
@@ -66,8 +65,8 @@ def archive_for(context: Context, ids: Iterable[int], seconds: float) -> int:
 
 
 def _validate(context: Context, snapshot: Snapshot) -> None:
-    if context.scope != ALL_JOBS:
-        raise Forbidden("a token that is limited to users or projects cannot reconcile")
+    if not context.scope.includes_all_of(snapshot.cluster):
+        raise Forbidden(f"the token's limits do not include all jobs of cluster {snapshot.cluster}")
     require_known_cluster(context, snapshot.cluster)
     if snapshot.as_of > time.time() + CLOCK_SKEW_SECONDS:
         raise InvalidInput.of("asOf", f"{snapshot.as_of} is in the future")

@@ -41,7 +41,13 @@ def create(
             "a token's name has 1 to 64 letters, digits, '.', '_' and '-', "
             "and begins with a letter or digit"
         )
-    limits = (("user", rules.USER, scope.users), ("project", rules.PROJECT, scope.projects))
+    if not scope.sees_metadata and role != Role.READER:
+        raise TokenError("only a reader can be without metadata: answers to a stop have it")
+    limits = (
+        ("user", rules.USER, scope.users),
+        ("project", rules.PROJECT, scope.projects),
+        ("cluster's name", rules.CLUSTER, scope.clusters),
+    )
     for limit, rule, values in limits:
         for violation in filter(None, map(rule.violation, values or ())):
             raise TokenError(f"a {limit} {violation}")

@@ -98,6 +98,9 @@ user_name = ANY (:scope_users::text[])
 -- name: scope_projects
 project = ANY (:scope_projects::text[])
 
+-- name: scope_clusters
+cluster = ANY (:scope_clusters::text[])
+
 -- name: host
 -- Hosts and rare tags are looked up first: the planner would walk through all jobs until it had
 -- met enough. Physical row ids (ctid) hold within one statement and save a look-up of the ids.

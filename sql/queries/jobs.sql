@@ -78,10 +78,12 @@ SELECT id
 FROM stopped;
 
 -- name: get_job
--- Read one job with everything.
+-- Read one job with everything that the token can see.
 SELECT
     d.*,
-    (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)::text AS meta_data
+    CASE WHEN :sees_metadata
+         THEN (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)::text
+    END AS meta_data
 FROM job_details AS d
 WHERE d.id = :id
   AND {{scope_filter}};

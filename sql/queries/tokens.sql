@@ -2,7 +2,7 @@
 -- Find a valid token by the digest of its secret. A cacheable one stays valid for :ttl seconds
 -- unless it is revoked. The use of a token is recorded once a minute at most.
 SELECT
-    id, name, role::text, users, projects,
+    id, name, role::text, users, projects, clusters, sees_metadata,
     COALESCE(last_used_at < now() - interval '1 minute', true) AS should_record_use,
     COALESCE(expires_at > now() + make_interval(secs => :ttl), true) AS is_cacheable
 FROM tokens
@@ -21,21 +21,24 @@ WHERE id = (SELECT id FROM tokens WHERE id = :id FOR UPDATE SKIP LOCKED);
 SELECT pg_advisory_xact_lock(hashtextextended('token ' || :name, 0));
 
 -- name: insert_token!
-INSERT INTO tokens (name, role, users, projects, digest, expires_at)
+INSERT INTO tokens (
+    name, role, users, projects, clusters, sees_metadata, digest, expires_at
+)
 VALUES (
-    :name, :role::token_role, :users::text[], :projects::text[], :digest,
-    now() + :lifetime::interval
+    :name, :role::token_role, :users::text[], :projects::text[], :clusters::text[],
+    :sees_metadata, :digest, now() + :lifetime::interval
 );
 
 -- name: list_tokens
 SELECT
-    id, name, role::text, users, projects, created_at, expires_at, revoked_at, last_used_at
+    id, name, role::text, users, projects, clusters, sees_metadata, created_at, expires_at,
+    revoked_at, last_used_at
 FROM tokens
 ORDER BY name, id;
 
 -- name: valid_tokens
 -- List the valid tokens of one name, the latest first.
-SELECT id, role::text, users, projects
+SELECT id, role::text, users, projects, clusters, sees_metadata
 FROM tokens
 WHERE name = :name
   AND revoked_at IS NULL

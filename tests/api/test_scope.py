@@ -1,4 +1,4 @@
-"""A token that is limited to users or projects sees their jobs and no others, everywhere."""
+"""A token that is limited to users, projects or clusters sees no other jobs, anywhere."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,10 +12,11 @@ from ccapi.context import Context
 from ccapi.db.pool import Database
 from ccapi.model.token import Role, Scope
 from ccapi.service import tokens
-from tests.client import START, Client, assert_error
+from tests.client import START, Client, assert_error, job
 
 USERS = ("anna", "bert", "carl")
 PROJECTS = ("p1", "p2", "")
+CLUSTERS = {"anna": "fritz", "bert": "woody", "carl": "fritz"}
 
 
 @dataclass
@@ -35,6 +36,8 @@ class Limited:
         Scope(projects=("p1", "")),
         Scope(users=("anna", "carl"), projects=("p2",)),
         Scope(users=("nobody",)),
+        Scope(clusters=("fritz",)),
+        Scope(clusters=("fritz", "woody"), projects=("p1",)),
     ],
     ids=str,
 )
@@ -49,13 +52,14 @@ def limited(
         id_ = admin.start(
             jobId=1000 + number,
             user=user,
+            cluster=CLUSTERS[user],
             project=project,
             resources=[{"hostname": f"f{number:04}"}],
             tags=[{"type": "a", "name": "b"}],
         )
         if ends:
             admin.stop(jobId=1000 + number)
-        (visible if scope.includes(user, project) else hidden).add(id_)
+        (visible if scope.includes(user, project, CLUSTERS[user]) else hidden).add(id_)
     secret = tokens.create(database, "limited", Role.ADMIN, scope=scope)
     return Limited(Client(app.test_client(), secret), visible, hidden)
 
@@ -85,7 +89,7 @@ def test_statistics_count_visible_jobs(limited: Limited) -> None:
 
 def test_used_nodes_are_those_of_visible_jobs(limited: Limited) -> None:
     answer = limited.client.send("GET", f"/used_nodes?ts={START + 10}").get_json()
-    hosts = answer["usedNodes"].get("fritz", [])
+    hosts = [host for hosts in answer["usedNodes"].values() for host in hosts]
     assert len(hosts) == len(limited.visible)
 
 
@@ -108,12 +112,12 @@ def test_hidden_job_does_not_exist(limited: Limited) -> None:
 
 
 def test_jobs_are_selected_among_visible_ones(limited: Limited, admin: Client) -> None:
-    for job in admin.list("items-per-page=1000"):
-        is_visible = job["id"] in limited.visible
-        body = {"jobId": job["jobId"], "payload": {"key": "note", "value": "x"}}
+    for row in admin.list("items-per-page=1000"):
+        is_visible = row["id"] in limited.visible
+        body = {"jobId": row["jobId"], "payload": {"key": "note", "value": "x"}}
         response = limited.client.send("PATCH", "/edit_meta/", body)
         assert response.status_code == (200 if is_visible else 422)
-        response = limited.client.send("DELETE", "/delete_job/", {"jobId": job["jobId"]})
+        response = limited.client.send("DELETE", "/delete_job/", {"jobId": row["jobId"]})
         assert response.status_code == (200 if is_visible else 422)
     assert {job["id"] for job in admin.list("items-per-page=1000")} == limited.hidden
 
@@ -130,18 +134,51 @@ def test_start_needs_a_job_in_scope(limited: Limited, database: Database) -> Non
     visible = response.status_code == 201
     assert visible or response.status_code == 403
     if visible:  # by a project, which is "" here
-        [job] = limited.client.list("job-id=5")
-        assert job["user"] == "dora"
+        [row] = limited.client.list("job-id=5")
+        assert row["user"] == "dora"
 
 
 def test_limited_token_cannot_reconcile_or_read_metrics(limited: Limited) -> None:
-    body = {"cluster": "fritz", "asOf": START + 10_000, "jobs": []}
+    body = {"cluster": "woody", "asOf": START + 10_000, "jobs": []}
     assert limited.client.send("POST", "/reconcile/", body).status_code == 403
     http, token = limited.client.http, limited.client.token
     assert http.get("/metrics", headers={"X-Auth-Token": token}).status_code == 403
-    nodes = {"cluster": "fritz", "nodes": []}
+    nodes = {"cluster": "woody", "nodes": []}
     response = http.post("/api/nodestate/", json=nodes, headers={"X-Auth-Token": token})
     assert response.status_code == 403
+
+
+def test_a_token_of_a_cluster_serves_that_cluster_only(app: Flask, database: Database) -> None:
+    secret = tokens.create(database, "slurm", Role.ADMIN, scope=Scope(clusters=("fritz",)))
+    client = Client(app.test_client(), secret)
+    for cluster, refused in (("fritz", False), ("woody", True)):
+        started = client.send("POST", "/start_job/", job(cluster=cluster))
+        assert started.status_code == (403 if refused else 201)
+        body = {"cluster": cluster, "asOf": START + 10_000, "jobs": []}
+        status = 403 if refused else 200
+        assert client.send("POST", "/reconcile/", body).status_code == status
+        nodes = {"cluster": cluster, "nodes": [{"hostname": "f1", "states": ["idle"]}]}
+        status = 403 if refused else 201
+        assert client.send("POST", "/api/nodestate/", nodes).status_code == status
+
+
+def test_a_reader_without_metadata_sees_all_but_metadata(
+    app: Flask, database: Database, writer: Client
+) -> None:
+    id_ = writer.start(metaData={"jobScript": "password=hunter2", "jobName": "x"})
+    scope = Scope(sees_metadata=False)
+    reader = Client(app.test_client(), tokens.create(database, "wall", Role.READER, scope=scope))
+    for query in ("with-metadata=true", "fields=id,metaData", "format=csv&fields=id,metaData"):
+        response = reader.send("GET", f"/?{query}")
+        assert str(id_) in response.text
+        assert "hunter2" not in response.text
+    assert reader.send("GET", f"/{id_}").get_json().keys() >= {"id", "resources", "tags"}
+    assert "metaData" not in reader.send("GET", f"/{id_}").get_json()
+    assert "hunter2" in writer.send("GET", f"/{id_}").text
+    headers = {"X-Auth-Token": reader.token}
+    assert reader.http.get("/metrics", headers=headers).status_code == 200
+    with pytest.raises(tokens.TokenError, match="only a reader"):
+        tokens.create(database, "w", Role.WRITER, scope=scope)
 
 
 def test_readers_with_different_scopes_share_no_response(

@@ -238,6 +238,26 @@ def test_a_bad_limit_is_one_line(
     assert tokens.list_all(database) == []
 
 
+def test_a_token_is_limited_to_a_cluster_that_exists(
+    ccapi: Command, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCAPI_CLUSTERS", '[{"name": "fritz"}]')
+    create = ("token", "create", "slurm", "--role", "writer", "--cluster")
+    status, out, err = ccapi(*create, "frtiz")
+    assert (status, out, err) == (
+        1, "", "ccapi: cluster: frtiz is unknown; the settings have fritz\n"
+    )  # fmt: skip
+    assert ccapi(*create, "fritz").status == 0
+    [token] = tokens.list_all(database)
+    assert (token.clusters, token.sees_metadata) == (["fritz"], True)
+
+
+def test_a_reader_without_metadata_is_listed_so(ccapi: Command, database: Database) -> None:
+    assert database
+    ccapi("token", "create", "wall", "--role", "reader", "--without-metadata")
+    assert ccapi("token", "list").out.endswith(" without-metadata\n")
+
+
 @pytest.mark.usefixtures("database")
 def test_list_without_tokens_is_its_header(ccapi: Command) -> None:
     status, out, _ = ccapi("token", "list")

@@ -226,7 +226,13 @@ def test_total_of_a_user_uses_an_index(loaded: Database) -> None:
 def test_lookup_of_a_job_or_token_uses_an_index(
     loaded: Database, file: str, name: str, parameters: dict[str, Any]
 ) -> None:
-    limits = {"scope_users": None, "scope_projects": None, "omit_tagged": False}
+    limits = {
+        "scope_users": None,
+        "scope_projects": None,
+        "scope_clusters": None,
+        "omit_tagged": False,
+        "sees_metadata": True,
+    }
     with loaded.connection() as conn:
         text = plan(conn, queries.load(file)[name], {**limits, **parameters})
     assert not re.search(r"Seq Scan on (jobs|tokens)", text), text
