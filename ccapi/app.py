@@ -39,7 +39,8 @@ def application() -> Flask:
 def create_app(config: Config | None = None, context: Context | None = None) -> Flask:
     """Build the service, by default from the settings in files and environment.
 
-    Raises StartupError for bad settings, and for pending migrations. Without its database the
+    Raises StartupError for bad settings, an archive of another version, and pending
+    migrations. Without its database the
     service starts all the same, and answers 503 until it is back. Without its archive, stopped
     jobs wait in the archive queue.
     """
@@ -50,7 +51,12 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     try:
         for warning in context.archive_io.run(_mode_warnings, config):
             _log.warning(warning)
-        context.archive_io.run(writer.create_if_missing, context.archive_root)
+        context.archive_io.run(
+            writer.create_if_missing,
+            context.archive_root,
+            context.archive_version,
+            context.clusters,
+        )
     except ArchiveError as error:
         _log.warning("starting without an archive: %s", error)
     try:
@@ -94,6 +100,7 @@ def build_context(config: Config) -> Context:
     return Context(
         database=Database(settings.url, limits),
         archive_root=config.archive.root,
+        archive_version=config.archive.version,
         archive_io=CircuitBreaker(
             config.archive.timeout, partial(writer.require_writable, config.archive.root)
         ),

@@ -32,6 +32,7 @@ class Context:
     archive_root: Path
     clusters: "Clusters"
     duplicate_window: int
+    archive_version: int = 3
     replica: "Replica | None" = None
     scope: Scope = ALL_JOBS
     archive_io: CircuitBreaker = field(default_factory=CircuitBreaker, compare=False)

@@ -7,13 +7,20 @@ from ccapi.errors import ArchiveError
 from ccapi.model.job import JobKey
 from ccapi.model.rules import MAX_INTEGER, is_name
 
-VERSION = "1"
+# Version 3 is what today's cc-backend reads, and 1 what it read once.
+VERSIONS = (1, 3)
+DEFAULT_VERSION = 3
 VERSION_FILE = "version.txt"
+CLUSTER_FILE = "cluster.json"
 META_FILE = "meta.json"
 LEVELS = ("cluster", "jobId div 1000", "jobId mod 1000", "startTime")
 _GROUP = 1000
+# Measured data of another program; an import copies it.
+DATA_FILES = ("data.json.gz", "data.json")
 # A file that the writer has not completed: .meta.json.<process id>.<random>
-_TEMPORARY = re.compile(rf"\.{re.escape(META_FILE)}\.[0-9]+\.[0-9a-f]{{8}}")
+_TEMPORARY = re.compile(
+    rf"\.(?:{'|'.join(map(re.escape, (META_FILE, *DATA_FILES)))})\.[0-9]+\.[0-9a-f]{{8}}"
+)
 
 
 def parts(key: JobKey) -> tuple[str, str, str, str]:
@@ -33,7 +40,7 @@ def meta_path(root: Path, key: JobKey) -> Path:
 
 
 def is_temporary(name: str) -> bool:
-    """Return whether a file in a run's directory is a meta.json that is not complete."""
+    """Return whether a file in a run's directory is one that its writer has not completed."""
     return _TEMPORARY.fullmatch(name) is not None
 
 

@@ -1,11 +1,12 @@
 """meta.json: a finished job as other programs of the ClusterCockpit family read it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 from orjson import Fragment
 
+from ccapi.archive import validation, version3
 from ccapi.errors import ArchiveError, InvalidInput
 from ccapi.model import compat
 from ccapi.model.job import FINAL_STATES, PLAIN_FIELDS, Job, MonitoringStatus
@@ -25,11 +26,11 @@ _JSON_FIELDS = {
 }
 
 
-def encode(job: Job) -> bytes:
-    """Write a finished job as meta.json; the same job gives the same bytes.
+def encode(job: Job, sub_clusters: Sequence[str] | None = None) -> bytes:
+    """Write a finished job as meta.json of version 1; the same job gives the same bytes.
 
-    The status is always "archived", because the file exists. The duration of a job that
-    stopped within a second is 1.
+    With the names in the cluster's cluster.json it is of version 3. The status is always
+    "archived", because the file exists. The duration of a job that stopped within a second is 1.
     """
     if job.stop_time is None:
         raise ValueError(f"job id {job.id} is running: only finished jobs are archived")
@@ -52,22 +53,33 @@ def encode(job: Job) -> bytes:
     for name, attribute in _JSON_FIELDS.items():
         if (text := getattr(job, attribute)) is not None:
             document[name] = Fragment(text)
+    if sub_clusters is not None:
+        version3.adapt(document, sub_clusters)
     return orjson.dumps(document)
 
 
-def decode(data: bytes) -> Job:
+def convert(data: bytes, sub_clusters: Sequence[str] | None = None) -> bytes:
+    """Return a meta.json of version 1 or, with the names in cluster.json, of version 3.
+
+    Keeps fields that only other programs know. Raises ArchiveError.
+    """
+    document = _load(data)
+    former = dict(document)
+    version3.restore(document)
+    if sub_clusters is not None:
+        version3.adapt(document, sub_clusters)
+    return data if document == former else orjson.dumps(document)
+
+
+def decode(data: bytes, bad_metrics: list[str] | None = None) -> Job:
     """Read a meta.json: the inverse of `encode`, except for the database's ids.
 
     Fields that other programs omit have the contract's defaults, and fields that they add are
-    ignored. Raises ArchiveError, which names the field.
+    ignored. With a list for their names, metrics that the API would refuse are left out. Raises
+    ArchiveError, which names the field.
     """
-    try:
-        document = orjson.loads(data)
-    except ValueError as error:
-        raise ArchiveError(f"is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise ArchiveError("is not a JSON object")
-    _dump(document)  # orjson reads deeper nesting than it can write
+    document = _load(data)
+    version3.restore(document)
     try:
         document, _ = compat.translate_job(document)
     except InvalidInput as error:
@@ -89,9 +101,20 @@ def decode(data: bytes) -> Job:
         stop_time=values["start_time"] + max(1, _get_field(document, "duration", int)),
         monitoring_status=MonitoringStatus.ARCHIVED,
         resources=_dump(_get_field(document, "resources", list)),
-        statistics=_get_statistics(document),
+        statistics=_get_statistics(document, bad_metrics),
         tags=_dump(_sort_tags(_get_field(document, "tags", list, []))),
     )
+
+
+def _load(data: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(data)
+    except ValueError as error:
+        raise ArchiveError(f"is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ArchiveError("is not a JSON object")
+    _dump(document)  # orjson reads deeper nesting than it can write
+    return document
 
 
 def _get_field(
@@ -107,8 +130,14 @@ def _get_field(
     return value
 
 
-def _get_statistics(document: Mapping[str, Any]) -> str | None:
+def _get_statistics(document: Mapping[str, Any], bad_metrics: list[str] | None) -> str | None:
     statistics = _get_field(document, "statistics", dict, {})
+    if bad_metrics is not None:
+        bad_metrics += filter(
+            lambda metric: validation.metric_violation(metric, statistics[metric]), statistics
+        )
+        for metric in bad_metrics:
+            del statistics[metric]
     for values in statistics.values():
         if type(values) is not dict or type(values.get("unit", "")) is not str:
             raise ArchiveError("statistics: must be objects whose unit has a base")

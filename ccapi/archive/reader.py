@@ -5,20 +5,27 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ccapi.archive import layout, meta_json
+from ccapi.archive import cluster_json, layout, meta_json
 from ccapi.archive.os_errors import as_archive_error
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
 from ccapi.model.rules import is_name
+
+# A stop reads its cluster's cluster.json only if that has changed: path -> (state, names).
+_sub_clusters: dict[Path, tuple[tuple[int, ...], tuple[str, ...]]] = {}
+_MAX_CLUSTERS = 1024
 
 
 class MissingMetaJson(ArchiveError):
     """The archive has no meta.json for the job."""
 
 
-def read(root: Path, key: JobKey) -> Job:
-    """Read an archived job; raises MissingMetaJson, and ArchiveError for a broken file."""
-    job = meta_json.decode(read_bytes(root, key))
+def read(root: Path, key: JobKey, bad_metrics: list[str] | None = None) -> Job:
+    """Read an archived job; raises MissingMetaJson, and ArchiveError for a broken file.
+
+    With a list for their names, metrics that the API would refuse are left out.
+    """
+    job = meta_json.decode(read_bytes(root, key), bad_metrics)
     if job.key != key:
         raise ArchiveError("belongs to another job")
     return job
@@ -32,6 +39,27 @@ def read_bytes(root: Path, key: JobKey) -> bytes:
             return path.read_bytes()
         except FileNotFoundError:
             raise MissingMetaJson(f"{path} does not exist") from None
+
+
+def sub_clusters(root: Path, cluster: str) -> tuple[str, ...] | None:
+    """Return the names of sub-clusters in a cluster's cluster.json; None if there is no file.
+
+    A broken file has none. Raises ArchiveError.
+    """
+    path = root / cluster / layout.CLUSTER_FILE
+    with as_archive_error("read", path):
+        try:
+            status = path.stat()
+            state = (status.st_mtime_ns, status.st_size, status.st_ino)
+            known_state, names = _sub_clusters.get(path, (None, ()))
+            if state != known_state:
+                names = cluster_json.sub_cluster_names(path.read_bytes())
+                if len(_sub_clusters) >= _MAX_CLUSTERS:
+                    _sub_clusters.clear()
+                _sub_clusters[path] = (state, names)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    return names
 
 
 def keys(root: Path) -> Iterator[JobKey]:

@@ -35,7 +35,9 @@ def validate(job: Job) -> None:
         _check(f"metaData.{key:.40}", value, rules.TEXT)
     _check("footprint", orjson.loads(job.footprint or "{}"), rules.FOOTPRINT)
     _check("energyFootprint", orjson.loads(job.energy_footprint or "{}"), rules.FOOTPRINT)
-    _check_statistics(orjson.loads(job.statistics or "{}"))
+    for metric, values in orjson.loads(job.statistics or "{}").items():
+        if (violation := metric_violation(metric, values)) is not None:
+            raise ArchiveError(violation)
 
 
 def _check(path: str, value: Any, rule: Rule) -> None:
@@ -57,9 +59,14 @@ def _check_resources(resources: list[Any], num_nodes: int) -> None:
         raise ArchiveError(str(error)) from None
 
 
-def _check_statistics(statistics: dict[str, Any]) -> None:
-    for metric, values in statistics.items():
-        _check("statistics", metric, rules.TEXT)
-        for name, value in values.items():
-            rule = rules.TEXT if name == "unit" else rules.STATISTIC
-            _check(f"statistics.{metric:.40}.{name}", value, rule)
+def metric_violation(metric: str, values: Any) -> str | None:
+    """Return why the API would refuse a metric of a job's statistics, None if it would not."""
+    if (violation := rules.TEXT.violation(metric)) is not None:
+        return f"statistics: {violation}"
+    if not isinstance(values, dict):
+        return f"statistics.{metric:.40}: must be an object"
+    for name, value in values.items():
+        rule = rules.TEXT if name == "unit" else rules.STATISTIC
+        if (violation := rule.violation(value)) is not None:
+            return f"statistics.{metric:.40}.{name}: {violation}"
+    return None

@@ -3,14 +3,19 @@
 import hashlib
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from ccapi.archive import layout, meta_json
+from ccapi.archive import cluster_json, layout, meta_json, reader
 from ccapi.archive.os_errors import as_archive_error
-from ccapi.errors import ArchiveError
+from ccapi.errors import ArchiveError, StartupError
+from ccapi.model.cluster import Cluster, Clusters
 from ccapi.model.job import Job, JobKey
+from ccapi.model.rules import is_name
 
 _DIRECTORY_MODE = 0o750
 _FILE_MODE = 0o640
@@ -21,37 +26,103 @@ _MAX_VERSION_BYTES = 64
 _SHARED_LEVELS = 2
 _OPEN_ROOT = os.O_RDONLY | os.O_DIRECTORY
 _OPEN_DIRECTORY = _OPEN_ROOT | os.O_NOFOLLOW
+_NO_CLUSTERS = Clusters()
+# Does not wait for the other end of a pipe.
+_OPEN_DATA = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _CREATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
-def create_if_missing(root: Path) -> None:
-    """Create the archive's root and version.txt, unless they exist.
+def create_if_missing(
+    root: Path, version: int = layout.DEFAULT_VERSION, clusters: Clusters = _NO_CLUSTERS
+) -> None:
+    """Create the archive's root and version.txt and, in version 3, each cluster.json.
 
-    Raises ArchiveError, also for another version of the layout.
+    Files that exist are never replaced. Raises StartupError if the archive has the other
+    version, and ArchiveError if it cannot be written.
     """
     version_file = root / layout.VERSION_FILE
     with as_archive_error("write", version_file):
         root.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
         if not version_file.exists():
             with _open_fd(root, _OPEN_ROOT) as directory:
-                _replace_file(directory, layout.VERSION_FILE, f"{layout.VERSION}\n".encode())
-    with _open_root(root):
-        pass
+                _write_file(directory, layout.VERSION_FILE, f"{version}\n".encode())
+    with _open_root(root) as (directory, actual):
+        if actual != version:
+            raise StartupError(
+                f"the archive {root} has version {actual}, and [archive] version is {version}: "
+                "run `ccapi archive convert`, or change the setting"
+            )
+        if version > 1:
+            _describe_clusters(root, directory, clusters)
 
 
-def require_mounted(root: Path) -> None:
+def read_version(root: Path) -> int:
+    """Return the version of an archive; raises ArchiveError."""
+    with _open_root(root) as (_, version):
+        return version
+
+
+def set_version(root: Path, version: int) -> None:
+    """Replace the version of an archive, whose files are of the new one already."""
+    with _open_root(root) as (directory, _), as_archive_error("write", root):
+        _write_file(directory, layout.VERSION_FILE, f"{version}\n".encode())
+
+
+def describe_clusters(root: Path, clusters: Clusters) -> None:
+    """Write each cluster.json that version 3 needs; replace none. Raises ArchiveError."""
+    with _open_root(root) as (directory, _):
+        _describe_clusters(root, directory, clusters)
+
+
+def remove_generated_cluster_files(root: Path) -> None:
+    """Remove each cluster.json that ccapi wrote, and the directories that had nothing else."""
+    for path in root.glob(f"*/{layout.CLUSTER_FILE}"):
+        with as_archive_error("remove", path):
+            if cluster_json.is_generated(path.read_bytes()):
+                path.unlink()
+                with suppress(OSError):
+                    path.parent.rmdir()
+
+
+def _describe_clusters(root: Path, directory: int, clusters: Clusters) -> None:
+    """Write the missing cluster.json of each cluster of the settings, and of each directory."""
+    described = {cluster.name: cluster for cluster in clusters.described}
+    with as_archive_error("read", root), os.scandir(root) as entries:
+        others = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for name in {*described, *filter(is_name, others)}:
+        _describe_cluster(root, directory, name, described.get(name))
+
+
+def _describe_cluster(
+    root: Path, directory: int, name: str, cluster: Cluster | None = None
+) -> tuple[str, ...]:
+    """Write a cluster's cluster.json, if it is missing; return the names of its sub-clusters."""
+    names = reader.sub_clusters(root, name)
+    if names is None:
+        with as_archive_error("write", root / name / layout.CLUSTER_FILE):
+            with suppress(FileExistsError):
+                os.mkdir(name, _DIRECTORY_MODE, dir_fd=directory)
+                os.fsync(directory)
+            with _open_fd(name, _OPEN_DIRECTORY, directory) as cluster_directory:
+                content = cluster_json.build(name, cluster)
+                _write_file(cluster_directory, layout.CLUSTER_FILE, content, replace=False)
+        names = reader.sub_clusters(root, name)
+    return names or ()
+
+
+def require_mounted(root: Path, version: int = layout.DEFAULT_VERSION) -> None:
     """Refuse a root without version.txt, where `create_if_missing` would start a new archive."""
     with as_archive_error("write", root):
         if root.exists() and not (root / layout.VERSION_FILE).exists():
             raise ArchiveError(
                 f"{root} has no {layout.VERSION_FILE}: is the archive mounted? "
-                f"To start a new archive there, write {layout.VERSION} to that file"
+                f"To start a new archive there, write {version} to that file"
             )
 
 
 def require_writable(root: Path) -> None:
     """Write a byte below the root durably, to a file that is already deleted."""
-    with _open_root(root) as directory, as_archive_error("write", root):
+    with _open_root(root) as (directory, _), as_archive_error("write", root):
         name = f".writable.{os.getpid()}.{secrets.token_hex(4)}"
         with _open_fd(name, _CREATE_FILE, directory) as file:
             os.unlink(name, dir_fd=directory)
@@ -61,7 +132,7 @@ def require_writable(root: Path) -> None:
 
 def write(root: Path, job: Job) -> None:
     """Write a finished job's meta.json durably; raises ArchiveError."""
-    write_bytes(root, job.key, meta_json.encode(job))
+    _write_job(root, job, with_backup=False)
 
 
 def write_with_backup(root: Path, job: Job) -> str | None:
@@ -70,18 +141,52 @@ def write_with_backup(root: Path, job: Job) -> str | None:
     Returns the backup's name, None if there is none. It depends on the content, so the same
     content is backed up once; readers ignore it. Raises ArchiveError.
     """
-    return write_bytes(root, job.key, meta_json.encode(job), with_backup=True)
+    return _write_job(root, job, with_backup=True)
 
 
-def write_bytes(root: Path, key: JobKey, data: bytes, *, with_backup: bool = False) -> str | None:
-    """Write a run's meta.json durably, and return the name of the backup if there is one.
+def _write_job(root: Path, job: Job, *, with_backup: bool) -> str | None:
+    """Write a job's meta.json in the archive's version."""
+    parts = layout.parts(job.key)
+    with _open_root(root) as (directory, version):
+        known = _describe_cluster(root, directory, job.cluster) if version > 1 else None
+        return _write_run(
+            root, directory, parts, meta_json.encode(job, known), with_backup=with_backup
+        )
+
+
+def write_bytes(root: Path, key: JobKey, data: bytes) -> None:
+    """Write a run's meta.json durably.
 
     Raises ArchiveError. Then nothing has changed, unless the last step failed, which makes the
     new names durable: the new content may be there already.
     """
     parts = layout.parts(key)
-    path = root.joinpath(*parts, layout.META_FILE)
-    with _open_root(root) as directory, as_archive_error("write", path):
+    with _open_root(root) as (directory, _):
+        _write_run(root, directory, parts, data, with_backup=False)
+
+
+def copy_data(root: Path, key: JobKey, source: Path) -> None:
+    """Copy measured data from a run's directory in another archive; keep what is there already.
+
+    The run has its meta.json in this archive. Raises ArchiveError.
+    """
+    directory = root.joinpath(*layout.parts(key))
+    for name in layout.DATA_FILES:
+        with as_archive_error("copy", source / name):
+            try:
+                file = os.open(source / name, _OPEN_DATA)
+            except FileNotFoundError:
+                continue
+            with os.fdopen(file, "rb") as content:
+                if stat.S_ISREG(os.fstat(file).st_mode) and not (directory / name).exists():
+                    with _open_fd(directory, _OPEN_DIRECTORY) as run:
+                        _write_file(run, name, content, replace=False)
+
+
+def _write_run(
+    root: Path, directory: int, parts: tuple[str, ...], data: bytes, *, with_backup: bool
+) -> str | None:
+    with as_archive_error("write", root.joinpath(*parts, layout.META_FILE)):
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 return _write(directory, parts, data, with_backup=with_backup)
@@ -106,7 +211,7 @@ def _write(root: int, parts: tuple[str, ...], data: bytes, *, with_backup: bool)
         run = directories[-1]
         if with_backup and len(parts) - 1 not in created:
             backup = _back_up(run, data)
-        _replace_file(run, layout.META_FILE, data)
+        _write_file(run, layout.META_FILE, data)
         for directory in reversed(directories[_SHARED_LEVELS:-1]):
             os.fsync(directory)
     except BaseException:
@@ -145,21 +250,34 @@ def _back_up(directory: int, data: bytes) -> str | None:
     if former == data:
         return None
     name = f".{layout.META_FILE}.replaced-{hashlib.sha256(former).hexdigest()[:16]}"
-    _replace_file(directory, name, former)
+    _write_file(directory, name, former)
     return name
 
 
-def _replace_file(directory: int, name: str, data: bytes) -> None:
-    """Replace a file atomically and durably: write another one, sync, rename, sync."""
+def _write_file(
+    directory: int, name: str, content: bytes | BinaryIO, *, replace: bool = True
+) -> None:
+    """Write a file atomically and durably: write another one, sync, rename, sync.
+
+    Unless `replace`, a file that exists stays as it is.
+    """
     temporary = f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
     try:
         with os.fdopen(
             os.open(temporary, _CREATE_FILE, _FILE_MODE, dir_fd=directory), "wb"
         ) as file:
-            file.write(data)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                shutil.copyfileobj(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        if replace:
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        else:
+            with suppress(FileExistsError):
+                os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.unlink(temporary, dir_fd=directory)
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary, dir_fd=directory)
@@ -168,8 +286,11 @@ def _replace_file(directory: int, name: str, data: bytes) -> None:
 
 
 @contextmanager
-def _open_root(root: Path) -> Iterator[int]:
-    """Open the root; refuse another version, and a mount point where nothing is mounted."""
+def _open_root(root: Path) -> Iterator[tuple[int, int]]:
+    """Open the root, and read its version.
+
+    Refuses an unknown version, and a mount point where nothing is mounted.
+    """
     version_file = root / layout.VERSION_FILE
     with as_archive_error("write", version_file):
         directory = os.open(root, _OPEN_ROOT)
@@ -178,12 +299,14 @@ def _open_root(root: Path) -> Iterator[int]:
             as_archive_error("write", version_file),
             _open_fd(layout.VERSION_FILE, os.O_RDONLY, directory) as file,
         ):
-            version = os.read(file, _MAX_VERSION_BYTES).decode("ascii", "replace").strip()
-        if version != layout.VERSION:
+            text = os.read(file, _MAX_VERSION_BYTES).decode("ascii", "replace").strip()
+        version = next((known for known in layout.VERSIONS if text == str(known)), None)
+        if version is None:
+            known = " and ".join(map(str, layout.VERSIONS))
             raise ArchiveError(
-                f"{version_file} has version {version!r:.20}: only version 1 can be written"
+                f"{version_file} has version {text!r:.20}: only versions {known} can be written"
             )
-        yield directory
+        yield directory, version
     finally:
         os.close(directory)
 

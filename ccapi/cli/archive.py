@@ -1,4 +1,4 @@
-"""`ccapi archive`: check, repair and import archived jobs."""
+"""`ccapi archive`: check, repair, convert and import archived jobs."""
 
 import sys
 from collections import Counter
@@ -11,7 +11,7 @@ from ccapi.cli.settings import Settings, uses_settings
 from ccapi.context import Context
 from ccapi.errors import StartupError
 from ccapi.service import archive as archive_service
-from ccapi.service import archive_check, archive_import, archive_repair
+from ccapi.service import archive_check, archive_conversion, archive_import, archive_repair
 from ccapi.service.archive_import import DONE, NOT_DONE
 
 _KINDS_OF_IMPORT = ("imported", "already there", "bad")
@@ -20,7 +20,7 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Report actions without 
 
 @click.group()
 def archive() -> None:
-    """Check and repair the archive, import another one, archive pending jobs."""
+    """Check, repair and convert the archive, import another one, archive pending jobs."""
 
 
 @archive.command()
@@ -43,7 +43,11 @@ def check(settings: Settings) -> None:
 
 @archive.command()
 @click.option(
-    "--import-orphans", is_flag=True, help="Register orphaned jobs again, even deleted ones."
+    "--import",
+    "--import-orphans",
+    "import_orphans",
+    is_flag=True,
+    help="Register orphaned jobs again, even deleted ones.",
 )
 @_dry_run
 @uses_settings
@@ -52,7 +56,7 @@ def repair(settings: Settings, *, import_orphans: bool, dry_run: bool) -> None:
 
     Archives jobs that are not archived, or whose meta.json is missing, broken or different;
     a replaced meta.json stays beside the new one. Removes empty directories. Lists orphaned
-    jobs, or registers them with --import-orphans. You can interrupt and repeat it at any
+    jobs, or registers them with --import. You can interrupt and repeat it at any
     time. The exit status is 1 if something is left to look at.
     """
     context = settings.context
@@ -67,7 +71,8 @@ def import_(settings: Settings, directory: Path, *, dry_run: bool) -> None:
     """Import the archive of another ClusterCockpit, after a repair of this one.
 
     Registers its jobs as stopped and archived, and writes their meta.json to this archive.
-    Lists and skips jobs that break the rules of start_job. You can interrupt and repeat it
+    Copies measured data, data.json.gz, along. Lists and skips jobs that break the rules of
+    start_job; a bad metric alone is left out. You can interrupt and repeat it
     at any time. The exit status is 1 if something is left to look at.
     """
     if not directory.is_dir():
@@ -85,6 +90,28 @@ def retry(settings: Settings) -> None:
     outcomes = Counter(job.is_archived for job in archive_service.retry(settings.context))
     click.echo(f"archived {outcomes[True]}, failed {outcomes[False]}")
     if outcomes[False]:
+        sys.exit(1)
+
+
+@archive.command()
+@uses_settings
+def convert(settings: Settings) -> None:
+    """Convert the archive to the version of the settings, [archive] version.
+
+    Stop the service first. You can interrupt and repeat it at any time. Files that cannot be
+    read are listed and stay as they are; the exit status is then 1.
+    """
+    context = settings.context
+    counts: Counter[str] = Counter()
+    with tqdm(desc="convert", unit=" jobs", disable=None) as bar:
+        for conversion in archive_conversion.convert(context):
+            counts[conversion.kind] += 1
+            if conversion.reason:
+                bar.write(f"bad {conversion.path}: {conversion.reason}", file=sys.stdout)
+            bar.update()
+    summary = ", ".join(f"{kind} {counts[kind]}" for kind in archive_conversion.KINDS)
+    click.echo(f"the archive has version {context.archive_version}: {summary}")
+    if counts["bad"]:
         sys.exit(1)
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 
@@ -11,6 +10,7 @@ from ccapi.app import build_context
 from ccapi.archive import writer
 from ccapi.cli.settings import Settings, error_line, uses_settings
 from ccapi.config import Config
+from ccapi.context import Context
 from ccapi.db import migrations
 from ccapi.errors import CcapiError, StartupError
 
@@ -33,7 +33,7 @@ def check(settings: Settings, *, startup: bool) -> None:
     steps: list[Callable[[], None]] = [
         lambda: context.archive_io.run(_check_modes, config, problems),
         lambda: migrations.require_current(context.database),
-        lambda: context.archive_io.run(_check_archive, context.archive_root),
+        lambda: context.archive_io.run(_check_archive, context),
     ]
     for step in steps:
         try:
@@ -58,6 +58,6 @@ def _check_modes(config: Config, problems: list[str]) -> None:
     problems.extend(f"ccapi: {warning}" for warning in modes)
 
 
-def _check_archive(root: Path) -> None:
-    writer.create_if_missing(root)
-    writer.require_writable(root)
+def _check_archive(context: Context) -> None:
+    writer.create_if_missing(context.archive_root, context.archive_version, context.clusters)
+    writer.require_writable(context.archive_root)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ccapi.config.validators import (
+    ARCHIVE_VERSION,
     BOOLEAN,
     LINE,
     NETWORKS,
@@ -52,9 +53,13 @@ class Database:
 
 @dataclass(frozen=True)
 class Archive:
-    """Where the job archive is, and its timeout in seconds; load() makes the path absolute."""
+    """Where the job archive is, its version, and its timeout in seconds.
+
+    load() makes the path absolute.
+    """
 
     root: Annotated[Path, PATH] = Path("var/job-archive")
+    version: Annotated[int, ARCHIVE_VERSION] = 3
     timeout: Annotated[float, TIMEOUT] = 5.0
 
 

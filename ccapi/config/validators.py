@@ -101,6 +101,7 @@ NETWORKS = Rule(
     lambda value: isinstance(value, str) and _networks(value) is not None,
     _networks,
 )
+ARCHIVE_VERSION = Rule("3 or 1", lambda value: type(value) is int and value in (1, 3))
 # PostgreSQL rounds a timeout below a millisecond to 0, which means "no limit".
 TIMEOUT = seconds(0.001, 86_400)
 

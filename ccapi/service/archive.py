@@ -63,7 +63,9 @@ def retry(context: Context) -> Iterator[Job]:
     Safe at any time, and in several processes at once. Raises ArchiveError when there is no
     archive to write to, or it does not answer any more.
     """
-    context.archive_io.run(writer.create_if_missing, context.archive_root)
+    context.archive_io.run(
+        writer.create_if_missing, context.archive_root, context.archive_version, context.clusters
+    )
     after_id = 0
     while True:
         with context.database.connection() as conn:

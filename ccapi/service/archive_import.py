@@ -1,6 +1,6 @@
 """Import archived jobs into the database: orphans of our archive, or another archive's jobs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -46,8 +46,9 @@ def count_runs(tree: Path) -> int:
 def import_tree(context: Context, tree: Path, *, dry_run: bool) -> Iterator[RepairAction]:
     """Register every job of an archive that is not in the database; yield an action for each.
 
-    Jobs of another tree are also written to our archive, before their batch is committed.
-    After an interruption at any moment, the next run completes the import.
+    Jobs of another tree are also written to our archive, with their measured data, before their
+    batch is committed. Metrics that the API would refuse are left out. After an interruption at
+    any moment, the next run completes the import.
     """
     runs = reader.runs(tree)
     if is_own(context, tree):  # a repair handles runs without meta.json there
@@ -67,15 +68,17 @@ def _import_batch(
 ) -> Iterator[RepairAction]:
     with context.database.connection() as conn:
         known = jobs.find_by_keys(conn, [key for _, key in batch if key is not None])
-    new: list[Job] = []
+    new: dict[JobKey, tuple[Job, str]] = {}
     for directory, key in batch:
         if key is None:
             yield RepairAction("bad", directory, "the path does not name a run of a job")
         elif key not in known:
             try:
-                job = reader.read(tree, key)
+                bad_metrics: list[str] = []
+                job = reader.read(tree, key, bad_metrics)
                 validation.validate(job)
-                new.append(job)
+                names = ", ".join(map(repr, bad_metrics))
+                new[key] = job, f"without the bad metrics {names}" if names else ""
             except reader.MissingMetaJson:
                 yield RepairAction("bad", directory, archive_check.NO_META_JSON)
             except ArchiveError as error:
@@ -90,25 +93,30 @@ def _import_batch(
 
 
 def _insert(
-    context: Context, tree: Path, jobs: Sequence[Job], *, dry_run: bool
+    context: Context, tree: Path, new: Mapping[JobKey, tuple[Job, str]], *, dry_run: bool
 ) -> Iterator[RepairAction]:
-    """Insert jobs and, if they come from another tree, write them to our archive."""
-    if dry_run:
-        yield from (RepairAction("imported") for _ in jobs)
-        return
+    """Insert jobs, given with a note of what they miss, and write them to our archive."""
+    added: Set[JobKey] = new.keys()
     replaced: list[RepairAction] = []
-    with context.database.transaction() as conn:
-        added = bulk_insert.import_finished(conn, jobs)
-        if not is_own(context, tree):
-            root = context.archive_root
-            new = [job for job in jobs if job.key in added]
-            with ThreadPoolExecutor(_WRITERS) as pool:
-                backups = pool.map(lambda job: writer.write_with_backup(root, job), new)
-                for job, backup in zip(new, backups, strict=True):
-                    if backup:
-                        path = layout.meta_path(root, job.key)
-                        reason = f"kept the former file as {backup}"
-                        replaced.append(RepairAction("replaced", path, reason))
-    for job in jobs:
-        yield RepairAction("imported" if job.key in added else "already there")
+    root = context.archive_root
+    if not dry_run:
+        with context.database.transaction() as conn, ThreadPoolExecutor(_WRITERS) as pool:
+            added = bulk_insert.import_finished(conn, [job for job, _ in new.values()])
+            own = is_own(context, tree)
+            # The file of an orphan is right, unless a metric was left out.
+            written = [job for job, note in new.values() if job.key in added and (note or not own)]
+            replaced += filter(None, pool.map(lambda job: _archive(root, tree, job), written))
+    for key, (_, note) in new.items():
+        kind = "imported" if key in added else "already there"
+        yield RepairAction(kind, layout.meta_path(tree, key) if note else None, note)
     yield from replaced
+
+
+def _archive(root: Path, tree: Path, job: Job) -> RepairAction | None:
+    """Write a job of another tree to our archive; return an action if a file was replaced."""
+    backup = writer.write_with_backup(root, job)
+    writer.copy_data(root, job.key, layout.meta_path(tree, job.key).parent)
+    if backup is None:
+        return None
+    path = layout.meta_path(root, job.key)
+    return RepairAction("replaced", path, f"kept the former file as {backup}")

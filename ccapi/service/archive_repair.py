@@ -26,7 +26,7 @@ def repair(
     ArchiveError when the archive does not exist.
     """
     root = context.archive_root
-    writer.require_mounted(root)
+    writer.require_mounted(root, context.archive_version)
     yield from _archive_pending(context, dry_run=dry_run)
     for batch in archive_check.finished_jobs(context):
         for job in batch:

@@ -23,9 +23,9 @@ BIG = make_job(meta_data='{"jobScript":"' + 50_000 * "x" + '"}')
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """An empty archive."""
+    """An empty archive of version 1, which has no other files than those of jobs."""
     root = tmp_path / "archive"
-    writer.create_if_missing(root)
+    writer.create_if_missing(root, 1)
     return root
 
 
@@ -49,24 +49,25 @@ def in_child(action: Any) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_new_archive_has_a_version_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 3])
+def test_new_archive_has_a_version_file(tmp_path: Path, version: int) -> None:
     root = tmp_path / "not" / "yet" / "there"
-    writer.create_if_missing(root)
+    writer.create_if_missing(root, version)
     assert tree(root) == ["version.txt"]
-    assert (root / "version.txt").read_bytes().strip() == b"1"
+    assert (root / "version.txt").read_text() == f"{version}\n"
 
 
 @pytest.mark.parametrize("version", [b"1", b"1\n", b" 1 \n"])
 def test_archive_of_this_version_is_not_changed(tmp_path: Path, version: bytes) -> None:
     (tmp_path / "version.txt").write_bytes(version)
     (tmp_path / "fritz").mkdir()
-    writer.create_if_missing(tmp_path)
+    writer.create_if_missing(tmp_path, 1)
     assert (tmp_path / "version.txt").read_bytes() == version
     assert tree(tmp_path) == ["fritz", "version.txt"]
 
 
 @pytest.mark.parametrize("version", [b"2\n", b"", b"11", b"1.0", b"\xff\xfe", b"one"])
-def test_archive_of_another_version_is_refused(tmp_path: Path, version: bytes) -> None:
+def test_archive_of_an_unknown_version_is_refused(tmp_path: Path, version: bytes) -> None:
     (tmp_path / "version.txt").write_bytes(version)
     with pytest.raises(ArchiveError, match=r"version\.txt"):
         writer.create_if_missing(tmp_path)

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from ccapi.archive import layout
+from ccapi.config import Config
 from ccapi.context import Context
 from ccapi.model.job import JobKey
 from ccapi.service import archive_check
@@ -114,3 +115,53 @@ def test_archive_of_another_version_is_one_line(ccapi: Command, context: Context
     assert err.startswith("ccapi: ")
     assert "version" in err
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def version1(
+    ccapi: Command, writer: Client, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """An archive of version 1 with one job, and settings that want version 3."""
+    root = config.archive.root
+    (root / "version.txt").write_text("1\n")
+    monkeypatch.setenv("CCAPI_ARCHIVE_VERSION", "1")
+    writer.start()
+    writer.stop(jobState="stopped")
+    monkeypatch.delenv("CCAPI_ARCHIVE_VERSION")
+    return root
+
+
+@pytest.mark.parametrize("command", [("check", "--startup"), ("archive", "retry")], ids=str)
+def test_archive_of_another_version_names_the_command(
+    ccapi: Command, version1: Path, command: tuple[str, ...]
+) -> None:
+    status, _, err = ccapi(*command)
+    assert (status, err.count("\n")) == (1, 1)
+    assert "run `ccapi archive convert`, or change the setting" in err
+    assert (version1 / "version.txt").read_text() == "1\n"
+
+
+def test_convert_counts_files_and_the_archive_is_usable(ccapi: Command, version1: Path) -> None:
+    done = "the archive has version 3: converted 1, unchanged 0, bad 0\n"
+    status, out, _ = ccapi("archive", "convert")
+    assert (status, out) == (0, done)
+    assert ccapi("check") == (0, "ok: settings, file modes, database and archive\n", "")
+    assert ccapi("archive", "check") == (0, "archive and database agree\n", "")
+    status, out, _ = ccapi("archive", "convert")
+    assert (status, out) == (0, "the archive has version 3: converted 0, unchanged 1, bad 0\n")
+
+
+def test_convert_with_a_bad_file_exits_with_1(ccapi: Command, version1: Path) -> None:
+    [path] = version1.rglob("meta.json")
+    path.write_bytes(b"{")
+    status, out, _ = ccapi("archive", "convert")
+    bad, summary = out.splitlines()
+    assert (status, bad.startswith(f"bad {path}: is not JSON")) == (1, True)
+    assert summary == "the archive has version 3: converted 0, unchanged 0, bad 1"
+
+
+def test_convert_without_an_archive_is_one_line(ccapi: Command, config: Config) -> None:
+    (config.archive.root / "version.txt").unlink(missing_ok=True)
+    status, out, err = ccapi("archive", "convert")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "version.txt" in err

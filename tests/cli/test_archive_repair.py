@@ -59,8 +59,8 @@ def test_orphans_are_imported_only_on_request(
     [path] = context.archive_root.rglob("meta.json")
     status, out, _ = ccapi("archive", "repair")
     assert (status, out) == (1, f"orphaned {path}: no such job in the database\norphaned 1\n")
-    assert ccapi("archive", "repair", "--import-orphans")[:2] == (0, "imported 1\n")
-    assert ccapi("archive", "repair", "--import-orphans")[:2] == (0, "already there 1\n")
+    assert ccapi("archive", "repair", "--import")[:2] == (0, "imported 1\n")
+    assert ccapi("archive", "repair", "--import")[:2] == (0, "already there 1\n")
     assert ccapi("archive", "check")[:2] == (0, "archive and database agree\n")
 
 
@@ -77,9 +77,7 @@ def test_other_archive_is_imported_without_its_bad_files(
     assert ccapi("archive", "check")[:2] == (0, "archive and database agree\n")
 
 
-@pytest.mark.parametrize(
-    "order", [("--dry-run", "--import-orphans"), ("--import-orphans", "--dry-run")]
-)
+@pytest.mark.parametrize("order", [("--dry-run", "--import"), ("--import", "--dry-run")])
 def test_dry_run_changes_nothing(ccapi: Command, context: Context, order: tuple[str, ...]) -> None:
     write_meta_json(context.archive_root, make_document())
     assert ccapi("archive", "repair", *order)[:2] == (
@@ -99,9 +97,9 @@ def test_missing_directory_is_one_line(ccapi: Command, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("database")
 def test_archive_of_another_version_is_not_changed(ccapi: Command, context: Context) -> None:
     (context.archive_root / "version.txt").write_text("2\n")
-    status, out, err = ccapi("archive", "repair", "--import-orphans")
+    status, out, err = ccapi("archive", "repair", "--import")
     assert (status, out) == (1, "")
-    assert "only version 1 can be written" in err
+    assert "only versions 1 and 3 can be written" in err
 
 
 def test_progress_is_printed_on_a_terminal_only(

@@ -4,6 +4,7 @@
 //	clients starts N       prints N starts, one for each line, of every kind of job
 //	clients check FILE     decodes a list of jobs from standard input, and compares its jobs with
 //	                       the starts in FILE; prints the first difference and fails
+//	clients archive DIR    decodes each file of a job archive, version 3, and prints how many
 package main
 
 import (
@@ -54,8 +55,10 @@ func main() {
 		err = printStarts(os.Args[2])
 	case len(os.Args) == 3 && os.Args[1] == "check":
 		err = check(os.Args[2])
+	case len(os.Args) == 3 && os.Args[1] == "archive":
+		err = readArchive(os.Args[2])
 	default:
-		err = fmt.Errorf("usage: clients starts N | clients check FILE")
+		err = fmt.Errorf("usage: clients starts N | clients check FILE | clients archive DIR")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -2,9 +2,7 @@
 
 import http.client
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,43 +15,17 @@ from ccapi.db.pool import Database
 from ccapi.model.job import FINAL_STATES
 from ccapi.model.token import Role
 from ccapi.service import tokens
+from tests.clients.family import program
 from tests.processes import Service, gunicorn
+
+__all__ = ["program"]
 
 pytestmark = pytest.mark.slow
 
-SOURCE = Path(__file__).parent
 NUM_JOBS = 1000
 # One job of this many stays running; the others end in each final state by turns.
 RUNNING = 3
 POLL = "state=running&items-per-page=9999999&page=1&with-metadata=false"
-# No toolchain and no other version of a module may be downloaded.
-GO_ENVIRONMENT = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
-
-
-def go(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["go", *arguments],
-        cwd=SOURCE,
-        env=GO_ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the client, where Go and the library are to be had."""
-    if shutil.which("go") is None:
-        pytest.skip("Go is not installed: the family's structs are not tried")
-    download = go("mod", "download")
-    if download.returncode != 0:
-        pytest.skip(f"Go cannot load the family's library: {download.stderr.strip()}")
-    program = tmp_path_factory.mktemp("go") / "clients"
-    build = go("build", "-o", str(program), ".")
-    assert build.returncode == 0, build.stderr
-    return program
 
 
 @pytest.fixture

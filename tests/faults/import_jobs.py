@@ -177,7 +177,7 @@ def run_all(postgres: PrivatePostgres, directory: Path, jobs: int, kills: int) -
     report("all, already there", whole.run("import", str(large)), jobs)
     orphans = Site(postgres, directory, "orphans")
     orphans.root = large
-    report("orphans of the own archive", orphans.run("repair", "--import-orphans"), jobs)
+    report("orphans of the own archive", orphans.run("repair", "--import"), jobs)
     killed = Site(postgres, directory, "killed")
     kill_again_and_again(killed, large, jobs, kills, first.seconds)
     report("resumed", killed.run("import", str(large)), jobs)

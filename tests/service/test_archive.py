@@ -74,7 +74,7 @@ def test_retry_writes_the_job_with_its_later_tags(
         job = jobs.get(conn, pending[0])
     assert job is not None
     path = layout.meta_path(context.archive_root, JobKey("fritz", 1, START))
-    assert path.read_bytes() == meta_json.encode(job)
+    assert path.read_bytes() == meta_json.encode(job, ["main"])
     assert b'"tags":[{"type":"Debug","name":"Testjob"}]' in path.read_bytes()
 
 

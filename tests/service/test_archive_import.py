@@ -55,7 +55,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def newer(**changes: Any) -> dict[str, Any]:
-    values = make_document(**NEWER, **changes)
+    values = make_document(**{**NEWER, **changes})
     del values["exclusive"]
     return values
 
@@ -216,15 +216,6 @@ def test_directory_of_no_run_is_reported(context: Context, tree: Path) -> None:
         "fritz/0/007/now": "bad",
         "fritz/0/008/1700000000": "bad",
     }
-
-
-def test_files_of_other_programs_are_not_copied(context: Context, tree: Path) -> None:
-    data = next(tree.rglob("meta.json")).with_name("data.json.gz")
-    data.write_bytes(b"\x1f\x8b")
-    (tree / "fritz" / "cluster.json").write_text("{}")
-    assert kinds(run(context, tree)) == {"imported": 10}
-    assert list(context.archive_root.rglob("*.gz")) == []
-    assert data.exists()
 
 
 def test_dry_run_reports_the_same_and_changes_nothing(
