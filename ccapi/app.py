@@ -16,6 +16,7 @@ from ccapi.context import Context
 from ccapi.db import migrations
 from ccapi.db.pool import Database, Limits
 from ccapi.db.replica import Replica
+from ccapi.db.slots import Slots
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
 from ccapi.http import openapi
 from ccapi.http.cache import Caches
@@ -71,7 +72,9 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     app.url_map.merge_slashes = False
     app.extensions["ccapi"] = context
     app.extensions["ccapi_caches"] = Caches(config.jobs.list_cache_seconds)
-    app.wsgi_app = RequestLogMiddleware(app.wsgi_app)  # type: ignore[method-assign] # Flask's way
+    app.wsgi_app = RequestLogMiddleware(  # type: ignore[method-assign] # Flask's way
+        app.wsgi_app, config.limits.min_send_rate
+    )
     health.create(app, context)
     if config.metrics.access != "off":
         metrics.create(app, context, open_to_all=config.metrics.access == "open")
@@ -97,8 +100,9 @@ def build_context(config: Config) -> Context:
         statement_timeout=settings.statement_timeout,
         lock_timeout=settings.lock_timeout,
     )
+    slots = Slots(config.limits.expensive_share, settings.pool_size)
     return Context(
-        database=Database(settings.url, limits),
+        database=Database(settings.url, limits, slots),
         archive_root=config.archive.root,
         archive_version=config.archive.version,
         archive_io=CircuitBreaker(
@@ -107,7 +111,7 @@ def build_context(config: Config) -> Context:
         clusters=config.clusters,
         duplicate_window=config.jobs.duplicate_window,
         replica=(
-            Replica(Database(settings.replica_url, limits), settings.replica_max_lag)
+            Replica(Database(settings.replica_url, limits, slots), settings.replica_max_lag)
             if settings.replica_url
             else None
         ),

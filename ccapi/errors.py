@@ -80,6 +80,10 @@ class Unfinished(CcapiError):
     """A part of the work is done; the same request again continues with the rest."""
 
 
+class Busy(CcapiError):
+    """Other requests use all that this kind of request may use; the same one may succeed later."""
+
+
 class DatabaseUnavailable(CcapiError):
     """PostgreSQL is down, refuses, or times out; the log has the message."""
 

@@ -1,7 +1,8 @@
 """Server hooks and defaults for gunicorn.
 
 Use it as the configuration, `gunicorn -c python:ccapi.gunicorn_hooks`, or import the hooks in a
-configuration file. Workers share their metrics in a directory that exists as long as gunicorn.
+configuration file. Workers share their metrics in a directory that exists as long as gunicorn, and
+the slots for expensive requests.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import Any
 
 from ccapi import prometheus_multiproc
 from ccapi.context import MAX_REQUEST_SECONDS
+from ccapi.db import slots
 
 control_socket_disable = True
 timeout = MAX_REQUEST_SECONDS
@@ -21,7 +23,7 @@ _directories: list[Path] = []
 
 
 def on_starting(server: Any) -> None:
-    """Exit if the address is in use, and create the directory for metrics.
+    """Exit if the address is in use, and create what the workers share.
 
     Without this, gunicorn retries a busy port for five seconds, and logs eleven lines.
     """
@@ -38,6 +40,7 @@ def on_starting(server: Any) -> None:
                     f"ccapi: cannot listen on {address[0]}:{address[1]}: {reason}; choose another "
                     "address with --bind, or find the program that uses it with `ss -ltnp`"
                 )
+    slots.share(lambda: server.cfg.workers * server.cfg.threads)
     _directories.append(prometheus_multiproc.make(server.cfg.uid, server.cfg.gid))
 
 

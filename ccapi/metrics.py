@@ -30,6 +30,9 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 3, 10, 30),
 )
 REJECTED_REQUESTS = Counter("ccapi_rejected_requests", "Rejected requests, by reason.", ["reason"])
+CUT_OFF_RESPONSES = Counter(
+    "ccapi_cut_off_responses", "Answers that were cut off because their clients read too slowly."
+)
 IGNORED_FIELDS = Counter(
     "ccapi_ignored_fields", "Unknown fields in bodies, by operation.", ["endpoint"]
 )

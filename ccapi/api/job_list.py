@@ -23,6 +23,7 @@ from ccapi.repository.job_list import Batch, Columns, Page
 _DEFAULT_ITEMS = 25
 # Jobs that are in memory at a time; longer pages are streamed.
 _BATCH_SIZE = 250
+_MAX_CHEAP_OFFSET = 10_000
 _METADATA = "metaData"
 _DEFAULT_FIELDS = tuple(name for name in JOB_FIELDS if name != _METADATA)
 _FILTERS = {field.name for field in fields(JobFilter)}
@@ -72,6 +73,16 @@ class ListRequest(NamedTuple):
             tags="tags" in self.fields,
         )
 
+    @property
+    def is_expensive(self) -> bool:
+        """Return whether the query may read many jobs, or the answer may be a stream."""
+        return (
+            self.page.limit > _BATCH_SIZE
+            or self.page.offset > _MAX_CHEAP_OFFSET
+            or self.with_total
+            or self.job_filter.duration is not None
+        )
+
     def next_cursor(self, end: ListPosition | None) -> str:
         """Return the cursor of the next page, whose position is None at the end of the list."""
         if end is None:
@@ -106,6 +117,8 @@ def respond(context: Context, request: ListRequest) -> Response:
     is_short = page.limit <= _BATCH_SIZE
     with ExitStack() as stack:
         database = context.database
+        if request.is_expensive:
+            stack.enter_context(database.expensive())
         conn = stack.enter_context(database.connection() if is_short else database.snapshot())
         batches = job_list.batches(conn, job_filter, page, request.columns, _BATCH_SIZE)
         first = next(batches)

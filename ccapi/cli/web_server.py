@@ -16,7 +16,8 @@ from ccapi.cli.params import Address
 from ccapi.embedded.account import Account
 from ccapi.errors import StartupError
 
-_WORKERS = 2
+# Half of them may answer long lists and large statistics at a time.
+_WORKERS = 4
 _BACKLOG = 128
 _START_TIMEOUT_SECONDS = 60
 _POLL_SECONDS = 0.05

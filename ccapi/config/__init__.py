@@ -2,7 +2,7 @@
 
 from ccapi.config.dump import to_toml
 from ccapi.config.loading import load
-from ccapi.config.settings import Archive, Config, Database, Jobs, Log, Metrics, Server
+from ccapi.config.settings import Archive, Config, Database, Jobs, Limits, Log, Metrics, Server
 from ccapi.config.validators import mask
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Config",
     "Database",
     "Jobs",
+    "Limits",
     "Log",
     "Metrics",
     "Server",

@@ -17,6 +17,7 @@ from ccapi.config.validators import (
     NETWORKS,
     NO_NETWORKS,
     PATH,
+    SHARE,
     TIMEOUT,
     Networks,
     integer,
@@ -72,6 +73,14 @@ class Jobs:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a reader may use of the service; the rate is bytes a second."""
+
+    expensive_share: Annotated[float, SHARE] = 0.5
+    min_send_rate: Annotated[int, integer(min=1)] = 50_000
+
+
+@dataclass(frozen=True)
 class Log:
     """The level and format of the log."""
 
@@ -105,6 +114,7 @@ class Config:
     database: Database = field(default_factory=Database)
     archive: Archive = field(default_factory=Archive)
     jobs: Jobs = field(default_factory=Jobs)
+    limits: Limits = field(default_factory=Limits)
     log: Log = field(default_factory=Log)
     metrics: Metrics = field(default_factory=Metrics)
     web: Web = field(default_factory=Web)

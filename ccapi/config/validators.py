@@ -79,6 +79,13 @@ def seconds(min: float, max: float) -> Rule:  # noqa: A002 - as in integer()
     )
 
 
+SHARE = Rule(
+    "a share from 0.01 to 1",
+    lambda value: type(value) in (int, float) and 0.01 <= value <= 1,
+    float,
+)
+
+
 def one_of(*choices: str) -> Rule:
     """Return the rule for one of some words."""
     return Rule(f"one of {', '.join(choices)}", choices.__contains__)

@@ -7,7 +7,7 @@ import select
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -19,6 +19,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ccapi import metrics
 from ccapi.db import queries
+from ccapi.db.slots import Slots
 from ccapi.errors import DatabaseUnavailable
 
 Connection = psycopg.Connection[TupleRow]
@@ -146,8 +147,9 @@ class Database:
     with the children.
     """
 
-    def __init__(self, url: str, limits: Limits | None = None) -> None:
+    def __init__(self, url: str, limits: Limits | None = None, slots: Slots | None = None) -> None:
         self._url = url
+        self._slots = slots
         self._limits = limits or Limits()
         self._lock = threading.Lock()
         self._pool: Pool | None = None
@@ -184,6 +186,10 @@ class Database:
                 pool.putconn(conn)
                 metrics.CONNECTIONS_IN_USE.dec()
                 metrics.CONNECTION_HELD_SECONDS.observe(time.perf_counter() - started)
+
+    def expensive(self) -> AbstractContextManager[None]:
+        """Use a slot for an expensive request during the block; raises Busy if there is none."""
+        return self._slots.hold() if self._slots else nullcontext()
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:

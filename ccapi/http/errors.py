@@ -20,6 +20,7 @@ _STATUS: dict[type[errors.CcapiError], int] = {
     errors.BodyTooLarge: 413,
     errors.Unprocessable: 422,
     errors.ArchiveError: 500,
+    errors.Busy: 503,
     errors.DatabaseUnavailable: 503,
     errors.Unfinished: 503,
 }

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from werkzeug.wsgi import ClosingIterator
 
 from ccapi import logs, metrics
+from ccapi.http import send_rate
 from ccapi.model.token import ValidToken
 
 if TYPE_CHECKING:
@@ -88,11 +89,14 @@ def record_refusal(error: Exception) -> None:
 class RequestLogMiddleware:
     """WSGI middleware that logs and counts every request of an application.
 
-    It does so when the response begins or, if its length is unknown, when its stream ends.
+    It does so when the response begins or, if its length is unknown, when its stream ends. It also
+    has clients cut off that read less than `min_send_rate` bytes a second.
     """
 
-    def __init__(self, application: "WSGIApplication") -> None:
+    def __init__(self, application: "WSGIApplication", min_send_rate: float) -> None:
         self._application = application
+        self._min_send_rate = min_send_rate
+        logging.getLogger("gunicorn.error").addFilter(send_rate.replace_traceback)
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -108,8 +112,11 @@ class RequestLogMiddleware:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             fields = info.log_fields(int(status[:3]))
-            if fields["status"] == _NOT_MODIFIED or "Content-Length" in dict(headers):
+            length = dict(headers).get("Content-Length")
+            if fields["status"] == _NOT_MODIFIED or length is not None:
                 _record(fields, started)
+                if length is not None and (size := int(length)) > send_rate.MIN_BYTES:
+                    send_rate.set_timeout(environ, size, self._min_send_rate)
             else:
                 at_end.append(partial(_record, fields, started))
             headers = [*headers, ("X-Request-Id", request_id)]
@@ -118,7 +125,11 @@ class RequestLogMiddleware:
             return start_response(status, headers, exc_info)
 
         body = self._application(environ, start)
-        return ClosingIterator(body, at_end) if at_end else body
+        if not at_end:
+            return body
+        stream = send_rate.timed(body, environ, self._min_send_rate)
+        close = getattr(body, "close", None)
+        return ClosingIterator(stream, [close, *at_end] if close else at_end)
 
 
 def _report_ignored_fields(info: RequestInfo) -> str:

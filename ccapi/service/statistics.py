@@ -1,5 +1,6 @@
 """Compute statistics of the jobs that ran within a time range."""
 
+from contextlib import nullcontext
 from itertools import accumulate
 
 from ccapi.context import Context
@@ -11,6 +12,7 @@ from ccapi.repository import statistics
 # A leap year: what a statement can read within its timeout at a site of any size.
 MAX_RANGE_DAYS = 366
 MAX_POINTS = 2_000
+_CHEAP_DAYS = 2
 _DAY_SECONDS = 86_400
 # Steps that a person would choose, up to one for the longest range.
 _STEPS = (60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800)
@@ -26,7 +28,9 @@ def compute(context: Context, query: StatisticsQuery) -> Statistics:
     if end - begin > MAX_RANGE_DAYS * _DAY_SECONDS:
         raise InvalidInput.of("range", f"must be at most {MAX_RANGE_DAYS} days long")
     points = _timeline_points(query) if query.with_timeline else _NO_POINTS
-    with context.database.connection() as conn:
+    database = context.database
+    is_expensive = end - begin > _CHEAP_DAYS * _DAY_SECONDS
+    with database.expensive() if is_expensive else nullcontext(), database.connection() as conn:
         result = statistics.compute(conn, query, points)
     numbers = range(points.number)
     times = (points.first + number * points.step for number in numbers)

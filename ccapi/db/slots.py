@@ -1,0 +1,77 @@
+"""Slots for expensive requests: all workers of a gunicorn together run only so many at a time.
+
+A slot is a lock of a byte of a file without a name, which the workers inherit from gunicorn's
+master. The kernel releases the locks of a worker that dies.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from ccapi.errors import Busy
+
+
+@dataclass(frozen=True)
+class _Workers:
+    """The file that the workers of this gunicorn share, and the number of all their threads."""
+
+    file: int
+    threads: Callable[[], int]
+
+
+_shared: list[_Workers] = []
+
+
+def share(threads: Callable[[], int]) -> None:
+    """Make the file; gunicorn's master calls it before it forks.
+
+    The workers call `threads`: their number may change with a reload.
+    """
+    _shared[:] = [_Workers(os.memfd_create("ccapi-slots"), threads)]
+
+
+class Slots:
+    """A share of the workers' threads, at least one; all of them if there is no gunicorn.
+
+    Within a process, expensive requests hold at most the same share of its connections.
+    """
+
+    def __init__(self, share: float, connections: int) -> None:
+        self._share = share
+        self._max_connections = max(1, int(share * connections))
+        self._held: set[int] = set()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Use a slot during the block; raises Busy if all are in use."""
+        if not _shared or self._share >= 1:
+            yield
+            return
+        [workers] = _shared
+        number = self._acquire(workers)
+        try:
+            yield
+        finally:
+            with self._lock:
+                fcntl.lockf(workers.file, fcntl.LOCK_UN, 1, number)
+                self._held.remove(number)
+
+    def _acquire(self, workers: _Workers) -> int:
+        """Lock a slot, and return its number."""
+        number_of_slots = max(1, int(self._share * workers.threads()))
+        with self._lock:
+            if len(self._held) < self._max_connections:
+                # A process gets a lock again that it has, so those are left out.
+                for number in set(range(number_of_slots)) - self._held:
+                    with suppress(BlockingIOError, PermissionError):
+                        fcntl.lockf(workers.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+                        self._held.add(number)
+                        return number
+        raise Busy(
+            f"the service answers {number_of_slots} long lists or large statistics already; try "
+            "again, or request fewer jobs"
+        )
