@@ -11,6 +11,7 @@ from ccapi.db.pool import Connection
 from ccapi.errors import TooSlow
 from ccapi.model.job import DEFAULT_ORDER, Job, JobFilter, ListOrder, ListPosition
 from ccapi.model.rules import MAX_INTEGER
+from ccapi.model.token import Scope
 from ccapi.repository import codec
 from ccapi.repository.job_filter import Conditions, conditions_of
 
@@ -71,9 +72,9 @@ def list_page(conn: Connection, job_filter: JobFilter, page: Page, columns: Colu
         periods *= _PERIODS_FACTOR
 
 
-def names(conn: Connection, jobs: Iterable[Job]) -> dict[int, str]:
-    """Return the names of jobs by database id, as far as they have one."""
-    ids = [job.id for job in jobs]
+def names(conn: Connection, jobs: Iterable[Job], scope: Scope) -> dict[int, str]:
+    """Return the names of jobs by database id; they are metadata, which not all tokens see."""
+    ids = [job.id for job in jobs if scope.sees_metadata]
     return dict(conn.execute(_SQL["list_names"], {"ids": ids}).fetchall()) if ids else {}
 
 

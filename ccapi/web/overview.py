@@ -10,7 +10,6 @@ from ccapi.context import Context
 from ccapi.errors import Unknown
 from ccapi.model.job import JobFilter, JobState, Range
 from ccapi.model.statistics import Group, GroupBy, Statistics, StatisticsQuery
-from ccapi.model.token import ALL_JOBS
 from ccapi.repository import job_list, metrics
 from ccapi.repository.metrics import ArchiveBacklog, OverdueJob
 from ccapi.service import nodes, statistics
@@ -140,7 +139,7 @@ def _trouble(
     context: Context, at: int, cluster: str | None
 ) -> tuple[list[OverdueJob], ArchiveBacklog | None]:
     """Return the overdue jobs and the archive's queue; nothing for a limited visitor."""
-    if context.scope != ALL_JOBS:
+    if context.scope.is_limited:
         return [], None
     with context.database.connection() as conn:
         overdue = metrics.list_overdue_jobs(conn, at, _GRACE_SECONDS, cluster)

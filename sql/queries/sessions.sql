@@ -11,7 +11,7 @@ VALUES (:digest, :token, now() + :lifetime::interval, :is_link);
 -- Find the valid token of a session. A cacheable one stays valid for :ttl seconds unless it is
 -- revoked. The use of a token is recorded once a minute at most.
 SELECT
-    t.id, t.name, t.role::text, t.users, t.projects,
+    t.id, t.name, t.role::text, t.users, t.projects, t.clusters, t.sees_metadata,
     COALESCE(t.last_used_at < now() - interval '1 minute', true) AS should_record_use,
     LEAST(s.expires_at, t.expires_at) > now() + make_interval(secs => :ttl) AS is_cacheable
 FROM sessions AS s

@@ -8,8 +8,9 @@ from flask import Flask
 
 from ccapi.db.pool import Database
 from ccapi.http.cache import Caches
-from ccapi.model.token import Role
+from ccapi.model.token import Role, Scope
 from ccapi.service import sessions, tokens
+from tests.client import Client
 from tests.web.conftest import MakeVisitor
 from tests.web.visitor import SAME_ORIGIN, Visitor, log_in
 
@@ -130,6 +131,21 @@ def test_session_ends_after_12_hours(app: Flask, database: Database, visitor: Vi
             conn.execute(f"UPDATE sessions SET expires_at = expires_at - interval '{moved}'")
         app.extensions["ccapi_caches"] = Caches(0)
         visitor.get("/jobs", status)
+
+
+def test_session_sees_what_its_token_sees(database: Database) -> None:
+    scope = Scope(("a",), ("b",), ("c",), sees_metadata=False)
+    token = tokens.authenticate(database, tokens.create(database, "anna", Role.READER, scope=scope))
+    assert token is not None
+    session = sessions.authenticate(database, sessions.begin(database, token))
+    assert session is not None
+    assert session.scope == token.scope == scope
+
+
+def test_name_is_metadata(admin: Client, make_visitor: MakeVisitor) -> None:
+    admin.start(metaData={"jobName": "rotor"})
+    assert "rotor" in make_visitor().get("/jobs")
+    assert "rotor" not in make_visitor(scope=Scope(sees_metadata=False), name="bert").get("/jobs")
 
 
 def test_new_session_deletes_expired_ones(app: Flask, database: Database, visitor: Visitor) -> None:

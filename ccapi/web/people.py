@@ -1,0 +1,57 @@
+"""The pages of a user and of a project."""
+
+from typing import Any
+
+from flask import render_template
+
+from ccapi.api.serializers import now
+from ccapi.context import Context
+from ccapi.model.job import JobFilter
+from ccapi.model.statistics import GroupBy
+from ccapi.web import totals, words
+from ccapi.web.jobs import latest_rows
+from ccapi.web.pages import blueprint, shared_part
+from ccapi.web.queries import PeriodQuery, period_of
+
+
+@blueprint.page("/users/<name>", query=PeriodQuery())
+def user_page(context: Context, query: dict[str, Any], *, name: str) -> str:
+    """Show a user's jobs."""
+
+    def render(context: Context) -> str:
+        jobs = JobFilter(user_name=(name,), scope=context.scope, now=now())
+        return _content(context, query, jobs, ("user", name), (GroupBy.PROJECT, GroupBy.PARTITION))
+
+    content = shared_part(f"user {name}", context, render)
+    return render_template("person.html", kind="User", name=name, content=content)
+
+
+@blueprint.page("/projects/<name>", query=PeriodQuery())
+def project_page(context: Context, query: dict[str, Any], *, name: str) -> str:
+    """Show a project's jobs."""
+
+    def render(context: Context) -> str:
+        jobs = JobFilter(project=(name,), scope=context.scope, now=now())
+        return _content(context, query, jobs, ("project", name), (GroupBy.USER, GroupBy.PARTITION))
+
+    content = shared_part(f"project {name}", context, render)
+    return render_template("person.html", kind="Project", name=name, content=content)
+
+
+def _content(
+    context: Context,
+    query: dict[str, Any],
+    jobs: JobFilter,
+    pair: tuple[str, str],
+    by: tuple[GroupBy, ...],
+) -> str:
+    last, seconds = period_of(query)
+    return render_template(
+        "person_content.html",
+        filter=pair,
+        last=last,
+        periods=words.PERIODS,
+        totals=totals.count_states(context, jobs, seconds),
+        groups=totals.largest_groups(context, jobs, seconds, by),
+        rows=latest_rows(context, jobs),
+    )

@@ -1,0 +1,62 @@
+"""The search box: a job id, a user, a project, a host, or the beginning of a job's name."""
+
+import re
+from typing import Any
+
+from flask import redirect, render_template
+from marshmallow import fields
+from werkzeug.wrappers import Response
+
+from ccapi.api.serializers import now
+from ccapi.context import Context
+from ccapi.http.schema import QuerySchema
+from ccapi.model import rules
+from ccapi.model.job import Job, JobFilter
+from ccapi.repository import job_list
+from ccapi.repository.job_list import Columns, Page
+from ccapi.web import words
+from ccapi.web.pages import blueprint
+
+# A job id is less than PostgreSQL's largest integer.
+_DIGITS = re.compile(r"[1-9][0-9]{0,17}")
+_NO_COLUMNS = Columns(resources=False, statistics=False, tags=False)
+
+
+class SearchQuery(QuerySchema):
+    """What to look for."""
+
+    q = fields.String(load_default="")
+
+
+@blueprint.page("/search", query=SearchQuery())
+def search_page(context: Context, query: dict[str, Any]) -> str | Response:
+    """Show what a text is the name of; open it if it is one thing."""
+    text = query["q"].strip()
+    matches = _find(context, text) if text and text.isprintable() and "\0" not in text else []
+    if len(matches) == 1:
+        [(_, address)] = matches
+        return redirect(address, 303)
+    return render_template("search.html", text=text, matches=matches)
+
+
+def _find(context: Context, text: str) -> list[tuple[str, str]]:
+    """Return what a text is the name of, and the addresses."""
+
+    def list_two(**filters: Any) -> list[Job]:
+        jobs = JobFilter(**filters, scope=context.scope, now=now())
+        return job_list.list_page(conn, jobs, Page(0, 2), _NO_COLUMNS)
+
+    with context.database.connection() as conn:
+        if _DIGITS.fullmatch(text) and (runs := list_two(job_id=(int(text),))):
+            address = words.address("/jobs", [("job-id", text)])
+            return [(f"Job {text}", f"/jobs/{runs[0].id}" if len(runs) == 1 else address)]
+        matches = []
+        if list_two(user_name=(text,)):
+            matches.append((f"User {text}", words.person_address("user", text)))
+        if list_two(project=(text,)):
+            matches.append((f"Project {text}", words.person_address("project", text)))
+        if rules.HOSTNAME.violation(text) is None and list_two(host=(text,)):
+            matches.append((f"Host {text}", f"/hosts/{text}"))
+        if not matches and len(text) <= rules.MAX_NAME_LENGTH and list_two(name=(text,)):
+            matches.append((f"Jobs named {text}", words.address("/jobs", [("name", text)])))
+        return matches
