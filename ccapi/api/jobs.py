@@ -1,5 +1,6 @@
 """The contract's operations on jobs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Response
@@ -87,11 +88,7 @@ def stop_job(context: Context, stop: dict[str, Any]) -> dict[str, Any]:
     A running match is preferred to finished ones. monitoringStatus of the answer shows the
     result of archiving: 3 archived, 2 failed, 0 disabled. PUT does the same.
     """
-    job_id = stop.get("job_id")
-    if job_id is None:
-        raise InvalidInput.of("jobId", "is required, unless the database id is in the path")
-    selection = JobSelection(job_id, stop.get("cluster"), stop.get("start_time"))
-    job = lifecycle.stop(context, selection, _end(stop))
+    job = lifecycle.stop(context, selection(stop), end(stop))
     request_log.current().job = job.id
     return job_meta(job, now())
 
@@ -106,10 +103,19 @@ def stop_job_by_id(context: Context, stop: dict[str, Any], *, id: int) -> dict[s
 
     Only stopTime, jobState and metaData of the body count. PUT does the same.
     """
-    return job_meta(lifecycle.stop_by_id(context, id, _end(stop)), now())
+    return job_meta(lifecycle.stop_by_id(context, id, end(stop)), now())
 
 
-def _end(stop: dict[str, Any]) -> End:
+def selection(stop: Mapping[str, Any]) -> JobSelection:
+    """Return which job a stop selects; raises InvalidInput without a jobId."""
+    job_id = stop.get("job_id")
+    if job_id is None:
+        raise InvalidInput.of("jobId", "is required, unless the database id is in the path")
+    return JobSelection(job_id, stop.get("cluster"), stop.get("start_time"))
+
+
+def end(stop: Mapping[str, Any]) -> End:
+    """Return how and when a job ended."""
     return End(stop["job_state"], stop["stop_time"], stop.get("meta_data"))
 
 
@@ -142,8 +148,9 @@ def delete_job(context: Context, body: dict[str, Any]) -> dict[str, Any]:
 
     Nothing is deleted when more than one job matches. The archive is not touched.
     """
-    selection = JobSelection(body["job_id"], body.get("cluster"), body.get("start_time"))
-    id_ = deletion.delete(context, selection)
+    id_ = deletion.delete(
+        context, JobSelection(body["job_id"], body.get("cluster"), body.get("start_time"))
+    )
     request_log.current().job = id_
     return {"msg": f"deleted the job with database id {id_}"}
 

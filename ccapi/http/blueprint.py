@@ -97,6 +97,16 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc] # flask-smorest ships n
         )
         return decorate
 
+    def raw_body(
+        self, schema: Schema, *, content_type: str, description: str
+    ) -> Callable[[View], View]:
+        """Document a body that the view parses."""
+        body = {"in": "body", "name": "request", "required": True, "schema": schema}
+        decorate: Callable[[View], View] = self.doc(
+            consumes=[content_type], parameters=[{**body, "description": description}]
+        )
+        return decorate
+
     def response(
         self,
         status_code: int,

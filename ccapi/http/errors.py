@@ -43,7 +43,29 @@ def register(app: Flask) -> None:
 
 
 def error_response(status: int, error: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
-    """Make the response of an error: {"status": reason phrase, "error": what to do}.
+    """Make the response of an error."""
+    body = _body(status, error)
+    response = Response(body, status, content_type=json_format.CONTENT_TYPE)
+    response.headers.update(headers)
+    return response
+
+
+def describe(error: Exception) -> tuple[int, bytes]:
+    """Return the status and the body that a request gets which fails alone."""
+    status = _status(error)
+    if status == 500:
+        return status, _body(status, _INTERNAL.format(request_id=request_log.current().request_id))
+    if isinstance(error, errors.DatabaseUnavailable):
+        return status, _body(status, error.advice)
+    return status, _body(status, str(error))
+
+
+def _status(error: Exception) -> int:
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+
+
+def _body(status: int, error: str) -> bytes:
+    """Return {"status": reason phrase, "error": what to do}.
 
     A message that repeats much of the request is cut.
     """
@@ -51,15 +73,13 @@ def error_response(status: int, error: str, headers: Iterable[tuple[str, str]] =
     if len(body) > _MAX_BYTES:
         error = f"{error[:_CUT_LENGTH]} ..."
         body = json_format.dumps({"status": HTTP_STATUS_CODES[status], "error": error})
-    response = Response(body, status, content_type=json_format.CONTENT_TYPE)
-    response.headers.update(headers)
-    return response
+    return body
 
 
 def handle_error(error: errors.CcapiError) -> Response:
     """Answer with the error's message, or with less where it is not for the caller."""
     request_log.record_refusal(error)
-    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    status = _status(error)
     if status == 500:
         return handle_unexpected(error)
     if isinstance(error, errors.DatabaseUnavailable):

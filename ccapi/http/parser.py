@@ -19,7 +19,7 @@ from ccapi.http.schema import MAX_MISTAKES, ContractSchema
 # keeps the integer.
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _MAX_DIGITS = 40
-# Of a body that is an array: the tags to add or to remove.
+# Of a body that is an array, which has the tags to add or to remove, and lines of a batch.
 _MAX_ITEMS = 1000
 # An unknown key in a message is cut to so many characters.
 _MAX_NAME_LENGTH = 80
@@ -36,12 +36,7 @@ class RequestParser(FlaskParser):
         body = _read_body(req)
         if not body:
             raise InvalidInput("the body is empty: send a JSON document")
-        try:
-            data = orjson.loads(body)
-            if _LONG_INTEGER.search(body):
-                data = json.loads(body, parse_int=lambda digits: int(digits[:_MAX_DIGITS]))
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"the body is not valid JSON: {error}") from None
+        data = parse_json(body, "the body")
         if not isinstance(data, list if schema.many else dict):
             expected = "an array of objects" if schema.many else "an object"
             raise InvalidInput(f"the body must be {expected}, in JSON")
@@ -66,13 +61,42 @@ class RequestParser(FlaskParser):
         return parameters
 
     def handle_error(self, error: ValidationError, *_: Any, **__: Any) -> NoReturn:
-        """Raise InvalidInput, with the first wrong fields and what they must be in one line."""
+        """Raise InvalidInput of what is wrong in any location."""
         by_location: dict[str, Any] = error.normalized_messages()
-        mistakes = chain.from_iterable(map(_flatten, by_location.values()))
-        named = list(islice(mistakes, MAX_MISTAKES + 1))
-        if len(named) > MAX_MISTAKES:
-            named[MAX_MISTAKES] = "and more"
-        raise InvalidInput("; ".join(named)) from None
+        raise invalid_input(*by_location.values()) from None
+
+
+def invalid_input(*messages: Any) -> InvalidInput:
+    """Make an error of marshmallow's messages: the first wrong fields, and what they must be."""
+    mistakes = chain.from_iterable(map(_flatten, messages))
+    named = list(islice(mistakes, MAX_MISTAKES + 1))
+    if len(named) > MAX_MISTAKES:
+        named[MAX_MISTAKES] = "and more"
+    return InvalidInput("; ".join(named))
+
+
+def parse_json(text: bytes, noun: str) -> Any:
+    """Parse JSON; raises InvalidInput, whose message calls the text by its noun."""
+    try:
+        data = orjson.loads(text)
+        if _LONG_INTEGER.search(text):
+            data = json.loads(text, parse_int=lambda digits: int(digits[:_MAX_DIGITS]))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{noun} is not valid JSON: {error}") from None
+    return data
+
+
+def read_lines(request: Request) -> list[tuple[int, bytes]]:
+    """Return the lines of a body with their numbers, from 1, without blank ones.
+
+    Raises InvalidInput, BodyTooLarge.
+    """
+    body = _read_body(request).rstrip()
+    if not body:
+        raise InvalidInput("the body is empty: send a JSON object on each line")
+    if body.count(b"\n") >= _MAX_ITEMS:
+        raise InvalidInput(f"the body must have at most {_MAX_ITEMS} lines; send the rest later")
+    return [(number, line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()]
 
 
 def _read_body(request: Request) -> bytes:

@@ -70,17 +70,24 @@ class ContractSchema(Schema):
         """Return the keys that the body of a request may have."""
         return frozenset(self.fields_by_key) | self.dropped
 
-    @pre_load
-    def _translate(self, data: Any, **_: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
+    def known_fields(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a body's values by their keys in the contract, and report unknown keys.
+
+        Raises InvalidInput, and ValidationError where the settings refuse unknown keys.
+        """
         values, unknown = self.translate(data)
-        values = {key: value for key, value in values.items() if key not in self.dropped}
         if unknown:
             if current_app.config["REFUSE_UNKNOWN_FIELDS"]:
                 named = unknown[: MAX_MISTAKES + 1]
                 raise ValidationError({key: ["is unknown"] for key in named})
             request_log.current().ignored_fields.update(dict.fromkeys(unknown))
+        return {key: value for key, value in values.items() if key not in self.dropped}
+
+    @pre_load
+    def _translate(self, data: Any, **_: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        values = self.known_fields(data)
         missing = [key for key in self.also_required if key not in values]
         if missing:
             raise ValidationError({key: ["is required"] for key in missing})

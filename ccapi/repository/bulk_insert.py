@@ -29,13 +29,13 @@ def load(conn: Connection, jobs: Sequence[NewJob]) -> list[int]:
     the duplicate window; raises psycopg's UniqueViolation for a run that exists. Call
     `analyze` after the last ones.
     """
-    _register_hosts(conn, {host for job in jobs for host in job.hostnames})
+    register_hosts(conn, {host for job in jobs for host in job.hostnames})
     with conn.cursor(row_factory=scalar_row) as cursor:
         ids = cursor.execute(_SQL["reserve_job_ids"], {"count": len(jobs)}).fetchall()
     with conn.cursor() as cursor, cursor.copy(_SQL["copy_jobs"]) as copy:
         for id_, job in zip(ids, jobs, strict=True):
             copy.write_row([id_, *codec.to_copy_row(job)])
-    _attach_tags(conn, {id_: job.tags for id_, job in zip(ids, jobs, strict=True)})
+    attach_tags(conn, {id_: job.tags for id_, job in zip(ids, jobs, strict=True)})
     return ids
 
 
@@ -44,14 +44,12 @@ def import_finished(conn: Connection, jobs: Sequence[Job]) -> set[JobKey]:
 
     They share the caller's transaction and memory, as with `load`.
     """
-    _register_hosts(
-        conn, {node["hostname"] for job in jobs for node in orjson.loads(job.resources)}
-    )
+    register_hosts(conn, {node["hostname"] for job in jobs for node in orjson.loads(job.resources)})
     rows = orjson.dumps([codec.to_row(job) for job in jobs]).decode()
     inserted = conn.execute(_SQL["import_jobs"], {"jobs": rows}).fetchall()
     ids = {JobKey(*key): id_ for id_, *key in inserted}
     tags = {job.key: orjson.loads(job.tags) for job in jobs}
-    _attach_tags(
+    attach_tags(
         conn,
         {id_: [Tag(tag["type"], tag["name"]) for tag in tags[key]] for key, id_ in ids.items()},
     )
@@ -70,11 +68,12 @@ def count_cluster_jobs(conn: Connection, cluster: str) -> ClusterJobs:
     return ClusterJobs(*row)
 
 
-def _register_hosts(conn: Connection, hosts: set[str]) -> None:
+def register_hosts(conn: Connection, hosts: set[str]) -> None:
+    """Add the hosts of new jobs to those that a list can be of."""
     conn.execute(_SQL["register_hosts"], {"hosts": sorted(hosts)})
 
 
-def _attach_tags(conn: Connection, tags_by_id: dict[int, list[Tag]]) -> None:
+def attach_tags(conn: Connection, tags_by_id: dict[int, list[Tag]]) -> None:
     """Add tags to new jobs by their database ids."""
     tags = set(chain.from_iterable(tags_by_id.values()))
     if not tags:

@@ -63,12 +63,17 @@ def insert(conn: Connection, job: NewJob, duplicate_window: int) -> int:
     }
     id_, duplicate = conn.execute(_SQL["insert_job"], params).fetchone() or (None, None)
     if id_ is None:
-        raise DuplicateJob(
-            f"jobId {job.job_id} with startTime {job.start_time} is already registered "
-            f"on cluster {job.cluster}: its database id is {duplicate}",
-            duplicate,
-        )
+        raise duplicate_job(job, duplicate)
     return int(id_)
+
+
+def duplicate_job(job: NewJob, id_: int) -> DuplicateJob:
+    """Make the error of a job whose run has a database id already."""
+    return DuplicateJob(
+        f"jobId {job.job_id} with startTime {job.start_time} is already registered "
+        f"on cluster {job.cluster}: its database id is {id_}",
+        id_,
+    )
 
 
 def scope_params(scope: Scope) -> dict[str, list[str] | None]:

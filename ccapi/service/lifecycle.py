@@ -20,6 +20,8 @@ from ccapi.service import archive
 _log = logging.getLogger(__name__)
 # Matches that an error message lists.
 _MAX_LISTED = 10
+# One more, so that the message can say so.
+MAX_MATCHES = _MAX_LISTED + 1
 # A stop so shortly before its start is the difference of two clocks.
 CLOCK_SKEW_SECONDS = 60
 
@@ -38,6 +40,15 @@ def start(context: Context, job: NewJob) -> int:
     Raises InvalidInput for a cluster that the settings do not describe, DuplicateJob, and
     Forbidden for a job out of the token's scope.
     """
+    prepare(context, job)
+    return register(context, job)
+
+
+def prepare(context: Context, job: NewJob) -> None:
+    """Check a job against scope and settings, and derive its sub-cluster.
+
+    Raises InvalidInput and Forbidden.
+    """
     scope = context.scope
     if scope != ALL_JOBS and not scope.includes(job.user_name, job.project, job.cluster):
         raise Forbidden("the token is limited to other users, projects or clusters than this job's")
@@ -47,10 +58,19 @@ def start(context: Context, job: NewJob) -> int:
         job.sub_cluster = job.sub_cluster or context.clusters.sub_cluster(
             job.cluster, job.hostnames
         )
+
+
+def register(context: Context, job: NewJob) -> int:
+    """Register a job that `prepare` has checked; raises DuplicateJob."""
     with context.database.connection() as conn:
         id_ = jobs.insert(conn, job, context.duplicate_window)
-    metrics.child(metrics.STARTS, metrics.cluster_label(job.cluster)).inc()
+    count_start(job)
     return id_
+
+
+def count_start(job: NewJob) -> None:
+    """Count a registered job in the metrics."""
+    metrics.child(metrics.STARTS, metrics.cluster_label(job.cluster)).inc()
 
 
 def require_known_cluster(context: Context, cluster: str) -> None:
@@ -74,9 +94,7 @@ def stop(context: Context, selection: JobSelection, end: End) -> Job:
     Raises NoMatchingJob, SeveralJobsMatch, AlreadyStopped, InvalidInput.
     """
     with context.database.transaction() as conn:
-        runs = find(conn, selection, context.scope)
-        running = [run for run in runs if run.is_running] or runs[:1]
-        job = _stop(conn, require_single(running, "running jobs"), end)
+        job = stop_run(conn, select_running(find(conn, selection, context.scope)), end)
     return _count_and_archive(context, job)
 
 
@@ -86,23 +104,19 @@ def stop_by_id(context: Context, id_: int, end: End) -> Job:
     Raises NoMatchingJob, AlreadyStopped, InvalidInput.
     """
     with context.database.transaction() as conn:
-        job = _stop(conn, find_by_id(conn, id_, context.scope), end)
+        job = stop_run(conn, find_by_id(conn, id_, context.scope), end)
     return _count_and_archive(context, job)
 
 
-def _stop(conn: Connection, run: RunRef, end: End) -> Job:
-    if not run.is_running:
-        raise AlreadyStopped(f"already stopped: {run}")
-    if end.stop_time < run.start_time - CLOCK_SKEW_SECONDS:
-        raise InvalidInput.of("stopTime", f"must not be before startTime, {run.start_time}")
+def stop_run(conn: Connection, run: RunRef, end: End) -> Job:
+    """Stop a run without archiving it; raises AlreadyStopped, InvalidInput."""
+    stop_time = true_stop_time(run, end)
     if end.meta_data:
         # Locked, so that no edit of the metadata at the same time is lost.
         jobs.lock(conn, run.id)
         job = jobs.get(conn, run.id)
         meta_data = orjson.loads((job and job.meta_data) or "{}") | end.meta_data
         edits.replace_meta_data(conn, run.id, meta_data)
-    # Two hosts report start and stop, and their clocks differ.
-    stop_time = max(end.stop_time, run.start_time)
     stopped = jobs.stop(conn, run.id, end.job_state, stop_time)
     job = jobs.get(conn, run.id)
     if job is None or not stopped:
@@ -111,9 +125,24 @@ def _stop(conn: Connection, run: RunRef, end: End) -> Job:
     return job
 
 
+def true_stop_time(run: RunRef, end: End) -> int:
+    """Return when a run that ends now has ended; raises AlreadyStopped, InvalidInput."""
+    if not run.is_running:
+        raise AlreadyStopped(f"already stopped: {run}")
+    if end.stop_time < run.start_time - CLOCK_SKEW_SECONDS:
+        raise InvalidInput.of("stopTime", f"must not be before startTime, {run.start_time}")
+    # Two hosts report start and stop, and their clocks differ.
+    return max(end.stop_time, run.start_time)
+
+
 def _count_and_archive(context: Context, job: Job) -> Job:
-    metrics.child(metrics.STOPS, metrics.cluster_label(job.cluster), job.job_state).inc()
+    count_stop(job)
     return archive.archive(context, job)
+
+
+def count_stop(job: Job) -> None:
+    """Count a stopped job in the metrics."""
+    metrics.child(metrics.STOPS, metrics.cluster_label(job.cluster), job.job_state).inc()
 
 
 def find(conn: Connection, selection: JobSelection, scope: Scope) -> list[RunRef]:
@@ -121,10 +150,20 @@ def find(conn: Connection, selection: JobSelection, scope: Scope) -> list[RunRef
 
     Raises NoMatchingJob.
     """
-    runs = jobs.find(conn, selection, _MAX_LISTED + 1, scope)
+    runs = jobs.find(conn, selection, MAX_MATCHES, scope)
     if not runs:
-        raise NoMatchingJob(f"finding job failed: no job has {selection}")
+        raise no_match(selection)
     return runs
+
+
+def no_match(selection: JobSelection) -> NoMatchingJob:
+    """Make the error of a selection without a run."""
+    return NoMatchingJob(f"finding job failed: no job has {selection}")
+
+
+def select_running(runs: Sequence[RunRef]) -> RunRef:
+    """Return the only running one of some runs, or else the first; raises SeveralJobsMatch."""
+    return require_single([run for run in runs if run.is_running] or runs[:1], "running jobs")
 
 
 def find_by_id(conn: Connection, id_: int, scope: Scope = ALL_JOBS) -> RunRef:
