@@ -19,6 +19,8 @@ _SECRET = re.compile(
     r"|(?P<prefix>\b(?:bearer|basic)\s+|://[^\s:@/\"]*:|\b\w*password\s*=\s*)[^\s@\"',;]+",
     re.IGNORECASE,
 )
+# What changes how a terminal shows the text around it, or cannot be written at all.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # Every match of the pattern has one of these, and looking for them costs a tenth of it.
 _HINTS = ("ccapi_", "eyJ", "earer", "EARER", "asic", "ASIC", "://", "assword", "ASSWORD")
 
@@ -47,6 +49,11 @@ def masked(text: str) -> str:
     if any(hint in text for hint in _HINTS):
         return _SECRET.sub(lambda match: (match["prefix"] or "") + _MASK, text)
     return text
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes for control characters, line breaks included."""
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class JsonFormatter(logging.Formatter):
@@ -83,7 +90,7 @@ class TextFormatter(logging.Formatter):
         if (id_ := request_id.get()) is not None:
             fields["request_id"] = id_
         pairs = (f"{name}={value}" for name, value in fields.items())
-        return " ".join([super().formatMessage(record), *pairs])
+        return printable(" ".join([super().formatMessage(record), *pairs]))
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record without secrets."""

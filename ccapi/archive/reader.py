@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ccapi.archive import cluster_json, layout, meta_json
+from ccapi.archive import cluster_json, files, layout, meta_json
 from ccapi.archive.os_errors import as_archive_error
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
@@ -36,7 +36,7 @@ def read_bytes(root: Path, key: JobKey) -> bytes:
     path = layout.meta_path(root, key)
     with as_archive_error("read", path):
         try:
-            return path.read_bytes()
+            return files.read(path)
         except FileNotFoundError:
             raise MissingMetaJson(f"{path} does not exist") from None
 
@@ -53,7 +53,7 @@ def sub_clusters(root: Path, cluster: str) -> tuple[str, ...] | None:
             state = (status.st_mtime_ns, status.st_size, status.st_ino)
             known_state, names = _sub_clusters.get(path, (None, ()))
             if state != known_state:
-                names = cluster_json.sub_cluster_names(path.read_bytes())
+                names = cluster_json.sub_cluster_names(path.read_bytes() if path.is_file() else b"")
                 if len(_sub_clusters) >= _MAX_CLUSTERS:
                     _sub_clusters.clear()
                 _sub_clusters[path] = (state, names)

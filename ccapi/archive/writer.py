@@ -1,5 +1,6 @@
 """Write the archive: readers see the old file or the new one, never a part of it."""
 
+import errno
 import hashlib
 import os
 import secrets
@@ -10,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ccapi.archive import cluster_json, layout, meta_json, reader
+from ccapi.archive import cluster_json, files, layout, meta_json, reader
 from ccapi.archive.os_errors import as_archive_error
 from ccapi.errors import ArchiveError, StartupError
 from ccapi.model.cluster import Cluster, Clusters
@@ -78,7 +79,7 @@ def remove_generated_cluster_files(root: Path) -> None:
     """Remove each cluster.json that ccapi wrote, and the directories that had nothing else."""
     for path in root.glob(f"*/{layout.CLUSTER_FILE}"):
         with as_archive_error("remove", path):
-            if cluster_json.is_generated(path.read_bytes()):
+            if path.is_file() and cluster_json.is_generated(path.read_bytes()):
                 path.unlink()
                 with suppress(OSError):
                     path.parent.rmdir()
@@ -241,12 +242,20 @@ def _open_directories(directories: list[int], parts: tuple[str, ...], created: l
 
 
 def _back_up(directory: int, data: bytes) -> str | None:
-    """Copy a run's file to a name of its own, if there is one and it differs from `data`."""
+    """Copy a run's file to a name of its own, if there is one and it differs from `data`.
+
+    A FIFO, a device or a link gets another name instead.
+    """
     try:
-        with os.fdopen(os.open(layout.META_FILE, os.O_RDONLY, dir_fd=directory), "rb") as file:
-            former = file.read()
+        former = files.read(layout.META_FILE, directory)
     except FileNotFoundError:
         return None
+    except files.NotRegularFile:
+        name = f".{layout.META_FILE}.replaced-{secrets.token_hex(8)}"
+        if stat.S_ISDIR(os.stat(layout.META_FILE, dir_fd=directory, follow_symlinks=False).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
+        os.rename(layout.META_FILE, name, src_dir_fd=directory, dst_dir_fd=directory)
+        return name
     if former == data:
         return None
     name = f".{layout.META_FILE}.replaced-{hashlib.sha256(former).hexdigest()[:16]}"
@@ -297,7 +306,7 @@ def _open_root(root: Path) -> Iterator[tuple[int, int]]:
     try:
         with (
             as_archive_error("write", version_file),
-            _open_fd(layout.VERSION_FILE, os.O_RDONLY, directory) as file,
+            _open_fd(layout.VERSION_FILE, os.O_RDONLY | os.O_NONBLOCK, directory) as file,
         ):
             text = os.read(file, _MAX_VERSION_BYTES).decode("ascii", "replace").strip()
         version = next((known for known in layout.VERSIONS if text == str(known)), None)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.context import Context
 from ccapi.errors import StartupError
+from ccapi.logs import printable
 from ccapi.service import archive as archive_service
 from ccapi.service import archive_check, archive_conversion, archive_import, archive_repair
 from ccapi.service.archive_import import DONE, NOT_DONE
@@ -33,7 +34,7 @@ def check(settings: Settings) -> None:
     """
     counts: Counter[str] = Counter()
     for finding in archive_check.check(settings.context):
-        click.echo(f"{finding.kind:<8} {finding.path}: {finding.reason}")
+        click.echo(printable(f"{finding.kind:<8} {finding.path}: {finding.reason}"))
         counts[finding.kind] += 1
     if counts:
         click.echo(", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
@@ -124,7 +125,8 @@ def _repair(context: Context, source: Path | None, *, dry_run: bool) -> None:
         for action in archive_repair.repair(context, source, dry_run=dry_run):
             counts[action.kind] += 1
             if action.path is not None:
-                bar.write(f"{action.kind} {action.path}: {action.reason}", file=sys.stdout)
+                line = f"{action.kind} {action.path}: {action.reason}"
+                bar.write(printable(line), file=sys.stdout)
             if action.kind in _KINDS_OF_IMPORT:
                 bar.update()
     summary = ", ".join(f"{kind} {counts[kind]}" for kind in (*DONE, *NOT_DONE) if counts[kind])

@@ -81,7 +81,7 @@ def test_file_of_another_job_is_refused(root: Path, other: Job) -> None:
 def test_directory_named_meta_json_is_an_error(root: Path) -> None:
     layout.meta_path(root, KEY).unlink()
     layout.meta_path(root, KEY).mkdir()
-    with pytest.raises(ArchiveError, match="directory"):
+    with pytest.raises(ArchiveError, match="not a regular file"):
         reader.read(root, KEY)
     assert list(reader.keys(root)) == []
 
