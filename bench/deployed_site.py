@@ -75,6 +75,7 @@ def run_site(settings: Mapping[str, str], *, workers: int, readers: int) -> Iter
         site = re.sub(
             r" *(listen \[::\]|ssl_certificate).*\n", "", (directory / "nginx.conf").read_text()
         )
+        site = site.replace("/var/log/nginx", str(directory))
         site = site.replace("listen 443 ssl;", f"listen unix:{directory}/nginx.sock;")
         site = site.replace("listen 80;", f"listen unix:{directory}/http.sock;")
         (directory / "site.conf").write_text(site)

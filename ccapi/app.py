@@ -14,6 +14,7 @@ from ccapi.archive.breaker import CircuitBreaker
 from ccapi.config import Config, load
 from ccapi.context import Context
 from ccapi.db import migrations
+from ccapi.db.budgets import Budgets
 from ccapi.db.pool import Database, Limits
 from ccapi.db.replica import Replica
 from ccapi.db.slots import Slots
@@ -109,6 +110,7 @@ def build_context(config: Config) -> Context:
             config.archive.timeout, partial(writer.require_writable, config.archive.root)
         ),
         clusters=config.clusters,
+        budgets=Budgets(config.limits.database_seconds),
         duplicate_window=config.jobs.duplicate_window,
         replica=(
             Replica(Database(settings.replica_url, limits, slots), settings.replica_max_lag)

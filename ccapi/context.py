@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ccapi.archive.breaker import CircuitBreaker
+from ccapi.db.budgets import Budgets
 from ccapi.model.token import ALL_JOBS, Scope
 
 # gunicorn's master imports this module, and must not import prometheus_client before it has
@@ -35,4 +36,5 @@ class Context:
     archive_version: int = 3
     replica: "Replica | None" = None
     scope: Scope = ALL_JOBS
+    budgets: Budgets = field(default_factory=Budgets, compare=False)
     archive_io: CircuitBreaker = field(default_factory=CircuitBreaker, compare=False)

@@ -84,6 +84,14 @@ class Busy(CcapiError):
     """Other requests use all that this kind of request may use; the same one may succeed later."""
 
 
+class TooManyRequests(CcapiError):
+    """A client has used what it may; after `retry_after` seconds it may use more."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class DatabaseUnavailable(CcapiError):
     """PostgreSQL is down, refuses, or times out; the log has the message."""
 

@@ -158,6 +158,7 @@ def derive(config: Config, options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "readers_socket": str(socket.with_name(f"{socket.stem}-readers{socket.suffix}")),
         "max_body_bytes": config.server.max_body_bytes,
+        "concurrent_requests": config.limits.concurrent_requests,
         "pool_size": database.pool_size,
         # For twice as many workers during a reload, and for commands.
         "connections": 2 * (options["workers"] + options["readers"]) * database.pool_size + 5,

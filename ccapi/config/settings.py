@@ -78,6 +78,8 @@ class Limits:
 
     expensive_share: Annotated[float, SHARE] = 0.5
     min_send_rate: Annotated[int, integer(min=1)] = 50_000
+    database_seconds: Annotated[float, seconds(0.001, 1_000_000)] = 120.0
+    concurrent_requests: Annotated[int, integer(1, 10_000)] = 16
 
 
 @dataclass(frozen=True)

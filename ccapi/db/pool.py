@@ -19,6 +19,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ccapi import metrics
 from ccapi.db import queries
+from ccapi.db.budgets import on_return
 from ccapi.db.slots import Slots
 from ccapi.errors import DatabaseUnavailable
 
@@ -185,7 +186,10 @@ class Database:
             finally:
                 pool.putconn(conn)
                 metrics.CONNECTIONS_IN_USE.dec()
-                metrics.CONNECTION_HELD_SECONDS.observe(time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                metrics.CONNECTION_HELD_SECONDS.observe(seconds)
+                if (charge := on_return.get()) is not None:
+                    charge(seconds)
 
     def expensive(self) -> AbstractContextManager[None]:
         """Use a slot for an expensive request during the block; raises Busy if there is none."""

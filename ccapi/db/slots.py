@@ -23,6 +23,8 @@ class _Workers:
 
 
 _shared: list[_Workers] = []
+# The first bytes are locked as slots; ccapi/db/budgets.py locks later ones.
+MAX_SLOTS = 1 << 20
 
 
 def share(threads: Callable[[], int]) -> None:
@@ -31,6 +33,11 @@ def share(threads: Callable[[], int]) -> None:
     The workers call `threads`: their number may change with a reload.
     """
     _shared[:] = [_Workers(os.memfd_create("ccapi-slots"), threads)]
+
+
+def shared_file() -> int | None:
+    """Return the file that this gunicorn's workers share; None without a gunicorn."""
+    return _shared[0].file if _shared else None
 
 
 class Slots:
@@ -62,7 +69,7 @@ class Slots:
 
     def _acquire(self, workers: _Workers) -> int:
         """Lock a slot, and return its number."""
-        number_of_slots = max(1, int(self._share * workers.threads()))
+        number_of_slots = min(max(1, int(self._share * workers.threads())), MAX_SLOTS)
         with self._lock:
             if len(self._held) < self._max_connections:
                 # A process gets a lock again that it has, so those are left out.

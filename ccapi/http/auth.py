@@ -9,7 +9,7 @@ from typing import Any
 from ccapi.db.pool import Database
 from ccapi.errors import Forbidden, Unauthenticated
 from ccapi.http import request_log
-from ccapi.http.cache import TTLCache
+from ccapi.http.cache import Caches
 from ccapi.model.token import Role, ValidToken
 from ccapi.service import tokens
 
@@ -20,21 +20,23 @@ ANONYMOUS = ValidToken(
 _HOW = "send a token as `X-Auth-Token: TOKEN` or `Authorization: Bearer TOKEN`"
 
 
-def authenticate(
-    environ: Mapping[str, Any], database: Database, cache: TTLCache[ValidToken]
-) -> ValidToken:
+def authenticate(environ: Mapping[str, Any], database: Database, caches: Caches) -> ValidToken:
     """Return the token of a request, which is looked up in the database once a second at most.
 
-    `ccapi token revoke` waits for that second. Raises Unauthenticated, DatabaseUnavailable.
+    `ccapi token revoke` waits for that second. Raises Unauthenticated, TooManyRequests,
+    DatabaseUnavailable.
     """
     secret = read_secret(environ)
     key = cache_key(secret)
-    if (token := cache.get(key)) is not None:
+    if (token := caches.tokens.get(key)) is not None:
         return token
+    caches.unknown_tokens.require_allowed(key)
     started_at = time.monotonic()
-    token = require_valid(tokens.authenticate(database, secret))
+    token = tokens.authenticate(database, secret)
+    caches.unknown_tokens.record(key, is_valid=token is not None)
+    token = require_valid(token)
     if token.is_cacheable:
-        cache.put(key, token, started_at)
+        caches.tokens.put(key, token, started_at)
     return token
 
 

@@ -148,8 +148,10 @@ def _operation(
         if auth.is_anonymous(request.environ, networks):
             token = auth.ANONYMOUS
         else:
-            token = auth.authenticate(request.environ, context.database, caches.tokens)
+            token = auth.authenticate(request.environ, context.database, caches)
         auth.authorize(token, roles)
+        if role is Role.READER:  # Reports are not limited.
+            context.budgets.begin(token.id)
         if token.scope != ALL_JOBS:
             context = replace(context, scope=token.scope)
         if request.query_string and not has_query:

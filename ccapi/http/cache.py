@@ -23,7 +23,7 @@ from flask import Request, Response
 
 from ccapi import metrics
 from ccapi.context import Context
-from ccapi.errors import DatabaseUnavailable, TooSlow
+from ccapi.errors import DatabaseUnavailable, TooManyRequests, TooSlow
 from ccapi.http import json_format
 from ccapi.model.token import TOKEN_TTL_SECONDS, Role, ValidToken
 
@@ -31,6 +31,7 @@ Value = TypeVar("Value")
 View = Callable[[Context], Response]
 
 _MAX_TOKENS = 1_000
+MAX_UNKNOWN_TOKENS = 20
 _MAX_RESPONSE_BYTES = 16 * 2**20
 # What a response takes in memory beside its body.
 _OVERHEAD_BYTES = 1_000
@@ -136,6 +137,33 @@ class CachedResponse:
         )
 
 
+class UnknownTokens:
+    """Limits the look-ups of unknown tokens, which cost a query each.
+
+    Beyond MAX_UNKNOWN_TOKENS a second, only tokens are looked up that were valid before.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, None] = {}
+        self._second = self._count = 0
+
+    def require_allowed(self, key: bytes) -> None:
+        """Check that a token may be looked up; raises TooManyRequests."""
+        is_over = self._count >= MAX_UNKNOWN_TOKENS and self._second == int(time.monotonic())
+        if is_over and key not in self._known:
+            raise TooManyRequests("too many requests have an unknown token: try again", 1)
+
+    def record(self, key: bytes, *, is_valid: bool) -> None:
+        """Record what a look-up found."""
+        if is_valid:
+            self._known[key] = None
+            if len(self._known) > _MAX_TOKENS:
+                del self._known[next(iter(self._known))]
+            return
+        now = int(time.monotonic())
+        self._second, self._count = now, self._count + 1 if now == self._second else 1
+
+
 class Caches:
     """The caches of an app: responses for readers, and valid tokens."""
 
@@ -144,6 +172,7 @@ class Caches:
             response_ttl, _MAX_RESPONSE_BYTES
         )
         self.tokens: TTLCache[ValidToken] = TTLCache(TOKEN_TTL_SECONDS, _MAX_TOKENS)
+        self.unknown_tokens = UnknownTokens()
 
 
 def respond(

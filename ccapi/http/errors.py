@@ -1,6 +1,7 @@
 """One body for every error, and one table from errors to HTTP statuses."""
 
 import logging
+import math
 from collections.abc import Iterable
 
 from flask import Flask, Response, current_app, request
@@ -19,6 +20,7 @@ _STATUS: dict[type[errors.CcapiError], int] = {
     errors.Unknown: 404,
     errors.BodyTooLarge: 413,
     errors.Unprocessable: 422,
+    errors.TooManyRequests: 429,
     errors.ArchiveError: 500,
     errors.Busy: 503,
     errors.DatabaseUnavailable: 503,
@@ -85,6 +87,9 @@ def handle_error(error: errors.CcapiError) -> Response:
     if isinstance(error, errors.DatabaseUnavailable):
         _log.error("request %s: %s", request_log.current().request_id, error)
         return error_response(status, error.advice, [("Retry-After", _RETRY_AFTER_SECONDS)])
+    if isinstance(error, errors.TooManyRequests):
+        retry_after = str(math.ceil(error.retry_after))
+        return error_response(status, str(error), [("Retry-After", retry_after)])
     if status == 503:
         return error_response(status, str(error), [("Retry-After", _RETRY_AFTER_SECONDS)])
     if status == 401:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from werkzeug.wsgi import ClosingIterator
 
 from ccapi import logs, metrics
+from ccapi.db.budgets import on_return
 from ccapi.http import send_rate
 from ccapi.model.token import ValidToken
 
@@ -26,6 +27,7 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 # Machines ask for these every few seconds: their lines appear with log level DEBUG only.
 _DEBUG_ENDPOINTS = {"healthz", "readyz", "metrics", "static"}
 _NOT_MODIFIED = 304
+_DEBUG_STATUSES = {401, 429}
 _MAX_IGNORED_FIELDS, _MAX_FIELD_LENGTH = 20, 64
 # What a worker remembers of ignored fields, so that a hostile client cannot fill its memory.
 _MAX_LOGGED_FIELDS = 1_000
@@ -108,6 +110,7 @@ class RequestLogMiddleware:
         info = RequestInfo(request_id, environ)
         _current.set(info)
         logs.request_id.set(request_id)
+        on_return.set(None)  # The token of the request before is not charged for this one.
         at_end: list[Callable[[], None]] = []
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -158,7 +161,9 @@ def _record(fields: Mapping[str, Any], started: float) -> None:
     endpoint, status = fields["endpoint"], fields["status"]
     metrics.child(metrics.REQUESTS, endpoint, status).inc()
     metrics.child(metrics.REQUEST_SECONDS, endpoint).observe(seconds)
-    level = logging.DEBUG if endpoint in _DEBUG_ENDPOINTS and status < 400 else logging.INFO
+    # Anybody can cause a 401 or a 429, as often as he likes; the metrics count them.
+    is_debug = status in _DEBUG_STATUSES or (endpoint in _DEBUG_ENDPOINTS and status < 400)
+    level = logging.DEBUG if is_debug else logging.INFO
     if _log.isEnabledFor(level):
         fields = {**fields, "seconds": round(seconds, 6)}
         _log.log(level, f"{endpoint} {status}", extra={"fields": fields})

@@ -72,6 +72,7 @@ class Pages(Blueprint):
                 caches: Caches = current_app.extensions["ccapi_caches"]
                 g.visitor = visitor = current_visitor(context.database, caches.tokens)
                 auth.authorize(visitor.token, roles)
+                context.budgets.begin(visitor.token.id)
                 if visitor.token.scope != ALL_JOBS:
                     context = replace(context, scope=visitor.token.scope)
                 if request.method == "POST":

@@ -3,7 +3,9 @@
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +52,14 @@ def send(path: Path, token: str, method: str, address: str, body: Any = None) ->
     connection = Connection(path)
     data = None if body is None else json.dumps(body)
     try:
-        connection.request(method, f"/api/jobs{address}", data, {"X-Auth-Token": token})
+        headers = {"X-Auth-Token": token} if token else {}
+        connection.request(method, f"/api/jobs{address}", data, headers)
         response = connection.getresponse()
-        return response.status, response.read()
+        text = response.read()
+        if response.status == 429:
+            assert response.headers["Retry-After"] == "1"
+            assert json.loads(text)["status"] == "Too Many Requests"
+        return response.status, text
     finally:
         connection.close()
 
@@ -114,3 +121,30 @@ def test_readers_and_reports_have_different_workers(site: Site, writer_token: st
         False,
         True,
     )
+
+
+def test_a_token_has_16_requests_at_a_time(
+    site: Site, writer_token: str, reader_token: str
+) -> None:
+    with SlowReaders(site.socket, reader_token, connections=16, reads=False):
+        deadline = time.monotonic() + 60
+        while send(site.socket, reader_token, "GET", "/?job-id=1")[0] != 429:
+            assert time.monotonic() < deadline
+        assert send(site.socket, writer_token, "GET", "/?job-id=1")[0] == 200
+        assert send(site.socket, reader_token, "POST", "/start_job/", job())[0] == 403
+
+
+def test_requests_without_a_token_are_limited_and_not_logged(site: Site, writer_token: str) -> None:
+    for token in ("", "no-token"):
+
+        def refused(_: int, token: str = token) -> int:
+            return send(site.socket, token, "POST", "/start_job/", job())[0]
+
+        with ThreadPoolExecutor(20) as clients:
+            assert set(clients.map(refused, range(400))) == {401, 429}
+    for number in range(FIRST_JOB, FIRST_JOB + 5):
+        assert send(site.socket, writer_token, "POST", "/start_job/", job(jobId=number))[0] == 201
+    lines = (site.directory / "access.log").read_text().splitlines()
+    assert sum('" 201 ' in line for line in lines) == 5
+    assert not [line for line in lines if '" 401 ' in line or '" 429 ' in line]
+    assert "limiting" not in (site.directory / "error.log").read_text()
