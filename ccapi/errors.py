@@ -39,6 +39,17 @@ class UnknownJob(Unknown):
         return cls(f"no job has the database id {id_}")
 
 
+class NotArchived(Unknown):
+    """The archive has no meta.json of this run."""
+
+    @classmethod
+    def with_key(cls, cluster: str, job_id: int, start_time: int) -> "NotArchived":
+        """Make the error for a run."""
+        return cls(
+            f"the archive has no job {job_id} of cluster {cluster} with startTime {start_time}"
+        )
+
+
 class Unprocessable(CcapiError):
     """The request is well formed, but the state of the registry does not allow it."""
 

@@ -71,6 +71,12 @@ def convert(data: bytes, sub_clusters: Sequence[str] | None = None) -> bytes:
     return data if document == former else orjson.dumps(document)
 
 
+def without_meta_data(data: bytes) -> bytes:
+    """Return a meta.json without the job's metadata, whatever the case of its name."""
+    document = _load(data)
+    return orjson.dumps({k: v for k, v in document.items() if k.lower() != "metadata"})
+
+
 def decode(data: bytes, bad_metrics: list[str] | None = None) -> Job:
     """Read a meta.json: the inverse of `encode`, except for the database's ids.
 

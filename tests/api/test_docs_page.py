@@ -63,6 +63,8 @@ FORMS = [
     ("POST", "/nodestate/", 201),
     ("POST", "/jobs/batch/", 200),
     ("POST", "/jobs/stop_job/", 200),
+    ("GET", "/jobs/{id}/archive", 200),
+    ("GET", "/jobs/archive", 400),  # its parameters have no defaults
     ("POST", "/jobs/correct_job/{id}", 200),
     ("DELETE", "/jobs/delete_job/", 200),
     ("DELETE", "/jobs/delete_job_before/{ts}", 200),

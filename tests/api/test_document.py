@@ -181,6 +181,8 @@ def _documented(method: str, path: str, status: int) -> dict[str, Any]:
 SUCCESSES: dict[str, tuple[str, str, Any]] = {
     "list": ("GET", "/jobs/", None),
     "get": ("GET", "/jobs/{id}", None),
+    "archived": ("GET", "/jobs/{id}/archive", None),
+    "archived run": ("GET", "/jobs/archive", None),
     "stats": ("GET", "/jobs/stats/", None),
     "start": ("POST", "/jobs/start_job/", {**EVERYTHING, "jobId": 5}),
     "stop": ("POST", "/jobs/stop_job/", stop()),
@@ -213,14 +215,15 @@ def test_every_operation_is_checked_here() -> None:
 
 def _send(client: Client, operation: str, body: Any, **path: int) -> TestResponse:
     method, template, _ = SUCCESSES[operation]
-    return client.send(method, f"/api{template}".format(**path), body)
+    run = f"?cluster=fritz&jobId=123000&startTime={START}" if operation == "archived run" else ""
+    return client.send(method, f"/api{template}{run}".format(**path), body)
 
 
 @pytest.mark.parametrize("full", [True, False], ids=["full job", "bare job"])
 @pytest.mark.parametrize("operation", SUCCESSES)
 def test_success_is_answered_as_documented(admin: Client, operation: str, *, full: bool) -> None:
     id_ = admin.start(**EVERYTHING) if full else admin.start()
-    if operation == "correct":
+    if operation in {"correct", "archived", "archived run"}:
         admin.stop()
     method, path, body = SUCCESSES[operation]
     response = _send(admin, operation, body, id=id_, ts=START + 1)
@@ -267,6 +270,8 @@ REJECTED_REQUESTS: dict[str, tuple[str, str, Any, int]] = {
     "list": ("list", "?page=0", None, 400),
     "get": ("get", "?x", None, 400),
     "get nothing": ("get", "", None, 404),
+    "archived nothing": ("archived", "", None, 404),
+    "archived run": ("archived run", "?jobId=1", None, 400),
     "stats": ("stats", "?group-by=host", None, 400),
     "start": ("start", "", job(jobId=0), 400),
     "start again": ("start", "", job(), 422),
@@ -326,6 +331,8 @@ def test_unauthorized_request_is_answered_as_documented(
         "list": 200,
         "stats": 200,
         "get": 404,
+        "archived": 404,
+        "archived run": 404,
         "used nodes": 200,
         "clusters": 200,
     }.get(operation, 403)
