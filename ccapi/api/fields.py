@@ -1,14 +1,31 @@
 """Fields of jobs, for bodies and query strings."""
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from marshmallow import ValidationError, fields
 
 from ccapi.http import pagination
-from ccapi.http.schema import EnumField, Integer, QueryText, Repeatable, Text, describe
+from ccapi.http.schema import (
+    EnumField,
+    Integer,
+    QueryBoolean,
+    QueryText,
+    Repeatable,
+    Text,
+    describe,
+)
 from ccapi.model import rules
-from ccapi.model.job import FINAL_STATES, JobState, ListPosition, Range, Tag
+from ccapi.model.job import (
+    DEFAULT_ORDER,
+    FINAL_STATES,
+    JobState,
+    ListOrder,
+    ListPosition,
+    Range,
+    SortBy,
+    Tag,
+)
 from ccapi.model.rules import MAX_INTEGER
 
 # What the document says of the integers in paths; the examples fill its forms.
@@ -16,6 +33,7 @@ PATH_PARAMETERS = {
     "id": {"description": "Database id of the job", "x-example": 1},
     "ts": {"description": "Time, in epoch seconds", "x-example": 1649723812},
 }
+_SORTS = [*SortBy]
 
 
 class State(EnumField):
@@ -51,19 +69,74 @@ def cluster(description: str, *, required: bool = False) -> Text:
     return Text(rules.CLUSTER, required=required, metadata=metadata)
 
 
-class ListCursor(fields.String):
-    """A list's nextCursor: the position after a page and the next page's number, from 2.
+class Cursor(NamedTuple):
+    """Where a page begins: after a position in an order; None is the beginning of the list.
 
-    The empty cursor is the beginning of the list.
+    `page_number` is the number of the page, `now` the time at which the walk began, unless the
+    order does not depend on it.
     """
 
+    position: ListPosition | None = None
+    page_number: int = 1
+    order: ListOrder = DEFAULT_ORDER
+    now: int | None = None
+
+    def encode(self) -> str:
+        """Return the cursor as text; the default order needs half as much."""
+        assert self.position is not None
+        numbers = (*self.position, self.page_number)
+        if self.order == DEFAULT_ORDER:
+            return pagination.encode(*numbers)
+        sort_by, is_descending = self.order
+        return pagination.encode(*numbers, self.now or 0, _SORTS.index(sort_by), is_descending)
+
+    @classmethod
+    def decode(cls, text: str) -> "Cursor | None":
+        """Read a cursor; None if the text is not one."""
+        match pagination.decode(text):
+            case (key, id_, number):
+                order, now, min_key = DEFAULT_ORDER, None, 1
+            case (key, id_, number, now, sort, (0 | 1) as is_descending) if (
+                0 <= sort < len(_SORTS) and 1 <= now <= rules.MAX_EPOCH_SECOND
+            ):
+                order, min_key = ListOrder(_SORTS[sort], bool(is_descending)), -1
+            case _:
+                return None
+        if key < min_key or id_ < 1 or number < 2:
+            return None
+        return cls(ListPosition(key, id_), number, order, now)
+
+
+class ListCursor(fields.String):
+    """A list's nextCursor; the empty cursor is the beginning of the list."""
+
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
-        if value == "":
-            return None, 1
-        start_time, id_, page_number = pagination.decode(value) or (0, 0, 0)
-        if start_time < 1 or id_ < 1 or page_number < 2:
+        cursor = Cursor.decode(value) if value else Cursor()
+        if cursor is None:
             raise ValidationError("must be the nextCursor of an earlier page, or empty")
-        return ListPosition(start_time, id_), page_number
+        return cursor
+
+
+class QuerySort(fields.String):
+    """What a list is sorted by, with a minus if the largest value comes first."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        name = value.removeprefix("-")
+        if name not in _SORTS:
+            raise ValidationError(f"must be {' or '.join(_SORTS)}, or one of these after a minus")
+        return ListOrder(SortBy(name), value != name)
+
+
+class QueryTotal(QueryBoolean):
+    """true, false, 1 or 0, or "estimate"; without a value it is true."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if value == "estimate":
+            return value
+        try:
+            return super()._deserialize(value, *args, **kwargs)
+        except ValidationError:
+            raise ValidationError("must be true, false, 1, 0 or estimate") from None
 
 
 class QueryRange(fields.String):

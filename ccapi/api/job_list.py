@@ -2,31 +2,49 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 from flask import Response
 from werkzeug.wsgi import ClosingIterator
 
+from ccapi.api.fields import Cursor
 from ccapi.api.serializers import JOB_FIELDS, job_meta, now, wants_unit_objects
 from ccapi.context import Context
-from ccapi.errors import InvalidInput
+from ccapi.errors import Forbidden, InvalidInput
 from ccapi.http import csv_format, json_format, pagination
-from ccapi.model.job import JobFilter, ListPosition
+from ccapi.model.job import JobFilter, ListPosition, SortBy
 from ccapi.model.rules import MAX_INTEGER
 from ccapi.model.token import Scope
 from ccapi.repository import job_list
 from ccapi.repository.job_list import Batch, Columns, Page
 
+if TYPE_CHECKING:
+    from ccapi.db.pool import Connection
+
 _DEFAULT_ITEMS = 25
+# No index has the other orders, so each batch of such a list sorts all of it again.
+_MAX_SORTED_ITEMS = 1000
+# A longer stream has no Link header: finding its end first would delay its first byte.
+_MAX_LINKED_ITEMS = 100_000
 # Jobs that are in memory at a time; longer pages are streamed.
 _BATCH_SIZE = 250
 _MAX_CHEAP_OFFSET = 10_000
+_NAMES_WITHOUT_INDEX = (
+    *("duration", "wait", "submit_time", "walltime_used", "num_acc", "num_hwthreads", "name"),
+)
 _METADATA = "metaData"
 _DEFAULT_FIELDS = tuple(name for name in JOB_FIELDS if name != _METADATA)
 _FILTERS = {field.name for field in fields(JobFilter)}
+
+
+class Total(NamedTuple):
+    """The number of all jobs that match; None if nobody asked for it."""
+
+    number: int | None
+    is_estimate: bool = False
 
 
 class ListRequest(NamedTuple):
@@ -36,7 +54,7 @@ class ListRequest(NamedTuple):
     page: Page
     page_number: int
     fields: tuple[str, ...]
-    with_total: bool
+    total: bool | Literal["estimate"]
     is_csv: bool
     with_unit_objects: bool
 
@@ -48,17 +66,23 @@ class ListRequest(NamedTuple):
         items = query.get("items_per_page", _DEFAULT_ITEMS)
         number = query.get("page", 1)
         offset = min((number - 1) * items, MAX_INTEGER)
-        position, number = query.get("cursor", (None, number))
+        cursor = query.get("cursor", Cursor(page_number=number))
+        order = query.get("sort", cursor.order)
+        if cursor.position is not None and order != cursor.order:
+            raise InvalidInput.of("cursor", "comes from a list with another sort")
+        if order.sort_by is not SortBy.START_TIME and items > _MAX_SORTED_ITEMS:
+            expected = f"must be at most {_MAX_SORTED_ITEMS} with sort={order.sort_by}"
+            raise InvalidInput.of("items-per-page", f"{expected}; follow nextCursor for more")
         names = query.get("fields_", _DEFAULT_FIELDS)
         if query.get("with_metadata") and _METADATA not in names:
             names = (*names, _METADATA)
         is_csv = query.get("format") == "csv"
         return cls(
-            job_filter=_parse_bounded_filter(query, context.scope),
-            page=Page(offset, items, position),
-            page_number=number,
+            job_filter=_parse_bounded_filter(query, context.scope, cursor.now),
+            page=Page(offset, items, cursor.position, order),
+            page_number=cursor.page_number,
             fields=names,
-            with_total=query.get("total", False),
+            total=query.get("total", False),
             is_csv=is_csv,
             with_unit_objects=not is_csv and wants_unit_objects(),
         )
@@ -79,26 +103,35 @@ class ListRequest(NamedTuple):
         return (
             self.page.limit > _BATCH_SIZE
             or self.page.offset > _MAX_CHEAP_OFFSET
-            or self.with_total
-            or self.job_filter.duration is not None
+            or self.page.order.sort_by is not SortBy.START_TIME
+            or self.total is True
+            or any(getattr(self.job_filter, name) is not None for name in _NAMES_WITHOUT_INDEX)
         )
 
     def next_cursor(self, end: ListPosition | None) -> str:
         """Return the cursor of the next page, whose position is None at the end of the list."""
         if end is None:
             return ""
-        return pagination.encode((*end, min(self.page_number + 1, MAX_INTEGER)))
+        number = min(self.page_number + 1, MAX_INTEGER)
+        return Cursor(end, number, self.page.order, self.job_filter.now).encode()
 
 
 def parse_filter(query: dict[str, Any], scope: Scope) -> JobFilter:
     """Return the filters of a query that ListQuery or StatsQuery has checked."""
     filters = {name: query[name] for name in _FILTERS & query.keys()}
+    if "name" in filters and not scope.sees_metadata:
+        raise Forbidden("name: this token does not see metadata, which has the names of jobs")
     return JobFilter(**filters, scope=scope, now=now())
 
 
-def _parse_bounded_filter(query: dict[str, Any], scope: Scope) -> JobFilter:
-    """Return the filters of a list; a part of a name needs a range of time, as no index has it."""
+def _parse_bounded_filter(query: dict[str, Any], scope: Scope, begun_at: int | None) -> JobFilter:
+    """Return the filters of a list; a part of a name needs a range of time, as no index has it.
+
+    A walk by cursor keeps the time at which it began: running jobs would change their places.
+    """
     job_filter = parse_filter(query, scope)
+    if begun_at is not None:
+        job_filter = replace(job_filter, now=begun_at)
     has_part = any(name.startswith("*") for name in job_filter.name or ())
     ranges = (job_filter.start_time, job_filter.stop_time)
     if has_part and not any(time is not None and time.lower > 0 for time in ranges):
@@ -114,22 +147,24 @@ def respond(context: Context, request: ListRequest) -> Response:
     """
     write = _write_csv if request.is_csv else _write_json
     job_filter, page = request.job_filter, request.page
-    is_short = page.limit <= _BATCH_SIZE
+    has_index = page.order.sort_by is SortBy.START_TIME
+    batch_size = _BATCH_SIZE if has_index else _MAX_SORTED_ITEMS
+    is_short = page.limit <= batch_size
     with ExitStack() as stack:
         database = context.database
         if request.is_expensive:
             stack.enter_context(database.expensive())
         conn = stack.enter_context(database.connection() if is_short else database.snapshot())
-        batches = job_list.batches(conn, job_filter, page, request.columns, _BATCH_SIZE)
+        batches = job_list.batches(conn, job_filter, page, request.columns, batch_size)
         first = next(batches)
-        total, end = None, first.end
-        if request.with_total:
-            has_all = end is None and page.offset == 0 and page.after is None
-            total = len(first.jobs) if has_all else job_list.count(conn, job_filter)
+        end = first.end
+        total = _read_total(conn, request, first) if request.total else Total(None)
         stream = None
         if not is_short and end is not None:
-            if request.is_csv:
+            if request.is_csv or page.limit <= _MAX_LINKED_ITEMS:
                 end = job_list.find_end(conn, job_filter, page)
+            else:
+                end = None
             opened = stack.pop_all()
 
             def stream_batches() -> Iterator[bytes]:
@@ -139,17 +174,37 @@ def respond(context: Context, request: ListRequest) -> Response:
             # The server closes a response that nobody read, too.
             stream = ClosingIterator(stream_batches(), opened.close)
     body = stream or b"".join(write(request, [first], total))
-    if not request.is_csv:
-        return Response(body, content_type=json_format.CONTENT_TYPE)
-    headers = {"X-Next-Cursor": request.next_cursor(end)}
-    if total is not None:
-        headers["X-Total"] = str(total)
-    return Response(body, headers=headers, content_type=csv_format.CONTENT_TYPE)
+    content_type = csv_format.CONTENT_TYPE if request.is_csv else json_format.CONTENT_TYPE
+    return Response(body, headers=_headers(request, end, total), content_type=content_type)
 
 
-def _write_json(
-    request: ListRequest, batches: Iterable[Batch], total: int | None
-) -> Iterator[bytes]:
+def _headers(request: ListRequest, end: ListPosition | None, total: Total) -> dict[str, str]:
+    """Return the link to the next page, and for CSV what JSON has in its body."""
+    cursor = request.next_cursor(end)
+    headers = {"Link": pagination.next_link(cursor)} if cursor else {}
+    if request.is_csv:
+        headers["X-Next-Cursor"] = cursor
+        if total.number is not None:
+            headers["X-Total"] = str(total.number)
+        if total.is_estimate:
+            headers["X-Total-Is-Estimate"] = "true"
+    return headers
+
+
+def _read_total(conn: "Connection", request: ListRequest, first: Batch) -> Total:
+    """Count the jobs of a list, or estimate their number.
+
+    A limited token gets no estimate, which comes from other users' jobs, too.
+    """
+    page, job_filter = request.page, request.job_filter
+    if first.end is None and page.offset == 0 and page.after is None:
+        return Total(len(first.jobs))
+    if request.total == "estimate" and not job_filter.scope.is_limited:
+        return Total(job_list.estimate(conn, job_filter), is_estimate=True)
+    return Total(job_list.count(conn, job_filter))
+
+
+def _write_json(request: ListRequest, batches: Iterable[Batch], total: Total) -> Iterator[bytes]:
     """Write schema.GetJobsApiResponse; a failure truncates it, so that it is not valid JSON."""
     items, end, separator = 0, None, b""
     yield b'{"jobs":['
@@ -162,14 +217,13 @@ def _write_json(
         "items": items,
         "page": request.page_number,
         "nextCursor": request.next_cursor(end),
-        **({} if total is None else {"total": total}),
+        **({} if total.number is None else {"total": total.number}),
+        **({"totalIsEstimate": True} if total.is_estimate else {}),
     }
     yield b"]," + json_format.dumps(page)[1:]
 
 
-def _write_csv(
-    request: ListRequest, batches: Iterable[Batch], _total: int | None
-) -> Iterator[bytes]:
+def _write_csv(request: ListRequest, batches: Iterable[Batch], _total: Total) -> Iterator[bytes]:
     yield csv_format.header(request.fields)
     for batch in batches:
         yield csv_format.lines(request.fields, _rows(request, batch))

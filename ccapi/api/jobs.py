@@ -30,10 +30,10 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
     produces=queries.JSON_OR_CSV,
 )
 def list_jobs(context: Context, query: dict[str, Any]) -> Response:
-    """List jobs, the latest first.
+    """List jobs, the latest first unless sort has another order.
 
-    Filters, page and page size are query parameters. A page past the end is empty; a page
-    may be as large as the list.
+    Filters, order, page and page size are query parameters. A page past the end is empty; a page
+    may be as large as the list. The header Link has the address of the next page.
     """
     return job_list.respond(context, ListRequest.parse(context, query))
 

@@ -1,6 +1,14 @@
 """The query strings of operations on jobs."""
 
-from ccapi.api.fields import ListCursor, PlainNames, QueryJobNames, QueryRange, QueryTags
+from ccapi.api.fields import (
+    ListCursor,
+    PlainNames,
+    QueryJobNames,
+    QueryRange,
+    QuerySort,
+    QueryTags,
+    QueryTotal,
+)
 from ccapi.http.schema import (
     QueryBoolean,
     QueryChoice,
@@ -14,7 +22,7 @@ from ccapi.http.schema import (
     parameter,
 )
 from ccapi.model import rules
-from ccapi.model.job import JOB_META_FIELDS, JobState
+from ccapi.model.job import JOB_META_FIELDS, JobState, SortBy
 
 FORMATS = ("json", "csv")
 JSON_OR_CSV = ("application/json", "text/csv")
@@ -123,8 +131,12 @@ class ListQuery(QuerySchema):
             enum=[*FORMATS],
         ),
     )
-    total = QueryBoolean(
-        metadata=parameter("Count all jobs that match, not only this page", "true")
+    total = QueryTotal(
+        metadata=parameter(
+            "Count all jobs that match, not only this page: true, or estimate for what "
+            "PostgreSQL's planner expects, at once",
+            "true",
+        )
     )
     not_state = QueryChoices(
         JobState,
@@ -177,6 +189,13 @@ class ListQuery(QuerySchema):
         metadata=parameter(
             "Only jobs with FROM-TO hardware threads; none reported counts as 0", "-36"
         ),
+    )
+    sort = QuerySort(
+        metadata=parameter(
+            f"Order of the list: {' or '.join(SortBy)}; after a minus the largest value first. "
+            "By default -start-time. A cursor goes on in the order that it comes from",
+            "-duration",
+        )
     )
 
 

@@ -314,3 +314,6 @@ class GetJobsApiResponse(ContractSchema):
         metadata=describe("The cursor of the next page; empty at the end of the list"),
     )
     total = fields.Integer(metadata=describe("Number of all jobs that match, if requested"))
+    total_is_estimate = fields.Boolean(
+        data_key="totalIsEstimate", metadata=describe("Whether total is an estimate; only if it is")
+    )

@@ -59,7 +59,7 @@ class StatsQuery(ListQuery):
             enum=list(GroupBy),
         ),
     )
-    sort = QueryChoice(
+    sort = QueryChoice(  # type: ignore[assignment] # groups have other orders than jobs
         _SORTS,
         metadata=parameter(
             "Order of the groups, largest first; node-hours by default", "num-jobs", enum=[*_SORTS]

@@ -2,7 +2,7 @@
 
 - Operations that are declared with `cached=True` answer through `respond`.
 - Writers and admins always get a fresh response, because they must see what they have written.
-- Readers who ask the same (path, query string, form of units) and see the same jobs share one
+- Readers who ask the same (address, query string, form of units) and see the same jobs share one
   response for the seconds of [jobs] list_cache_seconds, whatever their tokens. A response is as
   old as its query to the database.
 - The first reader computes it, from the replica if there is one and it is usable, else from the
@@ -184,7 +184,9 @@ def respond(
 ) -> Response:
     """Answer a request to a cached operation; `view` computes the response."""
     environ = request.environ
-    address = environ["PATH_INFO"], environ.get("QUERY_STRING", "")
+    # The scheme and the host are in the Link header.
+    origin = environ["wsgi.url_scheme"], environ.get("HTTP_HOST", "")
+    address = *origin, environ["PATH_INFO"], environ.get("QUERY_STRING", "")
     key = *address, json_format.wants_ld_json(environ)
     response = compute(key, token, view, context, cache)
     if isinstance(response, CachedResponse):

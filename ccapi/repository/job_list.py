@@ -113,6 +113,16 @@ def count(conn: Connection, job_filter: JobFilter) -> int:
     return int(number)
 
 
+def estimate(conn: Connection, job_filter: JobFilter) -> int:
+    """Return how many jobs the planner expects to match."""
+    conditions = conditions_of(conn, job_filter)
+    query = queries.fill(_SQL["estimate_jobs"], conditions=conditions.sql)
+    row = conn.execute(query, conditions.params, prepare=False).fetchone()
+    assert row is not None
+    [[plan]] = row
+    return int(plan["Plan"]["Plan Rows"])
+
+
 @contextmanager
 def timeout_as_too_slow() -> Iterator[None]:
     """Raise TooSlow for a statement timeout: the query is too large, the database is fine."""

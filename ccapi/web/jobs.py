@@ -105,7 +105,7 @@ def _rows(context: Context, query: dict[str, Any]) -> str:
         with context.database.connection() as conn:
             [batch] = job_list.batches(conn, job_filter, page, columns, page.limit)
             names = job_list.names(conn, batch.jobs, context.scope)
-            total = job_list.count(conn, job_filter) if list_request.with_total else None
+            total = job_list.count(conn, job_filter) if list_request.total else None
         cursor = list_request.next_cursor(batch.end)
         return render_template(
             "job_rows.html",

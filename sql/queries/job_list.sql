@@ -39,3 +39,10 @@ WHERE id = ANY (:ids::bigint[])
 SELECT count(*)
 FROM jobs
 WHERE {{CONDITIONS}};
+
+-- name: estimate_jobs
+-- Return the plan of a list without running it; the planner knows how many rows to expect.
+EXPLAIN (FORMAT JSON)
+SELECT
+FROM jobs
+WHERE {{CONDITIONS}};

@@ -5,11 +5,14 @@ from itertools import combinations
 from random import Random
 
 import pytest
+from flask import Flask
 
 from ccapi.api.queries import ListQuery
 from ccapi.db.pool import Database
 from ccapi.model.job import NewJob
+from ccapi.model.token import Role, Scope
 from ccapi.repository import bulk_insert
+from ccapi.service import tokens
 from tests.api.listed_jobs import DAY, FILTERS, MID, NOW, Filter, name_of, random_job
 from tests.client import START, Client, assert_error
 from tests.conftest import empty
@@ -83,6 +86,40 @@ def test_statistics_have_the_filters_of_the_list(reader: Client, jobs: Numbered)
         query = f"/stats/?range={START}-{NOW}&{one.query}"
         answer = reader.send("GET", query).get_json()
         assert answer["numJobs"] == len(expected(jobs, one)), one.query
+
+
+SCOPES = {
+    "user": Scope(users=("anna",)),
+    "users": Scope(users=("anna", "bert")),
+    "project": Scope(projects=("p1",)),
+    "user, projects and cluster": Scope(users=("anna",), projects=("p1", ""), clusters=("alex",)),
+}
+
+
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
+def test_limited_token_sees_nothing_else_by_any_filter(
+    app: Flask, database: Database, jobs: Numbered, scope: Scope
+) -> None:
+    client = Client(app.test_client(), tokens.create(database, "a", Role.READER, scope=scope))
+    visible = {
+        id_: job
+        for id_, job in jobs.items()
+        if scope.includes(job.user_name, job.project, job.cluster)
+    }
+    for one in [one for several in FILTERS.values() for one in several]:
+        matching = expected(visible, one)
+        assert sorted(ids(client, f"{one.query}&sort=wait")) == sorted(matching), one.query
+        answer = client.send("GET", f"/?{one.query}&total=estimate&items-per-page=1").get_json()
+        assert (answer["total"], "totalIsEstimate" in answer) == (len(matching), False)
+        answer = client.send("GET", f"/stats/?range={START}-{NOW}&{one.query}").get_json()
+        assert answer["numJobs"] == len(matching), one.query
+
+
+def test_names_are_metadata(app: Flask, database: Database) -> None:
+    scope = Scope(sees_metadata=False)
+    client = Client(app.test_client(), tokens.create(database, "a", Role.READER, scope=scope))
+    for path in ("/?name=rotor", "/stats/?name=rotor"):
+        assert_error(client.send("GET", path), 403, "name: this token does not see metadata")
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ def test_job_without_metadata_has_no_key_for_it(admin: Client) -> None:
 WRONG_QUERIES: dict[str, tuple[str, ...]] = {
     "state": ("", "Running", "done", "running,failed"),
     "cluster": ("", "../etc", "a/b", "größe", "a\0", "\udcff", "x" * 65, "a'b"),
-    "start-time": ("", "5", "5-", "-5", "6-5", "a-b", "1-2-3", "1.0-2", "1 - 2", "٣-٤", "1-\n"),
+    "start-time": ("", "5", "-", "5--", "6-5", "a-b", "1-2-3", "1.0-2", "1 - 2", "٣-٤", "1-\n"),
     "items-per-page": ("", "0", "-1", "1.0", "ten", "+1", "1e3", " 1", "٣", "true", str(2**63)),
     "page": ("", "0", "-1", "1.0", "one", "+1", " 1", str(2**63), "9" * 5000),
     "with-metadata": ("yes", "2", "tru", " ", "none"),
@@ -275,7 +275,7 @@ def test_start_time_beyond_64_bits_is_refused(admin: Client, limit: int) -> None
     assert_error(admin.send("GET", f"/?start-time=0-{limit}"), 400, "start-time: ")
 
 
-@pytest.mark.parametrize("name", ["cluster", "page", "items-per-page", "with-metadata"])
+@pytest.mark.parametrize("name", ["start-time", "page", "items-per-page", "with-metadata"])
 def test_repeated_parameter_is_refused(admin: Client, name: str) -> None:
     assert_error(admin.send("GET", f"/?{name}=1&{name}=1"), 400, f"{name}: must not be repeated")
 
