@@ -18,7 +18,7 @@ _COMMON_TAG_JOBS = 10_000
 RANGES = frozenset(field.name for field in fields(JobFilter) if field.type == Range | None)
 # Conditions on lists, however many values these have.
 _LISTS = frozenset(
-    ("not_partition", "not_user_name", "scope_users", "scope_projects", "scope_clusters")
+    ("not_partition", "not_user_name", "scope_user_name", "scope_project", "scope_cluster")
 )
 _OTHERS = {"state", "not_state", "name", "host", "tag", "not_tag", "scope", "now"}
 # The names of the columns whose values are compared as they are.
@@ -74,15 +74,12 @@ def _values(job_filter: JobFilter) -> dict[str, list[Any]]:
     if job_filter.name is not None:
         values["name"] = [_like_pattern(name) for name in job_filter.name]
     scope = job_filter.scope
-    if scope.users is not None:
-        # A scope of one user is as fast as the filter by user, which it is.
-        is_filter = len(scope.users) == 1 and job_filter.user_name is None
-        values["user_name" if is_filter else "scope_users"] = list(scope.users)
-    if scope.projects is not None:
-        values["scope_projects"] = list(scope.projects)
-    if scope.clusters is not None:
-        is_filter = len(scope.clusters) == 1 and job_filter.cluster is None
-        values["cluster" if is_filter else "scope_clusters"] = list(scope.clusters)
+    scopes = {"user_name": scope.users, "project": scope.projects, "cluster": scope.clusters}
+    for name, allowed in scopes.items():
+        if allowed is not None:
+            # A scope of one value is as fast as the filter by it, which it is.
+            is_filter = len(allowed) == 1 and name not in values
+            values[name if is_filter else f"scope_{name}"] = list(allowed)
     return values
 
 

@@ -92,14 +92,14 @@ COALESCE(num_acc, 0) BETWEEN :num_acc_from AND :num_acc_to
 -- name: num_hwthreads
 COALESCE(num_hwthreads, 0) BETWEEN :num_hwthreads_from AND :num_hwthreads_to
 
--- name: scope_users
-user_name = ANY (:scope_users::text[])
+-- name: scope_user_name
+user_name = ANY (:scope_user_name::text[])
 
--- name: scope_projects
-project = ANY (:scope_projects::text[])
+-- name: scope_project
+project = ANY (:scope_project::text[])
 
--- name: scope_clusters
-cluster = ANY (:scope_clusters::text[])
+-- name: scope_cluster
+cluster = ANY (:scope_cluster::text[])
 
 -- name: host
 -- Hosts and rare tags are looked up first: the planner would walk through all jobs until it had
