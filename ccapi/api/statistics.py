@@ -159,7 +159,12 @@ def get_stats(context: Context, query: dict[str, Any]) -> dict[str, Any] | Respo
     the same value are ordered by name. A job runs at a point of the timeline if it has started by
     then, and stops later or not at all.
     """
-    statistics_query = _parse_query(context, query)
+    return answer(context, query)
+
+
+def answer(context: Context, query: dict[str, Any]) -> dict[str, Any] | Response:
+    """Return the response to a query that StatsQuery has checked."""
+    statistics_query = parse_query(context, query)
     result = statistics.compute(context, statistics_query)
     groups = [
         {**group.key, "numJobs": group.num_jobs, "nodeHours": _hours(group.node_seconds)}
@@ -187,7 +192,8 @@ def get_stats(context: Context, query: dict[str, Any]) -> dict[str, Any] | Respo
     return content
 
 
-def _parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
+def parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
+    """Read a query that StatsQuery has checked; raises InvalidInput."""
     limit = query.get("limit", _DEFAULT_LIMIT)
     if limit > _MAX_GROUPS:
         raise InvalidInput.of("limit", f"must be at most {_MAX_GROUPS}")

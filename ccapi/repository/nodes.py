@@ -1,10 +1,12 @@
 """Hosts of jobs at a time, clusters, and states of nodes: sql/queries/nodes.sql."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
-from psycopg.rows import scalar_row
+from psycopg.rows import class_row, scalar_row
 
 from ccapi.db import queries
 from ccapi.db.pool import Connection
@@ -12,6 +14,16 @@ from ccapi.model.token import Scope
 from ccapi.repository.jobs import scope_params
 
 _SQL = queries.load("nodes")
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeState:
+    """What a client last reported of a node."""
+
+    cluster: str
+    states: list[str]
+    jobs_running: int
+    reported_at: datetime
 
 
 def list_used_hosts(
@@ -39,3 +51,9 @@ def save_states(conn: Connection, cluster: str, nodes: Sequence[Mapping[str, Any
     """Keep the last state of each node; their keys are the columns, `hostname` is distinct."""
     params = {"cluster": cluster, "nodes": orjson.dumps(nodes).decode()}
     conn.execute(_SQL["save_node_states"], params)
+
+
+def find_states(conn: Connection, host: str) -> list[NodeState]:
+    """Return the last reported state of a host, on each cluster that has one."""
+    with conn.cursor(row_factory=class_row(NodeState)) as cursor:
+        return cursor.execute(_SQL["find_node_states"], {"host": host}).fetchall()

@@ -10,7 +10,6 @@ from ccapi.context import Context
 from ccapi.errors import Unknown
 from ccapi.model import rules
 from ccapi.model.job import JobFilter, JobState
-from ccapi.model.token import ALL_JOBS
 from ccapi.repository import nodes
 from ccapi.web import totals, words
 from ccapi.web.jobs import latest_rows
@@ -31,7 +30,7 @@ def host_page(context: Context, query: dict[str, Any], *, name: str) -> str:
         before = latest_rows(context, replace(jobs, not_state=(JobState.RUNNING,)))
         clusters = list(dict.fromkeys(row.job.cluster for row in (*running, *before)))
         states = []
-        if context.scope == ALL_JOBS:
+        if not context.scope.is_limited:
             with context.database.connection() as conn:
                 states = nodes.find_states(conn, name)
         return render_template(

@@ -12,10 +12,11 @@ from ccapi.archive import layout
 from ccapi.context import Context
 from ccapi.errors import UnknownJob
 from ccapi.http import json_format
-from ccapi.model.job import FINAL_STATES, Job, JobState
+from ccapi.model.job import FINAL_STATES, Job, JobFilter, JobState
 from ccapi.model.rules import MAX_INTEGER
 from ccapi.repository import edits as edit_rows
 from ccapi.repository import job_list, jobs
+from ccapi.repository.job_list import Columns, Page
 from ccapi.web import words
 from ccapi.web.pages import blueprint, shared_part
 from ccapi.web.queries import JobQuery, JobsQuery, require_one_screen, resolve
@@ -27,6 +28,7 @@ _FORM_FIELDS = {
 }  # fmt: skip
 
 
+_COLUMNS = Columns(statistics=False)
 _MAX_CSV_ROWS = "100000"
 # Hosts of a job that its page lists one by one.
 _MAX_HOSTS = 2_000
@@ -100,10 +102,9 @@ def job_rows(context: Context, query: dict[str, Any]) -> str:
 def _rows(context: Context, query: dict[str, Any]) -> str:
     def render(context: Context) -> str:
         list_request = ListRequest.parse(context, resolve(query))
-        columns = job_list.Columns(statistics=False)
         job_filter, page = list_request.job_filter, list_request.page
         with context.database.connection() as conn:
-            [batch] = job_list.batches(conn, job_filter, page, columns, page.limit)
+            [batch] = job_list.batches(conn, job_filter, page, _COLUMNS, page.limit)
             names = job_list.names(conn, batch.jobs, context.scope)
             total = job_list.count(conn, job_filter) if list_request.total else None
         cursor = list_request.next_cursor(batch.end)
@@ -138,6 +139,13 @@ def _links(number: int, cursor: str) -> dict[str, str]:
         previous = [("page", str(number - 1))] if number > 2 else []
         links |= {"first": link(*size), "previous": link(*size, *previous)}
     return links | ({"next": link(*size, ("cursor", cursor))} if cursor else {})
+
+
+def latest_rows(context: Context, jobs: JobFilter, limit: int = 20) -> list[Row]:
+    """Return the latest jobs for a table."""
+    with context.database.connection() as conn:
+        page = job_list.list_page(conn, jobs, Page(0, limit), _COLUMNS)
+        return to_rows(page, job_list.names(conn, page, context.scope))
 
 
 def to_rows(page: list[Job], names: dict[int, str]) -> list[Row]:

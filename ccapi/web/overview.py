@@ -1,5 +1,6 @@
 """The overview of all clusters, and one cluster."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,17 +9,17 @@ from flask import render_template
 from ccapi.api.serializers import now
 from ccapi.context import Context
 from ccapi.errors import Unknown
-from ccapi.model.job import JobFilter, JobState, Range
-from ccapi.model.statistics import Group, GroupBy, Statistics, StatisticsQuery
+from ccapi.model.job import JobFilter, JobState
+from ccapi.model.statistics import GroupBy
 from ccapi.repository import job_list, metrics
 from ccapi.repository.metrics import ArchiveBacklog, OverdueJob
-from ccapi.service import nodes, statistics
-from ccapi.web import charts
-from ccapi.web.charts import Steps
+from ccapi.service import nodes
+from ccapi.web import totals
 from ccapi.web.pages import blueprint, shared_part
+from ccapi.web.totals import Totals
 
 _DAY_SECONDS = 86_400
-_MAX_OVERDUE, _MAX_GROUPS = 20, 10
+_MAX_OVERDUE = 20
 # As `ccapi jobs overdue`.
 _GRACE_SECONDS = 600
 
@@ -27,20 +28,14 @@ _GRACE_SECONDS = 600
 class ClusterSummary:
     """What runs on a cluster now, and what ran in the last day.
 
-    `num_nodes` is None if the settings do not list the cluster's nodes. `in_use` and
-    `num_running` have the nodes and jobs over the day.
+    `num_nodes` is None if the settings do not list the cluster's nodes.
     """
 
     name: str
     num_running: int
     nodes_in_use: int
     num_nodes: int | None
-    node_hours: float
-    num_jobs: int
-    states: list[Group]
-    chart: Steps
-    begin: int
-    end: int
+    day: Totals
 
     @property
     def use(self) -> int | None:
@@ -51,56 +46,20 @@ class ClusterSummary:
 @blueprint.page("/")
 def overview_page(context: Context, _: dict[str, Any]) -> str:
     """Show all clusters."""
-    return render_template("overview.html", content=shared_part("overview", context, _overview))
 
+    def render(context: Context) -> str:
+        at = now()
+        in_use = nodes.list_used_hosts(context, at, None)
+        clusters = [
+            _summarize(context, name, sub_clusters, len(in_use.get(name, ())), at)
+            for name, sub_clusters in nodes.list_clusters(context).items()
+        ]
+        overdue, backlog = _trouble(context, at, None)
+        return render_template(
+            "overview_content.html", clusters=clusters, overdue=overdue, backlog=backlog, at=at
+        )
 
-def _overview(context: Context) -> str:
-    at = now()
-    in_use = nodes.list_used_hosts(context, at, None)
-    clusters = [
-        summarize(context, name, sub_clusters, len(in_use.get(name, ())), at)
-        for name, sub_clusters in nodes.list_clusters(context).items()
-    ]
-    overdue, backlog = _trouble(context, at, None)
-    return render_template(
-        "overview_content.html", clusters=clusters, overdue=overdue, backlog=backlog, at=at
-    )
-
-
-def summarize(
-    context: Context, name: str, sub_clusters: dict[str, list[str]], nodes_in_use: int, at: int
-) -> ClusterSummary:
-    """Return what runs on a cluster at a time, and what ran in the day before."""
-    jobs = JobFilter(cluster=(name,), scope=context.scope, now=at)
-    running = replace(jobs, state=(JobState.RUNNING,))
-    with context.database.connection() as conn:
-        num_running = job_list.count(conn, running)
-    day = count(context, jobs, GroupBy.STATE)
-    return ClusterSummary(
-        name=name,
-        num_running=num_running,
-        nodes_in_use=nodes_in_use,
-        num_nodes=sum(map(len, sub_clusters.values())) or None,
-        node_hours=day.node_seconds / 3600,
-        num_jobs=day.num_jobs,
-        states=day.groups,
-        chart=charts.steps([point.num_nodes for point in day.timeline]),
-        begin=at - _DAY_SECONDS,
-        end=at,
-    )
-
-
-def count(context: Context, jobs: JobFilter, by: GroupBy, limit: int = 20) -> Statistics:
-    """Count the jobs that ran in the last day, by group and over time."""
-    query = StatisticsQuery(
-        jobs=jobs,
-        time=Range(jobs.now - _DAY_SECONDS, jobs.now),
-        group_by=frozenset([by]),
-        sort_by_num_jobs=by is GroupBy.STATE,
-        limit=limit,
-        with_timeline=by is GroupBy.STATE,
-    )
-    return statistics.compute(context, query)
+    return render_template("overview.html", content=shared_part("overview", context, render))
 
 
 @blueprint.page("/clusters/<name>")
@@ -115,13 +74,11 @@ def cluster_page(context: Context, _: dict[str, Any], *, name: str) -> str:
         in_use = nodes.list_used_hosts(context, at, name).get(name, [])
         jobs = JobFilter(cluster=(name,), scope=context.scope, now=at)
         overdue, backlog = _trouble(context, at, name)
+        by = (GroupBy.USER, GroupBy.PROJECT, GroupBy.PARTITION)
         return render_template(
             "cluster_content.html",
-            cluster=summarize(context, name, sub_clusters, len(in_use), at),
-            groups={
-                by: count(context, jobs, by, _MAX_GROUPS).groups
-                for by in (GroupBy.USER, GroupBy.PROJECT, GroupBy.PARTITION)
-            },
+            cluster=_summarize(context, name, sub_clusters, len(in_use), at),
+            groups=totals.largest_groups(context, jobs, _DAY_SECONDS, by),
             sub_clusters=[
                 (sub_cluster, len(hosts), len(set(hosts).intersection(in_use)))
                 for sub_cluster, hosts in sub_clusters.items()
@@ -133,6 +90,21 @@ def cluster_page(context: Context, _: dict[str, Any], *, name: str) -> str:
 
     content = shared_part(f"cluster {name}", context, render)
     return render_template("cluster.html", name=name, content=content)
+
+
+def _summarize(
+    context: Context, name: str, sub_clusters: Mapping[str, list[str]], nodes_in_use: int, at: int
+) -> ClusterSummary:
+    jobs = JobFilter(cluster=(name,), scope=context.scope, now=at)
+    with context.database.connection() as conn:
+        num_running = job_list.count(conn, replace(jobs, state=(JobState.RUNNING,)))
+    return ClusterSummary(
+        name=name,
+        num_running=num_running,
+        nodes_in_use=nodes_in_use,
+        num_nodes=sum(map(len, sub_clusters.values())) or None,
+        day=totals.count_states(context, jobs, _DAY_SECONDS),
+    )
 
 
 def _trouble(

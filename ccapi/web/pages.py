@@ -98,6 +98,9 @@ blueprint = Pages(
 )
 for _filter in (words.duration, words.time_tag, words.field_time, words.count, words.ranges):
     blueprint.add_app_template_filter(_filter)
+blueprint.add_app_template_filter(
+    lambda name, kind: words.person_address(kind, name), "person_address"
+)
 
 
 @blueprint.app_context_processor

@@ -4,17 +4,25 @@ from typing import Any
 
 from ccapi.api.queries import ListQuery
 from ccapi.api.serializers import now
+from ccapi.api.statistics import StatsQuery
 from ccapi.errors import InvalidInput
 from ccapi.http.schema import QueryChoice, QuerySchema
 from ccapi.model.job import Range
-from ccapi.model.rules import MAX_EPOCH_SECOND
-from ccapi.web.words import LAST_SECONDS
+from ccapi.model.rules import MAX_INTEGER
+from ccapi.web.words import LAST_SECONDS, PERIODS
 
 MAX_ROWS = 200
+_DEFAULT_PERIOD = "7d"
 
 
 class JobsQuery(ListQuery):
     """Which jobs a page lists."""
+
+    last = QueryChoice(LAST_SECONDS)
+
+
+class StatisticsQuery(StatsQuery):
+    """Which jobs a page counts."""
 
     last = QueryChoice(LAST_SECONDS)
 
@@ -25,14 +33,30 @@ class JobQuery(QuerySchema):
     format = QueryChoice(["json"])
 
 
-def resolve(query: dict[str, Any]) -> dict[str, Any]:
-    """Return the query as the API understands it; raises InvalidInput."""
+class PeriodQuery(QuerySchema):
+    """How far back a page looks."""
+
+    last = QueryChoice(PERIODS)
+
+
+def period_of(query: dict[str, Any]) -> tuple[str, int]:
+    """Return the word of a PeriodQuery, and its seconds."""
+    last = query.get("last", _DEFAULT_PERIOD)
+    return last, LAST_SECONDS[last]
+
+
+def resolve(query: dict[str, Any], time: str = "start_time") -> dict[str, Any]:
+    """Return the query as the API understands it, `last` as a range of time.
+
+    Raises InvalidInput.
+    """
     query = dict(query)
     last = query.pop("last", None)
     if last is not None:
-        if "start_time" in query:
-            raise InvalidInput.of("last", "cannot be combined with start-time")
-        query["start_time"] = Range(now() - LAST_SECONDS[last], MAX_EPOCH_SECOND)
+        if time in query:
+            expected = f"cannot be combined with {time.replace('_', '-')}"
+            raise InvalidInput.of("last", expected)
+        query[time] = Range(now() - LAST_SECONDS[last], MAX_INTEGER)
     return query
 
 

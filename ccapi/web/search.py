@@ -57,6 +57,7 @@ def _find(context: Context, text: str) -> list[tuple[str, str]]:
             matches.append((f"Project {text}", words.person_address("project", text)))
         if rules.HOSTNAME.violation(text) is None and list_two(host=(text,)):
             matches.append((f"Host {text}", f"/hosts/{text}"))
-        if not matches and len(text) <= rules.MAX_NAME_LENGTH and list_two(name=(text,)):
+        can_be_name = context.scope.sees_metadata and len(text) <= rules.MAX_NAME_LENGTH
+        if not matches and can_be_name and list_two(name=(text,)):
             matches.append((f"Jobs named {text}", words.address("/jobs", [("name", text)])))
         return matches

@@ -42,7 +42,11 @@ class Totals:
 
 def count_states(context: Context, jobs: JobFilter, seconds: int) -> Totals:
     """Count the jobs that ran in the seconds before `jobs.now`, by state and over time."""
-    result = _count(context, jobs, seconds, GroupBy.STATE)
+    return of(_count(context, jobs, seconds, GroupBy.STATE))
+
+
+def of(result: Statistics) -> Totals:
+    """Return the totals of jobs that are grouped by state."""
     return Totals(
         num_jobs=result.num_jobs,
         node_hours=result.node_seconds / 3600,

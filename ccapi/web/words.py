@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Request
 from markupsafe import Markup
@@ -15,8 +15,10 @@ from ccapi.model.rules import MAX_EPOCH_SECOND
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 # Parameters that are not filters of jobs.
-_TIMES, _PERIODS = {"start-time", "stop-time", "submit-time"}, {"duration", "wait"}
+_TIMES, _PERIODS = {"start-time", "stop-time", "submit-time", "range"}, {"duration", "wait"}
 _VIEW = ("cursor", "page", "items-per-page", "format", "fields", "with-metadata", "total")
+# Parameters that a sentence leaves out: it begins with the state, and a table shows the others.
+_UNSAID = {"state", "group-by", "sort", "limit", "timeline", "step"}
 _PHRASES = {
     "cluster": "on cluster {}",
     "sub-cluster": "on sub-cluster {}",
@@ -30,7 +32,8 @@ _PHRASES = {
     "name": "named {}",
     "start-time": "started {}",
     "stop-time": "ended {}",
-    "last": "started in the last {}",
+    "last": "{verb} in the last {}",
+    "range": "that ran {}",
     "duration": "that ran for {}",
     "num-nodes": "on {}",
     "num-acc": "with {} accelerators",
@@ -44,6 +47,7 @@ _PHRASES = {
     "not-tag": "without tag {}",
 }
 _LAST = {"6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+PERIODS = {last: text for last, text in _LAST.items() if last != "6h"}
 LAST_SECONDS = {"6h": 6 * _HOUR, "24h": _DAY, "7d": 7 * _DAY, "30d": 30 * _DAY}
 _RANGE = re.compile(r"([0-9]{0,19})-([0-9]{0,19})")
 _HOST_NUMBER = re.compile(r"(.*?)([0-9]{1,18})")
@@ -155,19 +159,31 @@ def address(path: str, pairs: Iterable[tuple[str, str]]) -> str:
     return f"{path}?{query}" if query else path
 
 
+def person_address(kind: str, name: str) -> str:
+    """Return the page of a user or a project.
+
+    A browser or a proxy would change a path with a slash or dots alone: then it is their list.
+    """
+    if "/" in name or name.strip(".") == "":
+        return address("/jobs", [(kind, name)])
+    return f"/{kind}s/{quote(name, safe='')}"
+
+
 def filters(args: "MultiDict[str, str]") -> list[tuple[str, str]]:
     """Return the filters among the parameters of a list, in their order."""
     return [(name, value) for name, value in args.items(multi=True) if name not in _VIEW]
 
 
-def describe(args: "MultiDict[str, str]") -> str:
-    """Return the filters of a list as a sentence."""
+def describe(args: "MultiDict[str, str]", verb: str = "started") -> str:
+    """Return the filters of a list as a sentence: which jobs, and what they did in a time."""
     states = [state.replace("_", " ") for state in args.getlist("state")]
     phrases = [f"{_either(states)} jobs".capitalize() if states else "All jobs"]
     for name in dict.fromkeys(name for name, _ in filters(args)):
-        if name != "state":
+        if name not in _UNSAID:
             values = [_value(name, value) for value in args.getlist(name)]
-            phrases.append(_PHRASES.get(name, f"with {name} {{}}").format(_either(values)))
+            phrases.append(
+                _PHRASES.get(name, f"with {name} {{}}").format(_either(values), verb=verb)
+            )
     return " ".join(phrases)
 
 

@@ -76,3 +76,10 @@ SET states           = EXCLUDED.states,
     gpus_allocated   = EXCLUDED.gpus_allocated,
     jobs_running     = EXCLUDED.jobs_running,
     reported_at      = now();
+
+-- name: find_node_states
+-- Find the last reported state of a host, on each cluster that has one.
+SELECT cluster, states, jobs_running, reported_at
+FROM node_states
+WHERE host = :host
+ORDER BY cluster;

@@ -77,7 +77,8 @@ def test_filter_is_described(visitor: Visitor, query: str, expected: str) -> Non
     "query",
     [
         "state=running", "state=completed&state=running", "user=a", "cluster=fritz", "host=f1",
-        "project=p", "num-nodes=2-3", "user=a&user=b", "not-user=a", "name=ro", "job-id=3", "user=a&state=running",
+        "project=p", "num-nodes=2-3", "user=a&user=b", "not-user=a", "name=ro",
+        "job-id=3", "user=a&state=running",
         f"start-time={START}-{START + 2}", "tag=a:b", "page=2&items-per-page=2",
     ],
 )  # fmt: skip

@@ -19,6 +19,10 @@ from tests.web.visitor import Visitor
 STATIC = Path(__file__).parents[2] / "ccapi" / "web" / "static"
 # npm's htmx.org 2.0.11, dist/htmx.min.js.
 HTMX_SHA256 = "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"
+PAGES = (
+    "/", "/jobs", "/jobs/{id}", "/clusters/fritz", "/users/abcd100h", "/projects/p", "/hosts/f0101",
+    "/statistics", "/search", "/search?q=none", "/login", "/jobs/0",
+)  # fmt: skip
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'"
@@ -41,9 +45,9 @@ def test_headers(visitor: Visitor, path: str) -> None:
 
 
 def test_pages_have_no_inline_script_or_style(admin: Client, visitor: Visitor) -> None:
-    id_ = admin.start(walltime=10)
-    for path in ("/", "/login", "/jobs", f"/jobs/{id_}", "/clusters/fritz"):
-        html = visitor.get(path)
+    id_ = admin.start(walltime=10, project="p")
+    for path in PAGES:
+        html = visitor.http.get(path.format(id=id_)).text
         assert not re.search(r"<style|<script>|\sstyle=|\son\w+=|javascript:", html)
 
 
@@ -61,9 +65,10 @@ def test_first_load_is_four_small_requests(visitor: Visitor) -> None:
 
 
 def test_no_page_names_another_site(admin: Client, visitor: Visitor) -> None:
-    id_ = admin.start()
-    for path in ("/", "/jobs", f"/jobs/{id_}"):
-        html = visitor.get(path).replace("http://www.w3.org/2000/svg", "")
+    id_ = admin.start(project="p")
+    for path in PAGES:
+        html = visitor.http.get(path.format(id=id_)).text
+        html = html.replace("http://www.w3.org/2000/svg", "")
         assert "//" not in " ".join(re.findall(r'(?:src|href|action)="([^"]*)"', html))
 
 
