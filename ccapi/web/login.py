@@ -7,7 +7,8 @@ from flask import Response, current_app, redirect, render_template, request, url
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ccapi.context import Context
-from ccapi.http import request_log
+from ccapi.http import auth, request_log
+from ccapi.http.cache import Caches
 from ccapi.service import sessions, tokens
 from ccapi.web import visitor
 from ccapi.web.pages import blueprint
@@ -38,7 +39,12 @@ def log_in() -> Response | WerkzeugResponse:
     """Begin a session with a token."""
     context: Context = current_app.extensions["ccapi"]
     visitor.require_same_site(request)
-    token = tokens.authenticate(context.database, request.form.get("token", "").strip())
+    caches: Caches = current_app.extensions["ccapi_caches"]
+    secret = request.form.get("token", "").strip()
+    key = auth.cache_key(secret)
+    caches.unknown_tokens.require_allowed(key)
+    token = tokens.authenticate(context.database, secret)
+    caches.unknown_tokens.record(key, is_valid=token is not None)
     if token is None:
         error = "This token is unknown, expired or revoked."
         return Response(render_template("login.html", error=error), 403)

@@ -78,7 +78,7 @@ def cluster_page(context: Context, _: dict[str, Any], *, name: str) -> str:
         return render_template(
             "cluster_content.html",
             cluster=_summarize(context, name, sub_clusters, len(in_use), at),
-            groups=totals.largest_groups(context, jobs, _DAY_SECONDS, by),
+            groups=totals.top_groups(context, jobs, _DAY_SECONDS, by),
             sub_clusters=[
                 (sub_cluster, len(hosts), len(set(hosts).intersection(in_use)))
                 for sub_cluster, hosts in sub_clusters.items()

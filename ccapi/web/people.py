@@ -52,6 +52,6 @@ def _content(
         last=last,
         periods=words.PERIODS,
         totals=totals.count_states(context, jobs, seconds),
-        groups=totals.largest_groups(context, jobs, seconds, by),
+        groups=totals.top_groups(context, jobs, seconds, by),
         rows=latest_rows(context, jobs),
     )

@@ -55,7 +55,7 @@ def of(result: Statistics) -> Totals:
     )
 
 
-def largest_groups(
+def top_groups(
     context: Context, jobs: JobFilter, seconds: int, by: Sequence[GroupBy]
 ) -> dict[str, list[Group]]:
     """Return the groups with most node-hours in the seconds before `jobs.now`, by each field."""
