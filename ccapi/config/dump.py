@@ -4,8 +4,8 @@ import json
 
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 
+from ccapi.config.database_url import mask
 from ccapi.config.settings import SECTIONS, URLS, Config
-from ccapi.config.validators import mask
 
 
 def to_toml(config: Config) -> str:

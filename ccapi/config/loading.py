@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ccapi.config import sources
+from ccapi.config.database_url import mask
 from ccapi.config.schema import KEYS
 from ccapi.config.settings import SECTIONS, URLS, Config
-from ccapi.config.validators import LINE, mask
+from ccapi.config.validators import DATABASE_URL
 from ccapi.errors import StartupError
 from ccapi.model.cluster import Clusters
 
@@ -63,9 +64,9 @@ def _merge(layers: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], dic
 
 def _url_from_file(url_file: Path, where: str) -> str:
     """Read a database's URL from the file that a setting names; no error shows its content."""
-    problem = "expected a line of text in UTF-8"
+    problem = f"expected {DATABASE_URL.expected}, and nothing else"
     try:
-        if LINE.is_valid(url := url_file.read_text("utf-8").strip()):
+        if DATABASE_URL.is_valid(url := url_file.read_text("utf-8").strip()):
             return url
     except OSError as error:
         problem = f"{error.strerror}; {sources.READ_HINT}"

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validates_schema
 
+from ccapi.config.database_url import hide
 from ccapi.config.settings import SECTIONS
 from ccapi.config.validators import Rule, display, unexpected
 from ccapi.model.cluster import Cluster, count_nodes, is_node_list, split_nodes
@@ -119,4 +120,4 @@ def flatten(errors: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, st
 
 def quote_key(key: str) -> str:
     """Return a key as TOML spells it."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(hide(key))

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from ccapi.config.validators import (
     ARCHIVE_VERSION,
     BOOLEAN,
-    LINE,
+    DATABASE_URL,
     NETWORKS,
     NO_NETWORKS,
     PATH,
@@ -40,9 +40,9 @@ class Server:
 class Database:
     """How to reach PostgreSQL; times are seconds. `url` has the content of `url_file`, too."""
 
-    url: Annotated[str, LINE] = field(default="postgresql:///ccapi", repr=False)
+    url: Annotated[str, DATABASE_URL] = field(default="postgresql:///ccapi", repr=False)
     url_file: Annotated[Path | None, PATH] = None
-    replica_url: Annotated[str | None, LINE] = field(default=None, repr=False)
+    replica_url: Annotated[str | None, DATABASE_URL] = field(default=None, repr=False)
     replica_url_file: Annotated[Path | None, PATH] = None
     replica_max_lag: Annotated[float, TIMEOUT] = 10.0
     pool_size: Annotated[int, integer(min=1)] = 4

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from marshmallow import ValidationError
 
+from ccapi.config.database_url import hide
 from ccapi.config.schema import KEYS, SETTINGS, flatten, quote_key, suggest
 from ccapi.config.settings import URLS
 
@@ -46,7 +47,7 @@ def read_file(path: Path, problems: list[str]) -> dict[str, Any]:
     except OSError as error:
         problems.append(f"{path}: cannot be read: {error.strerror}; {READ_HINT}")
     except (ValueError, RecursionError) as error:
-        problems.append(f"{path}: not valid TOML: {error}")
+        problems.append(f"{path}: not valid TOML: {hide(str(error))}")
     return {}
 
 

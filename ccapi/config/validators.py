@@ -1,8 +1,7 @@
-"""The rules that a setting's value must obey, and messages without secrets."""
+"""The rules that a setting's value must obey."""
 
 import json
 import math
-import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-MASK = "********"
+from ccapi.config.database_url import EXPECTED, MASK, hide, is_database_url, is_suspicious
+
 Network = IPv4Network | IPv6Network
 
 
@@ -31,7 +31,7 @@ class Rule(fields.Field[Any]):
     """A marshmallow field that coerces nothing.
 
     `expected` describes a valid value in words, `is_valid` tests one, and `convert` returns
-    what the settings hold.
+    what the settings hold. No message shows a value that `is_secret`.
     """
 
     def __init__(
@@ -39,15 +39,19 @@ class Rule(fields.Field[Any]):
         expected: str,
         is_valid: Callable[[Any], bool],
         convert: Callable[[Any], Any] = lambda value: value,
+        *,
+        is_secret: bool = False,
     ) -> None:
         super().__init__(required=True)
         missing = f"expected {expected}, got nothing"
         self.error_messages |= {"required": missing, "null": missing}
         self.expected, self.is_valid, self.convert = expected, is_valid, convert
+        self.is_secret = is_secret
 
     def _deserialize(self, value: object, *_: object, **__: object) -> object:
         if not self.is_valid(value):
-            raise unexpected(self.expected, value)
+            secret = self.is_secret and isinstance(value, str) and value
+            raise unexpected(self.expected, MASK if secret else value)
         return self.convert(value)
 
 
@@ -60,7 +64,7 @@ def display(value: object) -> str:
     """Return an invalid value as part of a line, without secrets."""
     if isinstance(value, dict | list):
         return "a table" if isinstance(value, dict) else "an array"
-    text = json.dumps(mask(value) if isinstance(value, str) else value, default=str)
+    text = json.dumps(hide(value) if isinstance(value, str) else value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -102,7 +106,8 @@ def _networks(text: str) -> Networks | None:
 LINE = Rule("a line of text", lambda v: isinstance(v, str) and v != "" and v.isprintable())
 BOOLEAN = Rule("true or false", lambda value: type(value) is bool)
 # A URL in the place of a path is a mistake, and may contain a password.
-PATH = Rule("a path", lambda v: LINE.is_valid(v) and "://" not in v, Path)
+PATH = Rule("a path", lambda v: LINE.is_valid(v) and not is_suspicious(v), Path)
+DATABASE_URL = Rule(EXPECTED, is_database_url, is_secret=True)
 NETWORKS = Rule(
     "addresses or networks with commas between, such as 10.0.0.7, 10.1.0.0/16",
     lambda value: isinstance(value, str) and _networks(value) is not None,
@@ -111,21 +116,3 @@ NETWORKS = Rule(
 ARCHIVE_VERSION = Rule("3 or 1", lambda value: type(value) is int and value in (1, 3))
 # PostgreSQL rounds a timeout below a millisecond to 0, which means "no limit".
 TIMEOUT = seconds(0.001, 86_400)
-
-
-_URL = re.compile(r"postgres(ql)?://([^:@/]*(:[^@/]*)?@)?[^@?]*(\?\w+=[^&]*(&\w+=[^&]*)*)?")
-_CONFIDENTIAL = r"(?:\w*password|\w*secret|scram_\w+_key)"
-
-
-def mask(url: str) -> str:
-    """Return a database's URL, or its keywords and values, with asterisks for the secrets.
-
-    Any other text with `://` is masked from there on, because libpq may read it differently.
-    """
-    if _URL.fullmatch(url):
-        url = re.sub(r"^(\w+://[^:@/]*:)[^@/]*@", rf"\1{MASK}@", url)
-        return re.sub(rf"([?&]{_CONFIDENTIAL}=)[^&]*", rf"\1{MASK}", url)
-    value = r"(?:'(?:\\.|[^'\\])*'?|(?:\\.|[^\s\\])*)"
-    text = re.sub(rf"(\b{_CONFIDENTIAL}\s*=\s*){value}", rf"\1{MASK}", url)
-    scheme, separator, _ = text.partition("://")
-    return f"{scheme}{separator}{MASK}" if separator else text

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg import Cursor, IsolationLevel, Transaction
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.rows import Row, TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -21,7 +22,7 @@ from ccapi import metrics
 from ccapi.db import queries
 from ccapi.db.budgets import on_return
 from ccapi.db.slots import Slots
-from ccapi.errors import DatabaseUnavailable
+from ccapi.errors import DatabaseUnavailable, StartupError
 
 Connection = psycopg.Connection[TupleRow]
 RV = TypeVar("RV")
@@ -149,6 +150,14 @@ class Database:
     """
 
     def __init__(self, url: str, limits: Limits | None = None, slots: Slots | None = None) -> None:
+        try:
+            conninfo_to_dict(url)
+        except (psycopg.ProgrammingError, UnicodeDecodeError):
+            # libpq's message repeats parts of the address, which may be the password.
+            raise StartupError(
+                "libpq does not understand the address of the database: check [database] url, and "
+                "write %25 for a % in it"
+            ) from None
         self._url = url
         self._slots = slots
         self._limits = limits or Limits()

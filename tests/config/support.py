@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ccapi.config import load
+from ccapi.config.database_url import EXPECTED
 from ccapi.errors import StartupError
 
 EXAMPLE = Path(__file__).parent.parent.parent / "config.example.toml"
@@ -27,6 +28,7 @@ NODES = "expected a node list such as f[0101-0188,0201]"
 SECONDS = "expected seconds from 0.001 to 86400"
 TABLES = "expected an array of tables (in the environment: JSON)"
 WINDOW = "expected an integer from 0 to 2147483647"
+URL = f"expected {EXPECTED}"
 MASKED = '"postgresql://u:********@h"'
 
 Settings = Callable[[str], Path]
