@@ -41,6 +41,11 @@ def read_bytes(root: Path, key: JobKey) -> bytes:
             raise MissingMetaJson(f"{path} does not exist") from None
 
 
+def exists(root: Path, key: JobKey) -> bool:
+    """Return whether the archive has a job's meta.json; raises ArchiveError."""
+    return _has_meta_json(layout.meta_path(root, key).parent)
+
+
 def sub_clusters(root: Path, cluster: str) -> tuple[str, ...] | None:
     """Return the names of sub-clusters in a cluster's cluster.json; None if there is no file.
 

@@ -7,15 +7,20 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from ccapi.cli.params import Time, format_utc
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.context import Context
 from ccapi.errors import StartupError
 from ccapi.logs import printable
+from ccapi.repository import pruned_jobs
 from ccapi.service import archive as archive_service
 from ccapi.service import archive_check, archive_conversion, archive_import, archive_repair
 from ccapi.service.archive_import import DONE, NOT_DONE
 
-_KINDS_OF_IMPORT = ("imported", "already there", "bad")
+_KINDS_OF_IMPORT = ("imported", "already there", "pruned", "bad")
+_with_pruned = click.option(
+    "--with-pruned", is_flag=True, help="Also jobs that `ccapi jobs prune` deleted."
+)
 _dry_run = click.option("--dry-run", is_flag=True, help="Report actions without taking them.")
 
 
@@ -30,7 +35,8 @@ def check(settings: Settings) -> None:
     """Compare archive and database; exit with status 1 if they differ.
 
     missing: a finished job has no meta.json. broken: a meta.json cannot be read, or differs
-    from the database. orphaned: the job of a meta.json is not in the database.
+    from the database. orphaned: the job of a meta.json is not in the database, and was not
+    pruned from it.
     """
     counts: Counter[str] = Counter()
     for finding in archive_check.check(settings.context):
@@ -50,9 +56,10 @@ def check(settings: Settings) -> None:
     is_flag=True,
     help="Register orphaned jobs again, even deleted ones.",
 )
+@_with_pruned
 @_dry_run
 @uses_settings
-def repair(settings: Settings, *, import_orphans: bool, dry_run: bool) -> None:
+def repair(settings: Settings, *, import_orphans: bool, with_pruned: bool, dry_run: bool) -> None:
     """Make archive and database agree, without deleting a job.
 
     Archives jobs that are not archived, or whose meta.json is missing, broken or different;
@@ -60,15 +67,19 @@ def repair(settings: Settings, *, import_orphans: bool, dry_run: bool) -> None:
     jobs, or registers them with --import. You can interrupt and repeat it at any
     time. The exit status is 1 if something is left to look at.
     """
+    if with_pruned and not import_orphans:
+        raise click.UsageError("--with-pruned needs --import")
     context = settings.context
-    _repair(context, context.archive_root if import_orphans else None, dry_run=dry_run)
+    tree = context.archive_root if import_orphans else None
+    _repair(context, tree, with_pruned=with_pruned, dry_run=dry_run)
 
 
 @archive.command("import")
 @click.argument("directory", type=click.Path(path_type=Path))
+@_with_pruned
 @_dry_run
 @uses_settings
-def import_(settings: Settings, directory: Path, *, dry_run: bool) -> None:
+def import_(settings: Settings, directory: Path, *, with_pruned: bool, dry_run: bool) -> None:
     """Import the archive of another ClusterCockpit, after a repair of this one.
 
     Registers its jobs as stopped and archived, and writes their meta.json to this archive.
@@ -78,7 +89,7 @@ def import_(settings: Settings, directory: Path, *, dry_run: bool) -> None:
     """
     if not directory.is_dir():
         raise StartupError(f"cannot import {directory}: not a directory")
-    _repair(settings.context, directory, dry_run=dry_run)
+    _repair(settings.context, directory, with_pruned=with_pruned, dry_run=dry_run)
 
 
 @archive.command()
@@ -116,13 +127,31 @@ def convert(settings: Settings) -> None:
         sys.exit(1)
 
 
-def _repair(context: Context, source: Path | None, *, dry_run: bool) -> None:
+@archive.command()
+@click.option("--before", type=Time(), required=True, help="Jobs that started before this time.")
+@uses_settings
+def discard_pruned(settings: Settings, before: int) -> None:
+    """Discard the records of old jobs that `ccapi jobs prune` deleted.
+
+    `ccapi archive check` then does not miss their files, so that you can remove old files from
+    the archive, too. A file that is still there becomes an orphan.
+    """
+    with settings.context.database.session() as conn:
+        number = pruned_jobs.discard_before(conn, before)
+    click.echo(
+        f"discarded the records of {number} pruned jobs that started before {format_utc(before)}"
+    )
+
+
+def _repair(context: Context, source: Path | None, *, with_pruned: bool, dry_run: bool) -> None:
     """Repair, import from `source`, print the actions and, on a terminal, the progress."""
     counts: Counter[str] = Counter()
     progress = source if sys.stderr.isatty() else None
     total = archive_import.count_runs(progress) if progress else None
     with tqdm(total=total, desc="import", unit=" jobs", disable=progress is None) as bar:
-        for action in archive_repair.repair(context, source, dry_run=dry_run):
+        for action in archive_repair.repair(
+            context, source, with_pruned=with_pruned, dry_run=dry_run
+        ):
             counts[action.kind] += 1
             if action.path is not None:
                 line = f"{action.kind} {action.path}: {action.reason}"

@@ -1,8 +1,8 @@
 """Read, start and stop single jobs: sql/queries/jobs.sql."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from psycopg.rows import class_row, scalar_row
@@ -100,15 +100,19 @@ def get_run(conn: Connection, id_: int, scope: Scope = ALL_JOBS) -> RunRef | Non
         return cursor.execute(_SQL["get_run"], {"id": id_, **scope_params(scope)}).fetchone()
 
 
-def find_by_keys(conn: Connection, keys: Sequence[JobKey]) -> dict[JobKey, RunRef]:
-    """Find the runs with these keys."""
-    params = {
+def key_params(keys: Collection[JobKey]) -> dict[str, list[Any]]:
+    """Return the parameters of a query for these runs: an array for each column."""
+    return {
         "clusters": [key.cluster for key in keys],
         "job_ids": [key.job_id for key in keys],
         "start_times": [key.start_time for key in keys],
     }
+
+
+def find_by_keys(conn: Connection, keys: Collection[JobKey]) -> dict[JobKey, RunRef]:
+    """Find the runs with these keys."""
     with conn.cursor(row_factory=class_row(RunRef)) as cursor:
-        runs = cursor.execute(_SQL["find_by_keys"], params)
+        runs = cursor.execute(_SQL["find_by_keys"], key_params(keys))
         return {JobKey(run.cluster, run.job_id, run.start_time): run for run in runs}
 
 

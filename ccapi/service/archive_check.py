@@ -10,7 +10,7 @@ from ccapi.archive import layout, meta_json, reader
 from ccapi.context import Context
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job
-from ccapi.repository import jobs
+from ccapi.repository import jobs, pruned_jobs
 from ccapi.repository.jobs import RunRef
 
 NO_META_JSON = "has no meta.json"
@@ -30,6 +30,8 @@ class Finding(NamedTuple):
 def check(context: Context) -> Iterator[Finding]:
     """Compare every finished job with its meta.json, and every meta.json with its job.
 
+    A pruned job has its meta.json, and no job in the database.
+
     Reads in batches, in constant memory, while the service may run.
     """
     root = context.archive_root
@@ -44,6 +46,7 @@ def check(context: Context) -> Iterator[Finding]:
             if finding:
                 yield finding
     yield from check_files(context)
+    yield from check_pruned(context)
     yield from check_directories(root)
 
 
@@ -82,12 +85,28 @@ def check_files(context: Context) -> Iterator[Finding]:
     while batch := list(islice(keys, _BATCH_SIZE)):
         with context.database.connection() as conn:
             runs = jobs.find_by_keys(conn, batch)
+            pruned = pruned_jobs.find(conn, [key for key in batch if key not in runs])
         for key in batch:
             path = layout.meta_path(root, key)
-            if key not in runs:
+            if key not in runs and key not in pruned:
                 yield Finding("orphaned", path, "no such job in the database")
-            elif runs[key].is_running:
+            elif key in runs and runs[key].is_running:
                 yield Finding("broken", path, still_running(runs[key]))
+
+
+def check_pruned(context: Context) -> Iterator[Finding]:
+    """Find every job that was pruned from the database, and whose meta.json is missing now."""
+    root, last = context.archive_root, pruned_jobs.FIRST
+    while True:
+        with context.database.connection() as conn:
+            batch = pruned_jobs.list_after(conn, last, _BATCH_SIZE)
+        for key in batch:
+            if not reader.exists(root, key):
+                reason = "was pruned from the database, and the archive had the only copy"
+                yield Finding("missing", layout.meta_path(root, key), reason)
+        if len(batch) < _BATCH_SIZE:
+            return
+        last = batch[-1]
 
 
 def still_running(run: RunRef) -> str:

@@ -17,13 +17,17 @@ _MAX_WRITE_SECONDS = 3600
 
 
 def repair(
-    context: Context, tree: Path | None = None, *, dry_run: bool = False
+    context: Context,
+    tree: Path | None = None,
+    *,
+    with_pruned: bool = False,
+    dry_run: bool = False,
 ) -> Iterator[RepairAction]:
     """Make archive and database agree; yield what was repaired, and what was not.
 
     For jobs in the database, the database is right. `tree` is an archive to import: our own
-    for its orphans, or another. Safe while the service runs, and at any interruption. Raises
-    ArchiveError when the archive does not exist.
+    for its orphans, or another; `with_pruned` imports pruned jobs, too. Safe while the service
+    runs, and at any interruption. Raises ArchiveError when the archive does not exist.
     """
     root = context.archive_root
     writer.require_mounted(root, context.archive_version)
@@ -33,12 +37,16 @@ def repair(
             if job.is_archived and archive_check.compare(root, job):
                 yield from _rewrite(context, job, dry_run=dry_run)
     if tree is not None:
-        yield from archive_import.import_tree(context, tree, dry_run=dry_run)
+        yield from archive_import.import_tree(
+            context, tree, with_pruned=with_pruned, dry_run=dry_run
+        )
     yield from _remove_temporaries(root, dry_run=dry_run)
     yield from _remove_empty_directories(context, dry_run=dry_run)
     if tree is None or not archive_import.is_own(context, tree):
         for kind, path, reason in archive_check.check_files(context):
             yield RepairAction("orphaned" if kind == "orphaned" else "undecided", path, reason)
+    for _, path, reason in archive_check.check_pruned(context):
+        yield RepairAction("undecided", path, f"{reason}; see `ccapi archive discard-pruned`")
 
 
 def _archive_pending(context: Context, *, dry_run: bool) -> Iterator[RepairAction]:

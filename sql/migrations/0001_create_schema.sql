@@ -180,6 +180,15 @@ CREATE TABLE archive_queue (
 COMMENT ON COLUMN archive_queue.job_changed IS 'The job was edited after it stopped.';
 COMMENT ON COLUMN archive_queue.has_failed  IS 'An attempt failed; the log has the reason.';
 
+-- The jobs that were deleted because they were old; the archive has the only copy.
+CREATE TABLE pruned_jobs (
+    job_id     bigint NOT NULL,
+    start_time bigint NOT NULL,
+    cluster    text   COLLATE "C" NOT NULL,
+
+    PRIMARY KEY (cluster, job_id, start_time)
+);
+
 CREATE TABLE tags (
     id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     type text   COLLATE "C" NOT NULL,

@@ -36,8 +36,9 @@ deleted AS (
     DELETE FROM jobs AS j
     USING old
     WHERE j.id = old.id
-    RETURNING j.id
+    RETURNING j.id, j.cluster, j.job_id, j.start_time, j.job_state, j.monitoring_status
 ),
+{{remember_pruned}},
 dequeued AS (
     DELETE FROM archive_queue AS a
     USING deleted
@@ -70,8 +71,9 @@ deleted AS (
     WHERE j.id = old.id
       AND j.job_state <> 'running'
       AND (j.monitoring_status = 3 OR :with_unarchived)
-    RETURNING j.id
+    RETURNING j.id, j.cluster, j.job_id, j.start_time, j.job_state, j.monitoring_status
 ),
+{{remember_pruned}},
 dequeued AS (
     DELETE FROM archive_queue AS a
     USING deleted

@@ -269,7 +269,7 @@ def test_deletion_that_takes_too_long_reports_its_progress(
 
 
 def test_deletion_ends_before_gunicorns_timeout() -> None:
-    deployed = derive(Config(), {"https_port": 443, "workers": 2})
+    deployed = derive(Config(), {"https_port": 443, "workers": 2, "socket": "ccapi.sock"})
     assert deployed["timeout"] >= deletion._MAX_SECONDS + 10
 
 

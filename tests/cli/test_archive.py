@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from ccapi.archive import layout
+from ccapi.cli.params import format_utc
 from ccapi.config import Config
 from ccapi.context import Context
 from ccapi.model.job import JobKey
@@ -115,6 +116,35 @@ def test_archive_of_another_version_is_one_line(ccapi: Command, context: Context
     assert err.startswith("ccapi: ")
     assert "version" in err
     assert err.count("\n") == 1
+
+
+def test_pruned_jobs_are_quiet_until_their_records_are_discarded(
+    ccapi: Command, writer: Client, context: Context, left_over: Path
+) -> None:
+    left_over.unlink()
+    ccapi("archive", "retry")
+    ccapi("jobs", "prune", "--before", str(START + 1))
+    assert writer.list() == []
+    assert ccapi("archive", "check") == (0, "archive and database agree\n", "")
+    assert ccapi("archive", "repair", "--import")[:2] == (0, "pruned 3\n")
+    meta_path(context, "fritz", 2).unlink()
+    assert ccapi("archive", "check").out.splitlines()[-1] == "1 broken, 1 missing"
+    status, out, _ = ccapi("archive", "discard-pruned", "--before", str(START + 1))
+    assert (status, out) == (
+        0,
+        f"discarded the records of 3 pruned jobs that started before {format_utc(START + 1)}\n",
+    )
+    assert ccapi("archive", "repair", "--import").out.endswith("removed 1, imported 2\n")
+
+
+def test_pruned_jobs_come_back_on_request(ccapi: Command, writer: Client, left_over: Path) -> None:
+    left_over.unlink()
+    ccapi("archive", "retry")
+    ccapi("jobs", "prune", "--before", str(START + 1))
+    assert ccapi("archive", "repair", "--with-pruned").status == 2
+    status, out, _ = ccapi("archive", "repair", "--import", "--with-pruned")
+    assert (status, out) == (0, "imported 3\n")
+    assert len(writer.list()) == 3
 
 
 @pytest.fixture
