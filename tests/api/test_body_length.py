@@ -1,5 +1,6 @@
 """How long a body may be, and what it says of its length."""
 
+import errno
 import json
 from dataclasses import replace
 from io import BytesIO
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from gunicorn.http.errors import InvalidChunkSize, NoMoreData  # type: ignore[import-untyped] # it ships no types
 
 from ccapi.config import Config
 from ccapi.db.pool import Database
@@ -67,6 +69,41 @@ def test_invalid_content_length_is_refused(writer: Client, database: Database, l
     environ = {"CONTENT_LENGTH": length}
     response = writer.send("POST", "/start_job/", job(), environ_overrides=environ)
     assert_error(response, 400, "body")
+    assert_nothing_written(database)
+
+
+class FailingStream(BytesIO):
+    """A body whose reading fails."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(json.dumps(job()).encode())
+        self.error = error
+
+    def read(self, *_: Any) -> bytes:
+        raise self.error
+
+    readline = readinto = read  # type: ignore[assignment] # whatever reads it, fails
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (MemoryError(), 500),
+        (AttributeError("a bug"), 500),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), 400),
+        (NoMoreData(b""), 400),
+        (InvalidChunkSize(b"x"), 400),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_our_failure_to_read_a_body_is_no_4xx(
+    writer: Client, database: Database, error: Exception, status: int
+) -> None:
+    response = writer.send(
+        "POST", "/start_job/", input_stream=FailingStream(error),
+        headers={"Content-Length": "100"},
+    )  # fmt: skip
+    assert_error(response, status)
     assert_nothing_written(database)
 
 
