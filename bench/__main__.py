@@ -28,6 +28,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "throughput": starts.throughput,
     "steady": starts.steady,
     "burst": starts.burst,
+    "batches": starts.batches,
     "nginx": nginx.overhead,
     "first-pages": lists.first_pages,
     "limited-token": lists.limited_token,

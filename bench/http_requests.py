@@ -48,6 +48,13 @@ def stop_job(token: str) -> str:
     return _post("/api/jobs/stop_job/", token, {**body, "stopTime": START_TIME + 7200})
 
 
+def batch(token: str, first: int, count: int) -> str:
+    """Return a batch of starts, each as `start_job` sends it, with numbers from `first`."""
+    line = json.dumps({"start": START_BODY}).replace(f'"{NUMBER}"', NUMBER)
+    body = "".join(f"{line.replace(NUMBER, str(first + place))}\n" for place in range(count))
+    return _head("POST", "/api/jobs/batch/", token) + f"Content-Length: {len(body)}\r\n\r\n{body}"
+
+
 def _post(path: str, token: str, fields: dict[str, Any]) -> str:
     """Return a POST request with a JSON body in ASCII, as curl sends it."""
     body = json.dumps(fields).replace(f'"{NUMBER}"', NUMBER)

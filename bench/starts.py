@@ -1,19 +1,25 @@
 """Throughput and latency of starts and stops."""
 
 import math
+import socket
+import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from statistics import median
 
-from bench import load_generator, pgbench
+from bench import http_requests, load_generator, pgbench
 from bench.http_requests import JOB_NUMBERS, start_job, stop_job
 from bench.load_generator import LoadResult, LoadSpec
 from bench.report import Row, spread
-from bench.testbed import Instance, Testbed
+from bench.testbed import WORKERS, Instance, Testbed
 
 _CLIENTS = 16
 _ROUNDS = 3
 _ROUND_SECONDS = 5
 _ARRAY_TASKS = 1_001
+_BATCH_LINES, _BATCHES_PER_WORKER = 1_000, 4
 _STOPS = 200
 
 
@@ -38,6 +44,41 @@ def throughput(testbed: Testbed) -> Iterator[Row]:
         details=f"per second: service {spread(service)}, pgbench {spread(postgres)}; "
         f"the load generator used {100 * median(cpu_shares):.0f} % of a processor",
     )
+
+
+def batches(testbed: Testbed) -> Iterator[Row]:
+    """Start jobs in batches of 1,000, from as many clients as there are workers."""
+    rounds = []
+    for _ in range(_ROUNDS):
+        requests = [
+            http_requests.batch(
+                testbed.small.admin_token, JOB_NUMBERS.reserve(_BATCH_LINES), _BATCH_LINES
+            ).encode()
+            for _ in range(WORKERS * _BATCHES_PER_WORKER)
+        ]
+        began = time.monotonic()
+        with ThreadPoolExecutor(WORKERS) as clients:
+            answers = list(clients.map(partial(_exchange, testbed.small.socket), requests))
+        rounds.append(len(requests) * _BATCH_LINES / (time.monotonic() - began))
+        if {answer.count(b'"status":201,') for answer in answers} != {_BATCH_LINES}:
+            sys.exit(f"expected {_BATCH_LINES} lines with status 201, got {answers[0][:200]!r}")
+    yield Row(
+        what="starts in batches of 1,000",
+        measured=median(rounds),
+        bar=3_000,
+        unit="per second",
+        at_least=True,
+        details=f"min / median / max: {spread(rounds)}, {WORKERS} clients",
+    )
+
+
+def _exchange(path: str, request: bytes) -> bytes:
+    """Send a request to a Unix socket, and return the response."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        connection.sendall(request)
+        with connection.makefile("rb") as response:
+            return response.read()
 
 
 def steady(testbed: Testbed, seconds: int = 180) -> Iterator[Row]:

@@ -4,11 +4,12 @@ import contextlib
 import enum
 import http.client
 import json
+import re
 import signal
 import ssl
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Optional
 
@@ -18,6 +19,11 @@ _MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 # 404 and 405 mean that ccapi is not at this address.
 _UNAVAILABLE_STATUSES = {404, 405, 408, 425, 429, 502, 503, 504}
 _CHECK_SECONDS = 5.0
+# ccapi runs a batch for up to 20 seconds.
+_BATCH_SECONDS = 60.0
+# The job in an answer has all of its script; of a line, only the beginning counts.
+_ANSWER = re.compile(rb'\{"line":([0-9]{1,9}),"status":([0-9]{3}),"body":')
+_PIECE_BYTES, _MAX_LINE_BYTES, _MAX_REST_BYTES = 64 * 1024, 4096, 16 * 1024 * 1024
 # They reject the token, not the event. A message begins with the status.
 UNAUTHORIZED_STATUSES = ("401", "403")
 
@@ -43,6 +49,15 @@ class Result(NamedTuple):
     retry_after: Optional[float] = None
 
 
+class _Request(NamedTuple):
+    """A request, and where to put the results of a batch's lines."""
+
+    path: str
+    body: bytes
+    headers: dict[str, str]
+    results: Optional[dict[int, Result]]
+
+
 class Client:
     """A client of ccapi's REST API; reuses its connection."""
 
@@ -53,24 +68,43 @@ class Client:
 
     def send(self, operation: str, body: dict[str, Any], timeout: Optional[float] = None) -> Result:
         """Send one request; network and HTTP errors become a Result."""
+        data = json.dumps(body, ensure_ascii=False).encode()
+        return self._post(operation, data, timeout or self._settings.timeout)
+
+    def send_batch(self, lines: Sequence[bytes]) -> tuple[Result, list[Result]]:
+        """Send a batch; return its result, and if it is accepted those of its lines, in order."""
+        results: dict[int, Result] = {}
+        timeout = max(self._settings.timeout, _BATCH_SECONDS)
+        result = self._post("batch", b"\n".join(lines), timeout, results)
+        if result.verdict is Verdict.ACCEPTED and len(results) < len(lines):
+            return Result(Verdict.ERROR, "the answer to a batch has too few lines"), []
+        return result, [results[number] for number in sorted(results)]
+
+    def _post(
+        self,
+        operation: str,
+        data: bytes,
+        timeout: float,
+        results: Optional[dict[int, Result]] = None,
+    ) -> Result:
+        """Send a request, and put the results of a batch's lines into `results`."""
         try:
             token = self._settings.token_file.read_text("ascii").strip()
         except (OSError, ValueError) as error:
             return Result(Verdict.UNAVAILABLE, f"cannot read the token: {error}")
         headers = {"X-Auth-Token": token, "Content-Type": "application/json"}
-        data = json.dumps(body, ensure_ascii=False).encode()
-        request = ("POST", f"{self._url.path}/{operation}/", data, headers)
+        request = _Request(f"{self._url.path}/{operation}/", data, headers, results)
         try:
-            with _time_limit(timeout or self._settings.timeout):
+            with _time_limit(timeout):
                 if self._connection is not None:
                     try:
-                        return self._exchange(self._connection, *request)
+                        return self._exchange(self._connection, request)
                     except (ConnectionError, http.client.BadStatusLine):
                         # The server closed an idle connection. Repeating a request is safe.
                         self.close()
                 self._connection = self._connect()
                 try:
-                    return self._exchange(self._connection, *request)
+                    return self._exchange(self._connection, request)
                 except (ConnectionError, http.client.BadStatusLine) as error:
                     self.close()
                     return Result(Verdict.BROKEN, f"{type(error).__name__}: {error}")
@@ -117,23 +151,34 @@ class Client:
         connection.sock.settimeout(self._settings.timeout)
         return connection
 
-    def _exchange(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        path: str,
-        body: bytes,
-        headers: dict[str, str],
-    ) -> Result:
+    def _exchange(self, connection: http.client.HTTPConnection, request: _Request) -> Result:
         # A server that refuses a large body may answer and close before it has read all of it.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.request(method, path, body, headers)
+            connection.request("POST", request.path, request.body, request.headers)
         response = connection.getresponse()
+        if request.results is not None and response.status == http.client.OK:
+            request.results.update(_read_lines(response))
         text = response.read(_MAX_RESPONSE_BYTES).decode("utf-8", "replace").strip()
         if response.will_close or not response.isclosed():
             self.close()
         message = f"{response.status} {text}"
         return Result(classify(response.status, text), message, _retry_after(response))
+
+
+def _read_lines(response: http.client.HTTPResponse) -> Iterator[tuple[int, Result]]:
+    """Yield the number and the result of each line of a batch's answer; raises ValueError."""
+    rest = b""
+    while data := response.read(_PIECE_BYTES):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            match = _ANSWER.match(line)
+            if match is None:
+                raise ValueError(f"not an answer to a batch: {line[:80]!r}")
+            status, text = int(match[2]), line[match.end() :][:_MAX_LINE_BYTES]
+            message = f"{status} {text.decode('utf-8', 'replace')}"
+            yield int(match[1]), Result(classify(status, message), message)
+        if len(rest) > _MAX_REST_BYTES:
+            raise ValueError("a line of the answer is too long")
 
 
 class _RequestTimeout(OSError):

@@ -7,6 +7,7 @@ import time
 from typing import Optional
 
 from ccapi_slurm import counters, end_states, status
+from ccapi_slurm.batcher import Batcher
 from ccapi_slurm.client import UNAUTHORIZED_STATUSES, Client, Result, Verdict
 from ccapi_slurm.counters import Counters
 from ccapi_slurm.dispatch import NOTHING_TO_REPORT, SUCCESS, Dispatcher
@@ -28,6 +29,8 @@ _METRICS_INTERVAL = 10.0
 # After so many failures, in some minutes, the event itself is at fault if others were sent.
 _MAX_FAILURES = 10
 _MAX_CRASHES = 3
+# More events than these are sent in batches.
+_MIN_BATCH = 10
 _REFUSALS = {Verdict.REJECTED, Verdict.UNAUTHORIZED, Verdict.TOO_LARGE}
 _MAY_PASS = {Verdict.ERROR, Verdict.BROKEN}
 
@@ -77,6 +80,7 @@ class Sender:
         )
         self._client = Client(settings)
         self._dispatcher = Dispatcher(settings, self._spool, self._client, self._counters)
+        self._batcher = Batcher(self._spool, self._client, self._dispatcher)
         self._outage, self._outage_since = Backoff(), 0.0
         self._backoff_by_job: dict[str, Backoff] = {}
         self._errors_in_a_row = 0
@@ -149,7 +153,8 @@ class Sender:
         deadline = time.monotonic() + _PASS_SECONDS
         waiting = {job for job, backoff in self._backoff_by_job.items() if not backoff.is_over}
         by_jobcomp = jobs_reported_by_jobcomp(self._spool, names)
-        for name in names:
+        names = self._send_batches(names, waiting, by_jobcomp, deadline)
+        for name in names if self._outage.is_over else ():
             job = job_id_of(name)
             if job in waiting:
                 continue
@@ -160,6 +165,32 @@ class Sender:
                 self._pause(Result(Verdict.UNAVAILABLE, f"cannot use the spool: {error}"))
             if not self._outage.is_over or time.monotonic() > deadline:
                 return
+
+    def _send_batches(
+        self, names: list[str], waiting: set[str], by_jobcomp: set[str], deadline: float
+    ) -> list[str]:
+        """Send events in batches, and return those that are left to send one by one.
+
+        A batch has one event of each job, because the next one may depend on its answer.
+        """
+        alone = set(waiting)
+        while len(names) > _MIN_BATCH and self._outage.is_over and time.monotonic() < deadline:
+            batch = self._batcher.collect(names, alone, by_jobcomp, self._attempts)
+            results = self._batcher.send(batch) if len(batch) > _MIN_BATCH else None
+            if isinstance(results, Result):
+                self._pause(results)
+            if not isinstance(results, list):
+                break
+            sent: set[str] = set()
+            # Successes first, because they end an outage.
+            for name, result in sorted(results, key=lambda pair: pair[1].verdict not in SUCCESS):
+                if self._handle(name, result):
+                    sent.add(name)
+                else:
+                    waiting.add(job_id_of(name))
+                    alone.add(job_id_of(name))
+            names = [name for name in names if name not in sent]
+        return names
 
     def _send(self, name: str, *, reported_by_jobcomp: bool) -> bool:
         """Send one event, and return whether it has left the queue; raises OSError."""
@@ -243,6 +274,8 @@ class Sender:
         self._spool.dead_letter(name, reason)
 
     def _pause(self, result: Result) -> None:
+        if not self._outage.is_over:
+            return
         if not self._outage.has_failed:
             _log.warning("ccapi is unavailable, events wait in the spool: %s", result.message)
             self._outage_since = time.time()
