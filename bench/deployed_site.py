@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +53,13 @@ def nginx() -> str | None:
 
 
 @contextmanager
-def run_site(settings: Mapping[str, str], *, workers: int, readers: int) -> Iterator[Site]:
-    """Run a site until the block ends; `settings` are CCAPI_* variables, beside the files."""
+def run_site(
+    settings: Mapping[str, str], *, workers: int, readers: int, options: Sequence[str] = ()
+) -> Iterator[Site]:
+    """Run a site until the block ends.
+
+    `settings` are CCAPI_* variables, beside the files; `options` are those of `ccapi deploy`.
+    """
     command = nginx()
     assert command is not None
     with ExitStack() as stack:
@@ -67,7 +72,7 @@ def run_site(settings: Mapping[str, str], *, workers: int, readers: int) -> Iter
         (directory / "settings.toml").touch()
         deploy = [str(Path(sys.executable).with_name("ccapi")), "deploy", str(directory)]
         deploy += ["--server-name", "localhost", "--socket", str(directory / "ccapi.sock")]
-        deploy += ["--workers", str(workers), "--readers", str(readers)]
+        deploy += ["--workers", str(workers), "--readers", str(readers), *options]
         subprocess.run(  # noqa: S603 - a fixed command
             deploy, env=environment, stdout=subprocess.DEVNULL, check=True
         )

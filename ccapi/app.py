@@ -13,6 +13,7 @@ from ccapi.api.fields import PATH_PARAMETERS, State
 from ccapi.archive import writer
 from ccapi.archive.breaker import CircuitBreaker
 from ccapi.config import Config, load
+from ccapi.config.settings import Web
 from ccapi.context import Context
 from ccapi.db import migrations
 from ccapi.db.budgets import Budgets
@@ -24,6 +25,7 @@ from ccapi.http import openapi
 from ccapi.http.cache import Caches
 from ccapi.http.request_log import RequestLogMiddleware
 from ccapi.service import archive
+from ccapi.web.proxy_login import ProxyLogin
 
 _log = logging.getLogger(__name__)
 # With this status of a worker, gunicorn gives up instead of trying again.
@@ -84,12 +86,23 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     for module in (jobs, batch, statistics, reconciliation, edits, nodes, archive_api):
         api.register_blueprint(module.blueprint)
     if config.web.enabled:
-        app.register_blueprint(web.blueprint)
+        _add_pages(app, config.web)
     return app
 
 
 def _mode_warnings(config: Config) -> list[str]:
     return [*file_modes.warnings(config.secret_files, config.archive.root)]
+
+
+def _add_pages(app: Flask, settings: Web) -> None:
+    app.extensions["ccapi_proxy_login"] = ProxyLogin(
+        settings.user_header,
+        settings.groups_header,
+        settings.proxy_addresses,
+        frozenset(settings.admin_groups),
+        frozenset(settings.reader_groups),
+    )
+    app.register_blueprint(web.blueprint)
 
 
 def build_context(config: Config) -> Context:

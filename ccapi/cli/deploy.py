@@ -13,7 +13,7 @@ import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import ccapi
-from ccapi.cli.params import MAX_PORT
+from ccapi.cli.params import MAX_PORT, AddressParam
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.config import Config
 from ccapi.context import MAX_REQUEST_SECONDS
@@ -121,6 +121,12 @@ def _path(name: str, default: str, text: str) -> Callable[[Command], Command]:
 )
 @click.option("--https-port", type=_PORT, default=_HTTPS_PORT, show_default=True)
 @click.option("--http-port", type=_PORT, default=_HTTP_PORT, show_default=True)
+@click.option(
+    "--login-proxy",
+    type=AddressParam(),
+    metavar="HOST:PORT",
+    help="An oauth2-proxy at which people log in; [web] user_header must be set.",
+)
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @uses_settings
 def deploy(settings: Settings, /, directory: Path, *, force: bool, **options: Any) -> None:
@@ -129,6 +135,8 @@ def deploy(settings: Settings, /, directory: Path, *, force: bool, **options: An
     Timeouts and limits match each other and the settings in force (`ccapi --config`). The
     command installs nothing.
     """
+    if options["login_proxy"] and not settings.config.web.user_header:
+        raise StartupError("--login-proxy needs user_header, in the section [web] of the settings")
     files = dict(render(options | derive(settings.config, options)))
     existing = [name for name in files if (directory / name).exists()]
     if existing and not force:
@@ -167,6 +175,8 @@ def derive(config: Config, options: Mapping[str, Any]) -> dict[str, Any]:
         "graceful_timeout": _GRACEFUL_TIMEOUT_SECONDS,
         "stop_timeout": _GRACEFUL_TIMEOUT_SECONDS + _MARGIN_SECONDS,
         "https_suffix": "" if port == _HTTPS_PORT else f":{port}",
+        "user_header": config.web.user_header,
+        "groups_header": config.web.groups_header,
         "password": secrets.token_urlsafe(24),
     }
 

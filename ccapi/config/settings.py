@@ -14,11 +14,15 @@ from ccapi.config.validators import (
     ARCHIVE_VERSION,
     BOOLEAN,
     DATABASE_URL,
+    HEADER,
+    NAMES,
     NETWORKS,
+    NO_NAMES,
     NO_NETWORKS,
     PATH,
     SHARE,
     TIMEOUT,
+    Names,
     Networks,
     integer,
     one_of,
@@ -99,9 +103,14 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Web:
-    """The pages."""
+    """The pages, and the proxy that authenticates their visitors."""
 
     enabled: Annotated[bool, BOOLEAN] = True
+    user_header: Annotated[str, HEADER] = ""
+    groups_header: Annotated[str, HEADER] = ""
+    proxy_addresses: Annotated[Networks, NETWORKS] = NO_NETWORKS
+    admin_groups: Annotated[Names, NAMES] = NO_NAMES
+    reader_groups: Annotated[Names, NAMES] = NO_NAMES
 
 
 @dataclass(frozen=True)

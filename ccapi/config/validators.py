@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -25,6 +26,19 @@ class Networks(tuple[Network, ...]):
 
 
 NO_NETWORKS = Networks()
+
+
+class Names(tuple[str, ...]):
+    """Names; as text they are as in the settings."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """Return the names with commas between."""
+        return ", ".join(self)
+
+
+NO_NAMES = Names()
 
 
 class Rule(fields.Field[Any]):
@@ -104,6 +118,16 @@ def _networks(text: str) -> Networks | None:
 
 
 LINE = Rule("a line of text", lambda v: isinstance(v, str) and v != "" and v.isprintable())
+_HEADER = re.compile(r"([A-Za-z][A-Za-z0-9-]*)?")
+NAMES = Rule(
+    "names with commas between",
+    lambda value: isinstance(value, str) and (value == "" or value.isprintable()),
+    lambda value: Names(name.strip() for name in value.split(",") if name.strip()),
+)
+HEADER = Rule(
+    "the name of a header, or nothing",
+    lambda value: isinstance(value, str) and _HEADER.fullmatch(value) is not None,
+)
 BOOLEAN = Rule("true or false", lambda value: type(value) is bool)
 # A URL in the place of a path is a mistake, and may contain a password.
 PATH = Rule("a path", lambda v: LINE.is_valid(v) and not is_suspicious(v), Path)

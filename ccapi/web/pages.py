@@ -25,7 +25,7 @@ from ccapi.http.parser import RequestParser
 from ccapi.http.schema import QuerySchema
 from ccapi.model.token import ALL_JOBS, Role
 from ccapi.web import words
-from ccapi.web.visitor import Visitor, current_visitor
+from ccapi.web.visitor import Visitor, current_visitor, read_cookie, set_cookie
 
 View = Callable[..., Any]
 _YEAR_SECONDS = 365 * 86_400
@@ -140,6 +140,9 @@ def add_headers(response: Response) -> Response:
     response.headers.update(_HEADERS)
     if request.endpoint != "web.static":
         response.headers["Cache-Control"] = "no-store"
+    visitor: Visitor | None = g.get("visitor")
+    if visitor is not None and visitor.is_by_proxy and not read_cookie():
+        set_cookie(response, visitor.secret)
     return response
 
 

@@ -1,10 +1,11 @@
 """The visitor of a page: the session's cookie, and the token of its forms."""
 
 import hashlib
+import secrets
 import time
 from dataclasses import dataclass
 
-from flask import Request, request
+from flask import Request, current_app, request
 from werkzeug.wrappers import Response
 
 from ccapi.db.pool import Database
@@ -13,6 +14,7 @@ from ccapi.http import auth, request_log
 from ccapi.http.cache import TTLCache
 from ccapi.model.token import ValidToken
 from ccapi.service import sessions
+from ccapi.web.proxy_login import ProxyLogin
 
 # Browsers take a cookie with this prefix only over TLS, and only from this host.
 _SECURE_PREFIX = "__Host-"
@@ -22,10 +24,14 @@ _MAX_SECRET_LENGTH = 100
 
 @dataclass(frozen=True)
 class Visitor:
-    """A person with a valid session; `secret` is the session's."""
+    """A person with a valid session, whose secret it is, or one whom a proxy has authenticated.
+
+    Then the cookie has a secret for the forms alone.
+    """
 
     token: ValidToken
     secret: str
+    is_by_proxy: bool = False
 
     @property
     def form_token(self) -> str:
@@ -59,6 +65,10 @@ def current_visitor(database: Database, cache: TTLCache[ValidToken]) -> Visitor:
     Raises Unauthenticated, DatabaseUnavailable.
     """
     secret = read_cookie()
+    proxy_login: ProxyLogin = current_app.extensions["ccapi_proxy_login"]
+    if (by_proxy := proxy_login.find_visitor(request.environ)) is not None:
+        request_log.current().token = by_proxy
+        return Visitor(by_proxy, secret or secrets.token_urlsafe(32), is_by_proxy=True)
     if not secret:
         raise Unauthenticated("there is no session: log in")
     key = ("session", auth.cache_key(secret))
