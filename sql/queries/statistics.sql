@@ -41,14 +41,17 @@ counted AS (
         num_nodes * GREATEST(
             LEAST(COALESCE(stop_time, :now), :range_to) - GREATEST(start_time, :range_from), 0
         ) AS node_seconds,
-        LEAST(
-            (GREATEST(start_time - :range_first_point, 0) + :step - 1) / :step, :num_points
-        ) AS first_point,
+        LEAST(after_start / :step + (mod(after_start, :step) > 0)::int, :num_points) AS first_point,
         CASE
             WHEN stop_time IS NULL THEN :num_points
-            ELSE LEAST((GREATEST(stop_time - :range_first_point, 0) + :step - 1) / :step, :num_points)
+            ELSE LEAST(after_stop / :step + (mod(after_stop, :step) > 0)::int, :num_points)
         END AS end_point
     FROM ran
+    -- Seconds from the first point to the start and to the stop; a division rounds them up.
+    CROSS JOIN LATERAL (
+        SELECT GREATEST(start_time - :range_first_point, 0) AS after_start,
+               GREATEST(stop_time - :range_first_point, 0)  AS after_stop
+    ) AS seconds
     WHERE {{CONDITIONS}}
 ),
 summed AS (

@@ -71,8 +71,8 @@ def output(address: str, place: str) -> str:
 @pytest.mark.parametrize("address", ADDRESSES, ids=range(len(ADDRESSES)))
 def test_no_output_shows_the_password(address: str, place: str) -> None:
     texts = [*mistyped(address)][:: 1 if place == "url" else 7]
-    shown = [text for text in texts if shows(output(text, place))]
-    assert shown == []
+    leaks = [text for text in texts if shows(output(text, place))]
+    assert leaks == []
 
 
 @pytest.mark.parametrize("address", ADDRESSES, ids=range(len(ADDRESSES)))
