@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import psycopg
+
 from ccapi.db import queries
 from ccapi.db.pool import Connection, Database, is_pooled
 from ccapi.errors import StartupError
@@ -15,6 +17,11 @@ from ccapi.errors import StartupError
 _SQL = queries.load("migrations")
 MIN_SERVER_VERSION = 13
 _LOCK_POLL_SECONDS = 0.1
+# How long a migration lets requests queue up behind its wait for a table, how long it lets them
+# pass before it tries again, and when it gives up.
+_TABLE_LOCK_TIMEOUT = "1s"
+_TABLE_LOCK_PAUSE_SECONDS = 2.0
+_TABLE_LOCK_MAX_SECONDS = 300.0
 # The first line of a migration that runs outside a transaction, as CREATE INDEX CONCURRENTLY
 # must. Its statements end with a semicolon at the end of a line, and can all run again.
 _NO_TRANSACTION = "-- no transaction"
@@ -100,10 +107,32 @@ def migrate(database: Database) -> list[Migration]:
                             conn.execute(statement.encode())
                     _record(conn, migration)
                 else:
-                    with conn.transaction():
-                        conn.execute(migration.sql.encode())
-                        _record(conn, migration)
+                    _apply(conn, migration)
     return migrations
+
+
+def _apply(conn: Connection, migration: Migration) -> None:
+    """Apply a migration in a transaction; raises StartupError if a table stays locked.
+
+    All requests for a table queue up behind a migration that waits for it, so it waits for a
+    second only, and again after a pause.
+    """
+    deadline = time.monotonic() + _TABLE_LOCK_MAX_SECONDS
+    while True:
+        try:
+            with conn.transaction():
+                conn.execute(_SQL["limit_lock_wait"], {"timeout": _TABLE_LOCK_TIMEOUT})
+                conn.execute(migration.sql.encode())
+                _record(conn, migration)
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise StartupError(
+                    f"migration {migration.name} is not applied: a transaction has locked its "
+                    "table for minutes; find it in pg_stat_activity, end it, and run it again"
+                ) from None
+            time.sleep(_TABLE_LOCK_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _record(conn: Connection, migration: Migration) -> None:

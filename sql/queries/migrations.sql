@@ -22,6 +22,10 @@ VALUES (:version, :name, :checksum);
 -- A session lock: PostgreSQL releases it when the session ends, even by a crash.
 SELECT pg_try_advisory_lock(hashtextextended('ccapi migrate', 0));
 
+-- name: limit_lock_wait
+-- Limit the wait for a table's lock in this transaction: starts queue up behind it.
+SELECT set_config('lock_timeout', :timeout, true);
+
 -- name: server_info
 SELECT
     current_setting('server_version_num')::integer AS version_number,

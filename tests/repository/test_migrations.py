@@ -5,9 +5,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,11 +18,17 @@ from psycopg import sql
 from ccapi import config as settings
 from ccapi.app import create_app
 from ccapi.db import migrations, queries
-from ccapi.db.pool import Database
+from ccapi.db.pool import Database, Limits
 from ccapi.embedded import PrivatePostgres
 from ccapi.errors import DatabaseUnavailable, StartupError
+from ccapi.model.job import NewJob
+from ccapi.repository import jobs
 from tests.client import at_once
 
+NEW_JOB: dict[str, Any] = {
+    "user_name": "u", "cluster": "a", "start_time": 1, "num_nodes": 1,
+    "resources": [{"hostname": "f1"}],
+}  # fmt: skip
 NAMES = [migration.name for migration in migrations.available()]
 
 
@@ -206,6 +214,44 @@ def test_crash_in_a_migration_leaves_no_table_and_no_lock(empty_url: str, killed
             time.sleep(0.01)
     assert relations(empty_url) == {"schema_migrations", "schema_migrations_pkey"}
     assert migrate(empty_url) == NAMES
+
+
+@pytest.fixture
+def altered(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a migrated database; the next migration needs the whole table of jobs."""
+    migrate(empty_url)
+    next_one = migration(len(NAMES) + 1, "ALTER TABLE jobs ADD COLUMN extra integer")
+    available = [*migrations.available(), next_one]
+    monkeypatch.setattr(migrations, "available", lambda: available)
+    monkeypatch.setattr(migrations, "_TABLE_LOCK_PAUSE_SECONDS", 0.2)
+    return empty_url
+
+
+def test_starts_go_on_while_a_migration_waits_for_a_long_list(altered: str) -> None:
+    limits = Limits(lock_timeout=30, statement_timeout=60)
+    service = Database(altered, limits)
+    with psycopg.connect(altered) as reader, ThreadPoolExecutor(1) as pool:
+        reader.execute("SELECT count(*) FROM jobs")
+        migrating = pool.submit(migrate, altered)
+        for number in range(1, 20):
+            with service.connection() as conn:
+                jobs.insert(conn, NewJob(**NEW_JOB, job_id=number), 0)
+            time.sleep(0.1)
+        assert not migrating.done()
+        reader.rollback()
+        assert len(migrating.result(60)) == 1
+    service.close()
+
+
+def test_a_table_that_stays_locked_ends_a_migration_in_one_line(
+    altered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "_TABLE_LOCK_MAX_SECONDS", 0)
+    with psycopg.connect(altered) as reader:
+        reader.execute("SELECT count(*) FROM jobs")
+        with pytest.raises(StartupError, match="end it, and run it again"):
+            migrate(altered)
+    assert len(migrate(altered)) == 1
 
 
 def test_failed_migration_is_rolled_back(empty_url: str) -> None:
