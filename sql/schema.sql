@@ -107,6 +107,26 @@ CREATE FUNCTION job_hosts(resources json, start_time bigint) RETURNS text[]
          ) AS host
     $$;
 
+-- Counts what a job uses on all its hosts: 'hwthreads' or 'accelerators' of its resources.
+CREATE FUNCTION count_units(resources json, kind text) RETURNS bigint
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+    SELECT COALESCE(sum(
+        CASE json_typeof(node -> 'hostname')
+            WHEN 'array' THEN json_array_length(node -> 'hostname')
+            ELSE 1
+        END
+        * CASE json_typeof(node -> $2)
+              WHEN 'string' THEN (
+                  SELECT sum(split_part(range, '-', 2)::bigint - split_part(range, '-', 1)::bigint + 1)
+                  FROM unnest(string_to_array(node ->> $2, ',')) AS range
+              )
+              WHEN 'array' THEN json_array_length(node -> $2)
+          END
+    ), 0)::bigint
+    FROM json_array_elements($1) AS node
+    $$;
+
 -- fastupdate off: a start pays for its own entries at once, not later for a thousand others.
 CREATE INDEX jobs_by_host
     ON jobs USING gin ((job_hosts(resources, start_time) COLLATE "C"))

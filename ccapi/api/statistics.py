@@ -10,7 +10,7 @@ from ccapi.api.job_list import parse_filter
 from ccapi.api.queries import FORMATS, JSON_OR_CSV, ListQuery
 from ccapi.api.schemas import QUERY
 from ccapi.context import Context
-from ccapi.errors import InvalidInput
+from ccapi.errors import Forbidden, InvalidInput
 from ccapi.http import csv_format
 from ccapi.http.blueprint import Blueprint
 from ccapi.http.schema import (
@@ -22,9 +22,9 @@ from ccapi.http.schema import (
     describe,
     parameter,
 )
-from ccapi.model.job import Range
+from ccapi.model.job import FAILURES, Range
 from ccapi.model.rules import MAX_INTEGER
-from ccapi.model.statistics import GroupBy, StatisticsQuery
+from ccapi.model.statistics import GroupBy, GroupOrder, HistogramOf, StatisticsQuery, Sums
 from ccapi.model.token import Role
 from ccapi.service import statistics
 
@@ -33,7 +33,12 @@ blueprint = Blueprint("statistics", __name__, url_prefix="/api/jobs")
 _DAY_SECONDS = 86_400
 _DEFAULT_LIMIT = 100
 _MAX_GROUPS = 10_000
-_SORTS = ("node-hours", "num-jobs")
+# The keys of the answer.
+_KEYS = {GroupBy.SUB_CLUSTER.value: "subCluster"}
+_SUMS = ("numJobs", "nodeHours", "coreHours", "gpuHours")
+_WAITS, _STATES = ("median", "p90", "p99"), ("states", "failureRate")
+_POINT = ("time", "numJobs", "numNodes", "numCores", "numGpus")
+_BIN = ("from", "to", "numJobs")
 
 
 class StatsQuery(ListQuery):
@@ -54,15 +59,19 @@ class StatsQuery(ListQuery):
         GroupBy,
         data_key="group-by",
         metadata=parameter(
-            "Field by which to group jobs, cluster by default; may be repeated",
+            "What to group jobs by, cluster by default; may be repeated. A job is in the group of "
+            "each of its hosts, and of each day, week or month (UTC) in which it ran",
             "user",
             enum=list(GroupBy),
         ),
     )
     sort = QueryChoice(  # type: ignore[assignment] # groups have other orders than jobs
-        _SORTS,
+        GroupOrder,
         metadata=parameter(
-            "Order of the groups, largest first; node-hours by default", "num-jobs", enum=[*_SORTS]
+            "Order of the groups, largest first, or group for that of their names; node-hours by "
+            "default",
+            "num-jobs",
+            enum=[*GroupOrder],
         ),
     )
     limit = QueryInteger(
@@ -83,6 +92,21 @@ class StatsQuery(ListQuery):
             3600,
         )
     )
+    waits = QueryBoolean(
+        metadata=parameter("Show how long the jobs of each group waited in the queue", "true")
+    )
+    end_states = QueryBoolean(
+        data_key="end-states",
+        metadata=parameter("Show the states of each group's jobs, and its failure rate", "true"),
+    )
+    histogram = QueryChoices(
+        HistogramOf,
+        metadata=parameter(
+            "Value of which to show a histogram; may be repeated",
+            "duration",
+            enum=[*HistogramOf],
+        ),
+    )
     format = QueryChoice(
         FORMATS,
         metadata=parameter(
@@ -93,7 +117,43 @@ class StatsQuery(ListQuery):
     )
 
 
-class StatsGroup(ContractSchema):
+class Waits(ContractSchema):
+    """How long jobs waited in the queue."""
+
+    definition = "api.StatsWaits"
+    median = fields.Integer(metadata=describe("Half of the jobs waited at most so many seconds"))
+    p90 = fields.Integer(metadata=describe("The same of 90 percent"))
+    p99 = fields.Integer(metadata=describe("The same of 99 percent"))
+
+
+class StatsSums(ContractSchema):
+    """What jobs used, and how they ended."""
+
+    num_jobs = fields.Integer(data_key="numJobs", metadata=describe("Number of jobs"))
+    node_hours = fields.Float(data_key="nodeHours", metadata=describe("Their node-hours"))
+    core_hours = fields.Float(
+        data_key="coreHours", metadata=describe("Their hours times hardware threads")
+    )
+    gpu_hours = fields.Float(
+        data_key="gpuHours", metadata=describe("Their hours times accelerators")
+    )
+    waits = fields.Nested(
+        Waits(), metadata=describe("Their time in the queue, if requested and known")
+    )
+    states = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        metadata=describe("Their number by state, if requested"),
+    )
+    failure_rate = fields.Float(
+        data_key="failureRate",
+        metadata=describe(
+            f"Share of {', '.join(sorted(FAILURES))} among the finished ones, if requested"
+        ),
+    )
+
+
+class StatsGroup(StatsSums):
     """Jobs that have in common what group-by asks for."""
 
     definition = "api.StatsGroup"
@@ -106,8 +166,18 @@ class StatsGroup(ContractSchema):
     partition = fields.String(
         metadata=describe("Their partition, if grouped by it; empty: not reported")
     )
-    num_jobs = fields.Integer(data_key="numJobs", metadata=describe("Number of jobs"))
-    node_hours = fields.Float(data_key="nodeHours", metadata=describe("Their node-hours"))
+    sub_cluster = fields.String(
+        data_key="subCluster",
+        metadata=describe("Their sub-cluster, if grouped by it; empty: unknown"),
+    )
+    array = fields.String(
+        metadata=describe("Their array's number, if grouped by it; empty: not of an array")
+    )
+    name = fields.String(metadata=describe("Their name, if grouped by it; empty: not reported"))
+    host = fields.String(metadata=describe("One of their hosts, if grouped by it"))
+    day = fields.String(metadata=describe("Day on which they ran, such as 2026-01-21"))
+    week = fields.String(metadata=describe("Week in which they ran, such as 2026-W04 (ISO 8601)"))
+    month = fields.String(metadata=describe("Month in which they ran, such as 2026-01"))
 
 
 class StatsPoint(ContractSchema):
@@ -120,16 +190,27 @@ class StatsPoint(ContractSchema):
         data_key="numNodes",
         metadata=describe("Nodes of these jobs; a shared node counts for each of its jobs"),
     )
+    num_cores = fields.Integer(
+        data_key="numCores", metadata=describe("Hardware threads of these jobs")
+    )
+    num_gpus = fields.Integer(data_key="numGpus", metadata=describe("Accelerators of these jobs"))
 
 
-class GetStatsApiResponse(ContractSchema):
+class StatsBin(ContractSchema):
+    """A bin of a histogram."""
+
+    definition = "api.StatsBin"
+    lower = fields.Integer(data_key="from", metadata=describe("The smallest value in it"))
+    upper = fields.Integer(data_key="to", metadata=describe("The end, which is not in it"))
+    num_jobs = fields.Integer(data_key="numJobs", metadata=describe("Number of jobs"))
+
+
+class GetStatsApiResponse(StatsSums):
     """Jobs counted over a time range."""
 
     definition = "api.GetStatsApiResponse"
     begin = fields.Integer(data_key="from", metadata=describe("Start of the range, epoch seconds"))
     end = fields.Integer(data_key="to", metadata=describe("End of the range, epoch seconds"))
-    num_jobs = fields.Integer(data_key="numJobs", metadata=describe("Number of all jobs"))
-    node_hours = fields.Float(data_key="nodeHours", metadata=describe("Node-hours of all jobs"))
     num_groups = fields.Integer(
         data_key="numGroups", metadata=describe("Number of groups, beyond the limit too")
     )
@@ -142,6 +223,11 @@ class GetStatsApiResponse(ContractSchema):
     timeline = fields.List(
         fields.Nested(StatsPoint()), metadata=describe("What ran when, if requested")
     )
+    histograms = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.Nested(StatsBin())),
+        metadata=describe("The bins of each value, if requested"),
+    )
 
 
 @blueprint.route("/stats/", Role.READER, methods=["GET"], tags=QUERY, cached=True)
@@ -150,14 +236,16 @@ class GetStatsApiResponse(ContractSchema):
     200, GetStatsApiResponse(), description="The jobs, counted", produces=JSON_OR_CSV
 )
 def get_stats(context: Context, query: dict[str, Any]) -> dict[str, Any] | Response:
-    """Count the jobs that ran within a time range, and their node-hours.
+    """Count the jobs that ran within a time range, and what they used.
 
     A job runs from its start to its stop, or to now. It is counted when any moment of that lies
     within the range, both ends included. Its node-hours are numNodes times its hours within the
-    range, whether or not it shares the nodes, so those of adjacent ranges add up; they are
-    rounded to three digits. The filters are those of the list. Groups with
-    the same value are ordered by name. A job runs at a point of the timeline if it has started by
-    then, and stops later or not at all.
+    range, whether or not it shares the nodes, so those of adjacent ranges add up. Its core-hours
+    and GPU-hours are the same of numHwthreads and numAcc; a job without these has what its
+    resources list. Hours are rounded to three digits. The filters are those of the list. Groups
+    with the same value are ordered by name. Totals count each job once, however many groups it is
+    in. A job runs at a point of the timeline if it has started by then, and stops later or not at
+    all. A histogram has a bin for each power of two.
     """
     return answer(context, query)
 
@@ -167,28 +255,43 @@ def answer(context: Context, query: dict[str, Any]) -> dict[str, Any] | Response
     statistics_query = parse_query(context, query)
     result = statistics.compute(context, statistics_query)
     groups = [
-        {**group.key, "numJobs": group.num_jobs, "nodeHours": _hours(group.node_seconds)}
+        {**{_KEYS.get(by, by): name for by, name in group.key.items()}, **_sums(group.sums)}
         for group in result.groups
     ]
     if query.get("format") == "csv":
-        keys = [by for by in GroupBy if by in statistics_query.group_by]
-        names = [*keys, "numJobs", "nodeHours"]
-        body = csv_format.header(names) + csv_format.lines(names, groups)
+        keys = [_KEYS.get(by, by) for by in GroupBy if by in statistics_query.group_by]
+        columns = [*_SUMS, *_WAITS * query.get("waits", False)]
+        columns += _STATES * query.get("end_states", False)
+        rows = [{**group, **group.pop("waits", {})} for group in groups]
+        body = csv_format.header([*keys, *columns]) + csv_format.lines([*keys, *columns], rows)
         return Response(body, content_type=csv_format.CONTENT_TYPE)
     content: dict[str, Any] = {
         "from": statistics_query.time.lower,
         "to": statistics_query.time.upper,
-        "numJobs": result.num_jobs,
-        "nodeHours": _hours(result.node_seconds),
+        **_sums(result.total),
         "numGroups": result.num_groups,
         "groups": groups,
     }
     if result.step is not None:
         content["step"] = result.step
-        content["timeline"] = [
-            {"time": point.time, "numJobs": point.num_jobs, "numNodes": point.num_nodes}
-            for point in result.timeline
-        ]
+        content["timeline"] = [dict(zip(_POINT, point, strict=True)) for point in result.timeline]
+    if result.histograms:
+        content["histograms"] = {
+            of.value: [dict(zip(_BIN, each, strict=True)) for each in bins]
+            for of, bins in result.histograms.items()
+        }
+    return content
+
+
+def _sums(sums: Sums) -> dict[str, Any]:
+    hours = (sums.node_seconds, sums.core_seconds, sums.gpu_seconds)
+    content: dict[str, Any] = dict(zip(_SUMS, (sums.num_jobs, *map(_hours, hours)), strict=True))
+    if sums.waits is not None:
+        content["waits"] = sums.waits._asdict()
+    if sums.states is not None:
+        content["states"] = {state.value: number for state, number in sums.states.items()}
+    if sums.failure_rate is not None:
+        content["failureRate"] = round(sums.failure_rate, 4)
     return content
 
 
@@ -198,8 +301,11 @@ def parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
     if limit > _MAX_GROUPS:
         raise InvalidInput.of("limit", f"must be at most {_MAX_GROUPS}")
     with_timeline = query.get("timeline", "step" in query)
-    if with_timeline and query.get("format") == "csv":
-        raise InvalidInput.of("timeline", "cannot be combined with format=csv")
+    for name, is_shown in (("timeline", with_timeline), ("histogram", "histogram" in query)):
+        if is_shown and query.get("format") == "csv":
+            raise InvalidInput.of(name, "cannot be combined with format=csv")
+    if GroupBy.NAME in query.get("group_by", ()) and not context.scope.sees_metadata:
+        raise Forbidden("group-by: this token does not see metadata, which has the names of jobs")
     jobs = parse_filter(query, context.scope)
     last_day = Range(jobs.now - _DAY_SECONDS, jobs.now)
     time = query.get("range") or jobs.start_time or jobs.stop_time or last_day
@@ -208,11 +314,14 @@ def parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
     return StatisticsQuery(
         jobs=jobs,
         time=time,
-        group_by=frozenset(query.get("group_by", [GroupBy.CLUSTER])),
-        sort_by_num_jobs=query.get("sort") == "num-jobs",
+        group_by=frozenset(map(GroupBy, query.get("group_by", [GroupBy.CLUSTER]))),
+        order=GroupOrder(query.get("sort", GroupOrder.NODE_HOURS)),
         limit=limit,
         with_timeline=with_timeline,
         step=query.get("step"),
+        with_waits=query.get("waits", False),
+        with_end_states=query.get("end_states", False),
+        histograms=tuple(dict.fromkeys(map(HistogramOf, query.get("histogram", ())))),
     )
 
 

@@ -27,6 +27,10 @@ class JobState(StrEnum):
     DEADLINE = "deadline"
 
 
+# Ends that a node may cause. A timeout, a preemption and a cancellation are decisions.
+FAILURES = frozenset(
+    (JobState.FAILED, JobState.OUT_OF_MEMORY, JobState.NODE_FAIL, JobState.BOOT_FAIL)
+)
 FINAL_STATES = tuple(state for state in JobState if state is not JobState.RUNNING)
 # Slurm's final states. The sender in deploy/slurm has a copy, and a test proves the two equal.
 SLURM_STATES = {

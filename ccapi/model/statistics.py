@@ -4,17 +4,47 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from ccapi.model.job import JobFilter, Range
+from ccapi.model.job import FAILURES, JobFilter, JobState, Range
 
 
 class GroupBy(StrEnum):
-    """What jobs are grouped by."""
+    """What jobs are grouped by; a job may be in the groups of several hosts or days."""
 
     CLUSTER = "cluster"
     STATE = "state"
     USER = "user"
     PROJECT = "project"
     PARTITION = "partition"
+    SUB_CLUSTER = "sub-cluster"
+    ARRAY = "array"
+    NAME = "name"
+    HOST = "host"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+PERIODS = frozenset((GroupBy.DAY, GroupBy.WEEK, GroupBy.MONTH))
+
+
+class GroupOrder(StrEnum):
+    """What groups are sorted by, the largest first; KEY is their own order."""
+
+    NODE_HOURS = "node-hours"
+    NUM_JOBS = "num-jobs"
+    CORE_HOURS = "core-hours"
+    GPU_HOURS = "gpu-hours"
+    KEY = "group"
+
+
+class HistogramOf(StrEnum):
+    """A value of jobs that has a histogram."""
+
+    DURATION = "duration"
+    NUM_NODES = "num-nodes"
+    NUM_ACC = "num-acc"
+    WAIT = "wait"
+    WALLTIME_USED = "walltime-used"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +58,13 @@ class StatisticsQuery:
     jobs: JobFilter
     time: Range
     group_by: frozenset[GroupBy]
-    sort_by_num_jobs: bool
+    order: GroupOrder = GroupOrder.NODE_HOURS
     limit: int
     with_timeline: bool
     step: int | None = None
+    with_waits: bool = False
+    with_end_states: bool = False
+    histograms: tuple[HistogramOf, ...] = ()
 
 
 class Points(NamedTuple):
@@ -42,29 +75,88 @@ class Points(NamedTuple):
     number: int
 
 
+class Waits(NamedTuple):
+    """How long jobs waited in the queue: of 50, 90 and 99 percent, at most so many seconds."""
+
+    median: int
+    p90: int
+    p99: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """What some jobs used; `states` has their number by state, if requested.
+
+    `waits` is None unless it is requested and some job's wait is known.
+    """
+
+    num_jobs: int = 0
+    node_seconds: float = 0
+    core_seconds: float = 0
+    gpu_seconds: float = 0
+    waits: Waits | None = None
+    states: dict[JobState, int] | None = None
+
+    @property
+    def failure_rate(self) -> float | None:
+        """Return the share of failures among the finished jobs; None without a finished job."""
+        finished = {s: n for s, n in (self.states or {}).items() if s is not JobState.RUNNING}
+        failures = sum(number for state, number in finished.items() if state in FAILURES)
+        return failures / sum(finished.values()) if finished else None
+
+
 class Group(NamedTuple):
-    """Jobs with the same key; "" stands for a partition that was not reported."""
+    """Jobs with the same key; "" stands for a value that was not reported."""
 
     key: dict[str, str]
-    num_jobs: int
-    node_seconds: float
+    sums: Sums
+
+    @property
+    def num_jobs(self) -> int:
+        """Return the number of jobs."""
+        return self.sums.num_jobs
+
+    @property
+    def node_seconds(self) -> float:
+        """Return their node-seconds."""
+        return self.sums.node_seconds
 
 
 class Point(NamedTuple):
-    """How many jobs ran at a time, and on how many nodes."""
+    """How many jobs ran at a time, and on how many nodes, cores and GPUs."""
 
     time: int
     num_jobs: int
     num_nodes: int
+    num_cores: int
+    num_gpus: int
+
+
+class Bin(NamedTuple):
+    """The number of jobs with a value of at least `lower` and less than `upper`."""
+
+    lower: int
+    upper: int
+    num_jobs: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
     """The result; totals and `num_groups` include the groups beyond the limit."""
 
-    num_jobs: int
-    node_seconds: float
+    total: Sums
     num_groups: int
     groups: list[Group]
     step: int | None
     timeline: list[Point]
+    histograms: dict[HistogramOf, list[Bin]]
+
+    @property
+    def num_jobs(self) -> int:
+        """Return the number of all jobs."""
+        return self.total.num_jobs
+
+    @property
+    def node_seconds(self) -> float:
+        """Return the node-seconds of all jobs."""
+        return self.total.node_seconds

@@ -1,34 +1,62 @@
 """Count the jobs that ran within a time range: sql/queries/statistics.sql."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from psycopg.rows import dict_row
 
 from ccapi.db import queries
 from ccapi.db.pool import Connection
-from ccapi.model.statistics import Group, GroupBy, Points, StatisticsQuery
+from ccapi.model.job import JobState
+from ccapi.model.statistics import (
+    PERIODS,
+    Bin,
+    Group,
+    GroupBy,
+    HistogramOf,
+    Points,
+    StatisticsQuery,
+    Sums,
+    Waits,
+)
 from ccapi.repository.job_filter import conditions_of
 from ccapi.repository.job_list import timeout_as_too_slow
 
 _SQL = queries.load("statistics")
-_COLUMNS = {GroupBy.USER: "user_name"}
+_PARTS = queries.parts("job_groups")
+_COLUMNS = {
+    GroupBy.USER: "user_name",
+    GroupBy.SUB_CLUSTER: "sub_cluster",
+    GroupBy.ARRAY: "array_job_id",
+    GroupBy.NAME: "job_name",
+    **dict.fromkeys(PERIODS, "period"),
+}
+_PERIOD_FORMATS = {
+    GroupBy.DAY: "YYYY-MM-DD",
+    GroupBy.WEEK: 'IYYY-"W"IW',
+    GroupBy.MONTH: "YYYY-MM",
+}
+# 0, and the powers of two: no value is above the last one.
+_BOUNDS = [0, *(2**number for number in range(63))]
 
 
 @dataclass(kw_only=True)
 class StatisticsResult:
     """The groups, the totals of all groups, and the changes along the timeline.
 
-    `job_delta` and `node_delta` say, by point number, how many more jobs and nodes there are
-    than at the point before; they are negative where more jobs ended than started.
+    The deltas say, by point number, how many more jobs, nodes, cores and GPUs there are than at
+    the point before; they are negative where more jobs ended than started.
     """
 
-    num_jobs: int = 0
-    node_seconds: float = 0.0
+    total: Sums = field(default_factory=Sums)
     num_groups: int = 0
     groups: list[Group] = field(default_factory=list)
     job_delta: Counter[int] = field(default_factory=Counter)
     node_delta: Counter[int] = field(default_factory=Counter)
+    core_delta: Counter[int] = field(default_factory=Counter)
+    gpu_delta: Counter[int] = field(default_factory=Counter)
 
 
 def compute(conn: Connection, query: StatisticsQuery, points: Points) -> StatisticsResult:
@@ -37,19 +65,42 @@ def compute(conn: Connection, query: StatisticsQuery, points: Points) -> Statist
         statement = statistics_statement(conn, query, points)
         rows = cursor.execute(*statement, prepare=False).fetchall()
     result = StatisticsResult()
+    columns = {by: _COLUMNS.get(by, by.value) for by in GroupBy if by in query.group_by}
     for row in rows:
         if row["kind"] == "group":
-            key = {by.value: row[_COLUMNS.get(by, by.value)] for by in GroupBy}
-            key = {name: value for name, value in key.items() if value is not None}
-            result.groups.append(Group(key, row["num_jobs"], row["node_seconds"]))
+            key = {by.value: row[column] for by, column in columns.items()}
+            result.groups.append(Group(key, _sums(row)))
             result.num_groups = row["num_groups"]
-            result.num_jobs = row["all_jobs"]
-            result.node_seconds = row["all_node_seconds"]
+        elif row["kind"] == "total":
+            # Further rows of a job in several groups: they share its time, but are not jobs.
+            sums = _sums(row)
+            result.total = replace(
+                sums if row["is_first"] else result.total,
+                node_seconds=sums.node_seconds + result.total.node_seconds,
+                core_seconds=sums.core_seconds + result.total.core_seconds,
+                gpu_seconds=sums.gpu_seconds + result.total.gpu_seconds,
+            )
         else:
             sign = 1 if row["kind"] == "start" else -1
-            result.job_delta[row["point"]] += sign * row["num_jobs"]
-            result.node_delta[row["point"]] += sign * row["num_nodes"]
+            for name in ("job", "node", "core", "gpu"):
+                getattr(result, f"{name}_delta")[row["point"]] += sign * row[f"num_{name}s"]
     return result
+
+
+def _sums(row: Mapping[str, Any]) -> Sums:
+    counts = zip(JobState, row["end_states"] or (), strict=row["end_states"] is not None)
+    return Sums(
+        num_jobs=row["num_jobs"],
+        node_seconds=row["node_seconds"],
+        core_seconds=row["core_seconds"],
+        gpu_seconds=row["gpu_seconds"],
+        waits=Waits(*row["waits"]) if row["waits"] and row["waits"][0] is not None else None,
+        states=(
+            {state: number for state, number in counts if number}
+            if row["end_states"] is not None
+            else None
+        ),
+    )
 
 
 def statistics_statement(
@@ -57,14 +108,42 @@ def statistics_statement(
 ) -> tuple[str, dict[str, object]]:
     """Return the statement of a query, and its parameters."""
     conditions = conditions_of(conn, query.jobs, in_range=True)
-    return queries.fill(_SQL["job_statistics"], conditions=conditions.sql), {
+    [period] = PERIODS & query.group_by or [None]
+    sql = queries.fill(
+        _SQL["job_statistics"],
+        conditions=conditions.sql,
+        hosts=_PARTS["by_host" if GroupBy.HOST in query.group_by else "not_by_host"],
+        periods=_PARTS["by_period" if period else "not_by_period"],
+        waits=_PARTS["waits" if query.with_waits else "no_waits"],
+        end_states=_PARTS["end_states" if query.with_end_states else "no_end_states"],
+    )
+    return sql, {
         **conditions.params,
-        **{f"by_{name}": name in query.group_by for name in GroupBy},
+        **{f"by_{by.name.lower()}": by in query.group_by for by in GroupBy},
+        "period": period and period.value,
+        "period_format": period and _PERIOD_FORMATS[period],
         "range_from": query.time.lower,
         "range_to": query.time.upper,
         "range_first_point": points.first,
         "step": points.step,
         "num_points": points.number,
-        "sort_by_num_jobs": query.sort_by_num_jobs,
+        "sort": query.order.value,
         "limit": query.limit,
     }
+
+
+def histogram(conn: Connection, query: StatisticsQuery, of: HistogramOf) -> list[Bin]:
+    """Count the jobs by bins of a value, from the first bin with a job to the last."""
+    conditions = conditions_of(conn, query.jobs, in_range=True)
+    value = _PARTS[of.name.lower()]
+    sql = queries.fill(_SQL["job_histogram"], conditions=conditions.sql, value=value)
+    params = {
+        **conditions.params,
+        "range_from": query.time.lower,
+        "range_to": query.time.upper,
+        "bounds": _BOUNDS,
+    }
+    with timeout_as_too_slow():
+        counts: dict[int, int] = dict(conn.execute(sql, params, prepare=False).fetchall())
+    numbers = range(min(counts, default=1), max(counts, default=0) + 1)
+    return [Bin(_BOUNDS[n - 1], _BOUNDS[n], counts.get(n, 0)) for n in numbers]

@@ -6,7 +6,7 @@ from itertools import accumulate
 from ccapi.context import Context
 from ccapi.errors import InvalidInput
 from ccapi.model.rules import MAX_EPOCH_SECOND
-from ccapi.model.statistics import Point, Points, Statistics, StatisticsQuery
+from ccapi.model.statistics import PERIODS, Point, Points, Statistics, StatisticsQuery
 from ccapi.repository import statistics
 
 # A leap year: what a statement can read within its timeout at a site of any size.
@@ -27,22 +27,25 @@ def compute(context: Context, query: StatisticsQuery) -> Statistics:
         raise InvalidInput.of("range", f"must end at {MAX_EPOCH_SECOND} at the latest")
     if end - begin > MAX_RANGE_DAYS * _DAY_SECONDS:
         raise InvalidInput.of("range", f"must be at most {MAX_RANGE_DAYS} days long")
+    if len(PERIODS & query.group_by) > 1:
+        raise InvalidInput.of("group-by", "must have only one of day, week and month")
     points = _timeline_points(query) if query.with_timeline else _NO_POINTS
     database = context.database
     is_expensive = end - begin > _CHEAP_DAYS * _DAY_SECONDS
     with database.expensive() if is_expensive else nullcontext(), database.connection() as conn:
         result = statistics.compute(conn, query, points)
+        histograms = {of: statistics.histogram(conn, query, of) for of in query.histograms}
     numbers = range(points.number)
     times = (points.first + number * points.step for number in numbers)
-    jobs = accumulate(result.job_delta[number] for number in numbers)
-    nodes = accumulate(result.node_delta[number] for number in numbers)
+    deltas = (result.job_delta, result.node_delta, result.core_delta, result.gpu_delta)
+    counts = [accumulate([delta[number] for number in numbers]) for delta in deltas]
     return Statistics(
-        num_jobs=result.num_jobs,
-        node_seconds=result.node_seconds,
+        total=result.total,
         num_groups=result.num_groups,
         groups=result.groups,
         step=points.step if query.with_timeline else None,
-        timeline=[Point(*values) for values in zip(times, jobs, nodes, strict=True)],
+        timeline=[Point(*values) for values in zip(times, *counts, strict=True)],
+        histograms=histograms,
     )
 
 

@@ -8,7 +8,7 @@ from flask import Response, render_template, request
 from ccapi.api import statistics as api
 from ccapi.context import Context
 from ccapi.http import json_format
-from ccapi.model.statistics import GroupBy
+from ccapi.model.statistics import GroupBy, GroupOrder
 from ccapi.service import statistics
 from ccapi.web import charts, totals, words
 from ccapi.web.pages import blueprint, shared_part
@@ -31,7 +31,9 @@ def statistics_page(context: Context, query: dict[str, Any]) -> str | Response:
         limited = {"limit": _MAX_ROWS, **resolve(query, "range")}
         stats_query = api.parse_query(context, limited)
         result = statistics.compute(context, replace(stats_query, with_timeline=True))
-        by_state = replace(stats_query, group_by=frozenset([GroupBy.STATE]), sort_by_num_jobs=True)
+        by_state = replace(
+            stats_query, group_by=frozenset([GroupBy.STATE]), order=GroupOrder.NUM_JOBS
+        )
         filters = words.filters(request.args)
         return render_template(
             "statistics_content.html",

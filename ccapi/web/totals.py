@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ccapi.context import Context
 from ccapi.model.job import JobFilter, JobState, Range
-from ccapi.model.statistics import Group, GroupBy, Statistics, StatisticsQuery
+from ccapi.model.statistics import Group, GroupBy, GroupOrder, Statistics, StatisticsQuery
 from ccapi.service import statistics
 from ccapi.web import charts
 from ccapi.web.charts import Steps
@@ -68,7 +68,7 @@ def _count(context: Context, jobs: JobFilter, seconds: int, by: GroupBy) -> Stat
         jobs=jobs,
         time=Range(jobs.now - seconds, jobs.now),
         group_by=frozenset([by]),
-        sort_by_num_jobs=is_by_state,
+        order=GroupOrder.NUM_JOBS if is_by_state else GroupOrder.NODE_HOURS,
         limit=len(JobState) if is_by_state else _MAX_GROUPS,
         with_timeline=is_by_state,
     )

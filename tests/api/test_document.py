@@ -272,7 +272,7 @@ REJECTED_REQUESTS: dict[str, tuple[str, str, Any, int]] = {
     "get nothing": ("get", "", None, 404),
     "archived nothing": ("archived", "", None, 404),
     "archived run": ("archived run", "?jobId=1", None, 400),
-    "stats": ("stats", "?group-by=host", None, 400),
+    "stats": ("stats", "?group-by=node", None, 400),
     "start": ("start", "", job(jobId=0), 400),
     "start again": ("start", "", job(), 422),
     "stop": ("stop", "", stop(jobState="running"), 400),

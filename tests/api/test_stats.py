@@ -6,10 +6,12 @@ from random import Random
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from ccapi.config import Config
 from ccapi.db.pool import Database, Limits
-from ccapi.model.token import Role
+from ccapi.model.token import Role, Scope
+from ccapi.service import tokens
 from tests.client import START, Client, assert_error
 from tests.conftest import client, serve
 
@@ -24,6 +26,10 @@ def stats(client: Client, query: str = "") -> dict[str, Any]:
     return answer
 
 
+def without_hours(group: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key not in {"coreHours", "gpuHours"}}
+
+
 def ended(client: Client, number: int, *, after: int, hours: int, **fields: Any) -> None:
     """Run a job on as many nodes as its number, some hours after START."""
     start = START + after * HOUR
@@ -34,9 +40,10 @@ def ended(client: Client, number: int, *, after: int, hours: int, **fields: Any)
 
 @pytest.fixture
 def filled(admin: Client) -> Client:
-    ended(admin, 1, after=0, hours=10, user="anna", project="p1", partition="main")
-    ended(admin, 2, after=-2, hours=3, user="bert", project="p1")
-    ended(admin, 3, after=9, hours=9, user="bert", cluster="alex")
+    anna: dict[str, Any] = {"user": "anna", "project": "p1", "partition": "main"}
+    ended(admin, 1, after=0, hours=10, **anna, numHwthreads=72, submitTime=START - 60)
+    ended(admin, 2, after=-2, hours=3, user="bert", project="p1", submitTime=START - 3 * HOUR)
+    ended(admin, 3, after=9, hours=9, user="bert", cluster="alex", numAcc=6)
     ended(admin, 4, after=-9, hours=8, user="anna")
     return admin
 
@@ -47,17 +54,25 @@ def test_default_is_node_hours_by_cluster_within_the_range(filled: Client) -> No
         "to": START + 10 * HOUR,
         "numJobs": 3,
         "nodeHours": 15.0,
+        "coreHours": 720.0,
+        "gpuHours": 6.0,
         "numGroups": 2,
         "groups": [
-            {"cluster": "fritz", "numJobs": 2, "nodeHours": 12.0},
-            {"cluster": "alex", "numJobs": 1, "nodeHours": 3.0},
+            {
+                "cluster": "fritz",
+                "numJobs": 2,
+                "nodeHours": 12.0,
+                "coreHours": 720.0,
+                "gpuHours": 0.0,
+            },
+            {"cluster": "alex", "numJobs": 1, "nodeHours": 3.0, "coreHours": 0.0, "gpuHours": 6.0},
         ],
     }
 
 
 def test_jobs_are_grouped_by_several_fields(filled: Client) -> None:
     answer = stats(filled, f"{RANGE}&group-by=user&group-by=project&group-by=partition")
-    assert answer["groups"] == [
+    assert [without_hours(group) for group in answer["groups"]] == [
         {"user": "anna", "project": "p1", "partition": "main", "numJobs": 1, "nodeHours": 10.0},
         {"user": "bert", "project": "", "partition": "", "numJobs": 1, "nodeHours": 3.0},
         {"user": "bert", "project": "p1", "partition": "", "numJobs": 1, "nodeHours": 2.0},
@@ -90,8 +105,71 @@ def test_groups_as_csv(filled: Client) -> None:
     query = f"{RANGE}&group-by=user&group-by=project&format=csv"
     response = filled.send("GET", f"/stats/?{query}")
     assert response.content_type.startswith("text/csv")
-    lines = ["user,project,numJobs,nodeHours", "anna,p1,1,10.0", "bert,,1,3.0", "bert,p1,1,2.0"]
-    assert response.text.splitlines() == lines
+    assert response.text.splitlines() == [
+        "user,project,numJobs,nodeHours,coreHours,gpuHours",
+        "anna,p1,1,10.0,720.0,0.0",
+        "bert,,1,3.0,0.0,6.0",
+        "bert,p1,1,2.0,0.0,0.0",
+    ]
+
+
+def test_waits_and_end_states_as_csv(filled: Client) -> None:
+    query = f"{RANGE}&group-by=user&format=csv&waits&end-states"
+    assert filled.send("GET", f"/stats/?{query}").text.splitlines() == [
+        "user,numJobs,nodeHours,coreHours,gpuHours,median,p90,p99,states,failureRate",
+        'anna,1,10.0,720.0,0.0,60,60,60,"{""completed"":1}",0.0',
+        'bert,2,5.0,0.0,6.0,3600,3600,3600,"{""completed"":2}",0.0',
+    ]
+
+
+def test_waits_and_failure_rate_of_groups(admin: Client) -> None:
+    for number, state in enumerate(["failed", "node_fail", "timeout", "completed"], 1):
+        admin.start(jobId=number, submitTime=START - number)
+        admin.stop(jobId=number, jobState=state)
+    admin.start(jobId=9, user="bert")
+    answer = stats(admin, f"{RANGE}&waits&end-states&group-by=user")
+    running, finished = sorted(answer["groups"], key=lambda group: -len(group["user"]))[::-1]
+    assert finished["waits"] == answer["waits"] == {"median": 2, "p90": 4, "p99": 4}
+    assert finished["states"] == {"failed": 1, "node_fail": 1, "timeout": 1, "completed": 1}
+    assert finished["failureRate"] == answer["failureRate"] == 0.5
+    assert (running["states"], running.keys() & {"waits", "failureRate"}) == ({"running": 1}, set())
+
+
+def test_job_is_in_the_group_of_each_host_and_day(admin: Client) -> None:
+    ended(admin, 2, after=0, hours=5, numHwthreads=8)
+    ended(admin, 1, after=1, hours=1)
+    answer = stats(admin, f"{RANGE}&group-by=host&group-by=day&sort=group")
+    # START is 22:13:20 in UTC.
+    assert [(g["host"], g["day"], g["numJobs"], g["nodeHours"]) for g in answer["groups"]] == [
+        ("f0", "2023-11-14", 2, 2.556),
+        ("f0", "2023-11-15", 2, 3.444),
+        ("f1", "2023-11-14", 1, 1.778),
+        ("f1", "2023-11-15", 1, 3.222),
+    ]
+    assert [g["coreHours"] for g in answer["groups"]] == [7.111, 12.889, 7.111, 12.889]
+    assert (answer["numJobs"], answer["nodeHours"], answer["coreHours"]) == (2, 11.0, 40.0)
+
+
+def test_histogram_has_a_bin_for_each_power_of_two(filled: Client) -> None:
+    answer = stats(filled, f"{RANGE}&histogram=num-nodes&histogram=wait")
+    assert answer["histograms"]["num-nodes"] == [
+        {"from": 1, "to": 2, "numJobs": 1},
+        {"from": 2, "to": 4, "numJobs": 2},
+    ]
+    wait = answer["histograms"]["wait"]
+    assert [(each["from"], each["numJobs"]) for each in wait if each["numJobs"]] == [
+        (32, 1),
+        (2048, 1),
+    ]
+    assert "histograms" not in stats(filled, RANGE)
+
+
+def test_grouping_by_name_needs_metadata(app: Flask, admin: Client, database: Database) -> None:
+    admin.start(metaData={"jobName": "rotor"})
+    assert stats(admin, f"{RANGE}&group-by=name")["groups"][0]["name"] == "rotor"
+    secret = tokens.create(database, "a", Role.READER, scope=Scope(sees_metadata=False))
+    response = Client(app.test_client(), secret).send("GET", f"/stats/?{RANGE}&group-by=name")
+    assert_error(response, 403, "group-by: this token does not see metadata")
 
 
 def test_tag_filters(admin: Client) -> None:
@@ -105,8 +183,14 @@ def test_timeline_counts_running_jobs_at_each_point(filled: Client) -> None:
     assert answer["step"] == 2 * HOUR
     first = -(-START // (2 * HOUR)) * 2 * HOUR
     assert answer["timeline"] == [
-        {"time": first + 2 * hours * HOUR, "numJobs": jobs, "numNodes": nodes}
-        for hours, (jobs, nodes) in enumerate([(1, 1), (1, 1), (1, 1), (1, 1), (2, 4)])
+        {
+            "time": first + 2 * hours * HOUR,
+            "numJobs": jobs,
+            "numNodes": nodes,
+            "numCores": 72,
+            "numGpus": gpus,
+        }
+        for hours, (jobs, nodes, gpus) in enumerate([*4 * [(1, 1, 0)], (2, 4, 6)])
     ]
     assert stats(filled, f"{RANGE}&step={2 * HOUR}") == answer
     assert "timeline" not in stats(filled, f"{RANGE}&step={2 * HOUR}&timeline=false")
@@ -146,8 +230,12 @@ def test_default_range_is_start_time_or_stop_time(filled: Client, query: str, nu
         ("range=0-99999999999", "range: must be at most 366 days long"),
         (f"range={2**62}-{2**62}", "range: must end at 253402300799 at the latest"),
         ("group-by=", "group-by: must be cluster or state or user or project or partition"),
-        ("group-by=user&group-by=host", "group-by: must be cluster or state"),
+        ("group-by=user&group-by=node", "group-by: must be cluster or state"),
+        ("group-by=day&group-by=week", "group-by: must have only one of day, week and month"),
         ("sort=user", "sort: must be node-hours or num-jobs"),
+        ("waits=x", "waits: must be true, false, 1 or 0"),
+        ("histogram=user", "histogram: must be duration or num-nodes"),
+        ("format=csv&histogram=wait", "histogram: cannot be combined with format=csv"),
         ("sort=num-jobs&sort=num-jobs", "sort: must not be repeated"),
         ("limit=0", "limit: must be an integer from 1"),
         ("limit=10001", "limit: must be at most 10000"),

@@ -9,7 +9,7 @@ import pytest
 from ccapi.db.pool import Database
 from ccapi.model.job import FINAL_STATES, JobFilter, ListPosition, Range, Tag
 from ccapi.model.rules import MAX_INTEGER
-from ccapi.model.statistics import GroupBy, Points, StatisticsQuery
+from ccapi.model.statistics import PERIODS, GroupBy, Points, StatisticsQuery
 from ccapi.repository import job_filter, job_list, statistics
 from tests.client import START
 
@@ -303,8 +303,7 @@ def statistics_plan(database: Database, begin: int, end: int, **filters: Any) ->
     query = StatisticsQuery(
         jobs=JobFilter(**filters, now=LAST),
         time=Range(begin, end),
-        group_by=frozenset(GroupBy),
-        sort_by_num_jobs=False,
+        group_by=frozenset(set(GroupBy) - {GroupBy.HOST} - PERIODS),
         limit=100,
         with_timeline=True,
     )

@@ -1,9 +1,12 @@
 """Statistics equal the sum over single jobs."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from math import ceil
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -12,7 +15,18 @@ from ccapi.db.pool import Database
 from ccapi.errors import InvalidInput
 from ccapi.model.cluster import Clusters
 from ccapi.model.job import FINAL_STATES, JobFilter, JobState, NewJob, Range
-from ccapi.model.statistics import Group, GroupBy, Point, StatisticsQuery
+from ccapi.model.statistics import (
+    PERIODS,
+    Bin,
+    Group,
+    GroupBy,
+    GroupOrder,
+    HistogramOf,
+    Point,
+    StatisticsQuery,
+    Sums,
+    Waits,
+)
 from ccapi.repository import bulk_insert
 from ccapi.service import statistics
 from tests.client import START
@@ -26,6 +40,17 @@ JOBS = 500
 QUERIES = 200
 
 
+def random_resources(nodes: int, rng: Random) -> list[dict[str, Any]]:
+    """Make nodes with or without threads and GPUs, alike or not."""
+    resources: list[dict[str, Any]] = [{"hostname": f"f{node}"} for node in range(nodes)]
+    if rng.random() < 0.5:
+        threads = rng.choice([[3], list(range(72)), [0, 1, 2, 36, 37, 38]])
+        resources = [{**node, "hwthreads": threads} for node in resources]
+        resources[0]["hwthreads"] = rng.choice([threads, [5, 7]])
+        resources[-1]["accelerators"] = rng.choice([[], ["0", "1"]])
+    return resources
+
+
 def random_job(number: int, rng: Random) -> NewJob:
     """Make a job of 0 seconds to 9 days; one in ten is running."""
     start = START + rng.choice([rng.randrange(20 * DAY), rng.randrange(24) * 3600])
@@ -37,7 +62,14 @@ def random_job(number: int, rng: Random) -> NewJob:
         project=rng.choice(["", "p1", "p2"]),
         cluster=rng.choice(["alex", "fritz"]),
         partition=rng.choice([None, "main", "large"]),
-        resources=[{"hostname": f"f{node}"} for node in range(nodes)],
+        sub_cluster=rng.choice(["", "spr"]),
+        array_job_id=rng.choice([None, 7, 8]),
+        meta_data=rng.choice([None, {"jobName": "rotor"}]),
+        submit_time=rng.choice([None, start - rng.randrange(DAY), start + 1]),
+        walltime=rng.choice([None, 3600, DAY]),
+        num_hwthreads=rng.choice([None, nodes * 72]),
+        num_acc=rng.choice([None, nodes * 4]),
+        resources=random_resources(nodes, rng),
     )
     if rng.random() < 0.1:
         return job
@@ -93,37 +125,114 @@ def is_counted(job: NewJob, query: StatisticsQuery) -> bool:
     )
 
 
-def node_seconds(job: NewJob, time: Range) -> int:
-    seconds = min(end(job), time.upper) - max(job.start_time, time.lower)
-    return len(job.resources) * max(0, seconds)
+def seconds_within(job: NewJob, lower: int, upper: int) -> int:
+    return max(0, min(end(job), upper) - max(job.start_time, lower))
+
+
+def cores(job: NewJob) -> int:
+    if job.num_hwthreads is not None:
+        return job.num_hwthreads
+    return sum(len(node.get("hwthreads", [])) for node in job.resources)
+
+
+def gpus(job: NewJob) -> int:
+    if job.num_acc is None and job.num_hwthreads is None:
+        return sum(len(node.get("accelerators", [])) for node in job.resources)
+    return job.num_acc or 0
+
+
+def wait(job: NewJob) -> int | None:
+    return None if job.submit_time is None else max(0, job.start_time - job.submit_time)
+
+
+def periods(job: NewJob, query: StatisticsQuery) -> Iterator[tuple[str, int, int]]:
+    """Yield the name, begin and end of each day, week or month in which a job ran."""
+    [by] = PERIODS & query.group_by or [None]
+    if by is None:
+        yield "", *query.time
+        return
+    day = datetime.fromtimestamp(max(job.start_time, query.time.lower), UTC)
+    day = day.replace(hour=0, minute=0, second=0)
+    days = {GroupBy.DAY: 0, GroupBy.WEEK: day.weekday(), GroupBy.MONTH: day.day - 1}
+    begin = day - timedelta(days=days[by])
+    while begin.timestamp() <= min(end(job), query.time.upper):
+        if by is GroupBy.MONTH:
+            after = (begin + timedelta(days=31)).replace(day=1)
+        else:
+            after = begin + timedelta(days=7 if by is GroupBy.WEEK else 1)
+        iso = begin.isocalendar()
+        names = {
+            GroupBy.DAY: f"{begin:%Y-%m-%d}",
+            GroupBy.WEEK: f"{iso.year}-W{iso.week:02}",
+            GroupBy.MONTH: f"{begin:%Y-%m}",
+        }
+        lower, upper = int(begin.timestamp()), int(after.timestamp())
+        yield names[by], max(lower, query.time.lower), min(upper, query.time.upper)
+        begin = after
+
+
+def sums(entries: list[tuple[NewJob, int, int]]) -> Sums:
+    """Return what jobs used within some seconds each, as whole or as a part of their hosts."""
+    jobs = [job for job, _, _ in entries]
+    waits = sorted(value for value in map(wait, jobs) if value is not None)
+    ranks = [waits[ceil(share * len(waits)) - 1] for share in (0.5, 0.9, 0.99)] if waits else None
+    return Sums(
+        num_jobs=len(entries),
+        node_seconds=sum(s * len(job.resources) / parts for job, s, parts in entries),
+        core_seconds=sum(s * cores(job) / parts for job, s, parts in entries),
+        gpu_seconds=sum(s * gpus(job) / parts for job, s, parts in entries),
+        waits=Waits(*ranks) if ranks else None,
+        states=Counter(JobState(state(job)) for job in jobs),
+    )
 
 
 def groups(counted: list[NewJob], query: StatisticsQuery) -> list[Group]:
     """Return the sums of each group, not sorted."""
-    values: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    entries: dict[tuple[str, ...], list[tuple[NewJob, int, int]]] = defaultdict(list)
     order = [by for by in GroupBy if by in query.group_by]
+    by_host = GroupBy.HOST in query.group_by
     for job in counted:
-        names = {
-            GroupBy.CLUSTER: job.cluster,
-            GroupBy.STATE: state(job),
-            GroupBy.USER: job.user_name,
-            GroupBy.PROJECT: job.project,
-            GroupBy.PARTITION: job.partition or "",
-        }
-        values[tuple(names[by] for by in order)].append(node_seconds(job, query.time))
+        for host in job.hostnames if by_host else [""]:
+            for period, lower, upper in periods(job, query):
+                names = {
+                    GroupBy.CLUSTER: job.cluster,
+                    GroupBy.STATE: state(job),
+                    GroupBy.USER: job.user_name,
+                    GroupBy.PROJECT: job.project,
+                    GroupBy.PARTITION: job.partition or "",
+                    GroupBy.SUB_CLUSTER: job.sub_cluster,
+                    GroupBy.ARRAY: str(job.array_job_id or ""),
+                    GroupBy.NAME: (job.meta_data or {}).get("jobName", ""),
+                    GroupBy.HOST: host,
+                    **dict.fromkeys(PERIODS, period),
+                }
+                parts = len(job.resources) if by_host else 1
+                key = tuple(names[by] for by in order)
+                entries[key].append((job, seconds_within(job, lower, upper), parts))
     return [
-        Group(dict(zip(order, names, strict=True)), len(seconds), sum(seconds))
-        for names, seconds in values.items()
+        Group({by.value: name for by, name in zip(order, names, strict=True)}, sums(several))
+        for names, several in entries.items()
     ]
 
 
 def point(counted: list[NewJob], time: int) -> Point:
-    nodes = [
-        len(job.resources)
+    running = [
+        job
         for job in counted
         if job.start_time <= time and (job.stop_time is None or time < job.stop_time)
     ]
-    return Point(time, len(nodes), sum(nodes))
+    used = (sum(map(count, running)) for count in (lambda job: len(job.resources), cores, gpus))
+    return Point(time, len(running), *used)
+
+
+def assert_equal_sums(one: Sums, other: Sums) -> None:
+    for name in ("node_seconds", "core_seconds", "gpu_seconds"):
+        assert getattr(one, name) == pytest.approx(getattr(other, name))
+    assert (one.num_jobs, one.waits, one.states or {}) == (
+        other.num_jobs,
+        other.waits,
+        other.states or {},
+    )
 
 
 def by_name(groups: list[Group]) -> list[Group]:
@@ -143,12 +252,36 @@ def random_query(rng: Random) -> StatisticsQuery:
     return StatisticsQuery(
         jobs=JobFilter(**fields, now=NOW),  # type: ignore[arg-type] # one of several kinds
         time=Range(begin, begin + length),
-        group_by=frozenset(rng.sample(list(GroupBy), rng.randrange(1, 4))),
-        sort_by_num_jobs=rng.random() < 0.5,
+        group_by=random_groups(rng),
+        order=rng.choice(list(GroupOrder)),
         limit=1000,
         with_timeline=True,
         step=rng.choice([None, length // rng.randrange(1, 300) + 1]),
+        with_waits=True,
+        with_end_states=True,
+        histograms=tuple(HistogramOf),
     )
+
+
+def random_groups(rng: Random) -> frozenset[GroupBy]:
+    groups = set(rng.sample(list(GroupBy), rng.randrange(1, 4)))
+    return frozenset(groups - PERIODS | set(sorted(groups & PERIODS)[:1]))
+
+
+def histogram(counted: list[NewJob], of: HistogramOf) -> list[Bin]:
+    values = {
+        HistogramOf.DURATION: lambda job: max(1, end(job) - job.start_time),
+        HistogramOf.NUM_NODES: lambda job: len(job.resources),
+        HistogramOf.NUM_ACC: lambda job: job.num_acc or 0,
+        HistogramOf.WAIT: wait,
+        HistogramOf.WALLTIME_USED: lambda job: (
+            100 * max(1, end(job) - job.start_time) // job.walltime if job.walltime else None
+        ),
+    }
+    known = [value for value in map(values[of], counted) if value is not None]
+    bins = Counter(value.bit_length() for value in known)
+    numbers = range(min(bins, default=0), max(bins, default=-1) + 1)
+    return [Bin(2**n // 2, 2**n, bins[n]) for n in numbers]
 
 
 def test_statistics_equal_the_sum_over_jobs(jobs: list[NewJob], context: Context) -> None:
@@ -158,9 +291,12 @@ def test_statistics_equal_the_sum_over_jobs(jobs: list[NewJob], context: Context
         counted = [job for job in jobs if is_counted(job, query)]
         result = statistics.compute(context, query)
         expected = groups(counted, query)
-        assert by_name(result.groups) == by_name(expected), query
-        sums = sum(g.num_jobs for g in expected), sum(g.node_seconds for g in expected)
-        assert (result.num_jobs, result.node_seconds) == sums, query
+        for group, other in zip(by_name(result.groups), by_name(expected), strict=True):
+            assert group.key == other.key, query
+            assert_equal_sums(group.sums, other.sums)
+        whole = [(job, seconds_within(job, *query.time), 1) for job in counted]
+        assert_equal_sums(result.total, sums(whole) if whole else Sums())
+        assert result.histograms == {of: histogram(counted, of) for of in HistogramOf}
         assert result.num_groups == len(expected)
         first = -(-query.time.lower // result.step)  # type: ignore[operator] # set by the query
         last = min(query.time.upper, NOW) // result.step  # type: ignore[operator]
@@ -168,26 +304,33 @@ def test_statistics_equal_the_sum_over_jobs(jobs: list[NewJob], context: Context
         assert result.timeline == [point(counted, time) for time in times], query
 
 
-@pytest.mark.parametrize("sort_by_num_jobs", [True, False])
+@pytest.mark.parametrize("order", GroupOrder)
 @pytest.mark.usefixtures("jobs")
-def test_groups_are_sorted_and_limited(context: Context, *, sort_by_num_jobs: bool) -> None:
+def test_groups_are_sorted_and_limited(context: Context, order: GroupOrder) -> None:
     def read_groups(limit: int) -> list[Group]:
         query = StatisticsQuery(
             jobs=JobFilter(now=NOW),
             time=Range(START, NOW),
-            group_by=frozenset(GroupBy),
-            sort_by_num_jobs=sort_by_num_jobs,
+            group_by=frozenset({GroupBy.USER, GroupBy.PROJECT, GroupBy.STATE}),
+            order=order,
             limit=limit,
             with_timeline=False,
         )
         result = statistics.compute(context, query)
-        assert (result.num_jobs, result.step, result.timeline) == (JOBS, None, [])
+        assert (result.total.num_jobs, result.step, result.timeline) == (JOBS, None, [])
         assert result.num_groups > 30
         return result.groups
 
     everything = read_groups(1000)
-    order = [group.num_jobs if sort_by_num_jobs else group.node_seconds for group in everything]
-    assert order == sorted(order, reverse=True)
+    values = {
+        GroupOrder.NUM_JOBS: lambda group: -group.sums.num_jobs,
+        GroupOrder.NODE_HOURS: lambda group: -group.sums.node_seconds,
+        GroupOrder.CORE_HOURS: lambda group: -group.sums.core_seconds,
+        GroupOrder.GPU_HOURS: lambda group: -group.sums.gpu_seconds,
+        GroupOrder.KEY: lambda group: list(JobState).index(group.key["state"]),
+    }
+    of_groups = list(map(values[order], everything))
+    assert of_groups == sorted(of_groups)
     assert read_groups(30) == everything[:30]
     assert read_groups(1) == everything[:1]
 
@@ -197,7 +340,6 @@ def query_of(**changed: object) -> StatisticsQuery:
         "jobs": JobFilter(now=NOW),
         "time": Range(START, NOW),
         "group_by": frozenset({GroupBy.CLUSTER}),
-        "sort_by_num_jobs": False,
         "limit": 1,
         "with_timeline": True,
     }

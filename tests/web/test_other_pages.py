@@ -139,7 +139,7 @@ class TestStatistics:
             visitor.http.get(unescape(address))
             for address in re.findall(r'<a href="([^"]+)">(?:CSV|JSON)</a>', html)
         )
-        assert csv.text.splitlines()[0] == "user,numJobs,nodeHours"
+        assert csv.text.splitlines()[0] == "user,numJobs,nodeHours,coreHours,gpuHours"
         assert json.get_json()["groups"][0]["user"] == "anna"
 
     def test_wrong_query_is_explained(self, visitor: Visitor) -> None:
