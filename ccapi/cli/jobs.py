@@ -10,9 +10,13 @@ from tqdm import tqdm
 from ccapi.cli.params import Duration, Time, format_utc
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.model.rules import MAX_EPOCH_SECOND, MAX_INTEGER
+from ccapi.repository import jobs as job_rows
 from ccapi.repository import metrics
 from ccapi.repository.deletion import count_old
 from ccapi.service import deletion, edits
+
+# More than any site starts between two backups.
+_SKIPPED_IDS = 1_000_000
 
 
 @click.group()
@@ -63,6 +67,19 @@ def history(settings: Settings, id_: int) -> None:
         time_ = format_utc(item.corrected_at.timestamp())
         click.echo(f"{time_} {item.corrected_by}: {old} -> {new}")
     click.echo(f"now {_format_end(job.job_state, job.stop_time)}")
+
+
+@jobs.command("skip-ids")
+@uses_settings
+def skip_ids(settings: Settings) -> None:
+    """Leave out a million database ids, after the restore of a backup.
+
+    Jobs that started after the backup had ids which would be given out again: a hook that
+    reports the end of a lost job by its id would then stop another job.
+    """
+    with settings.context.database.connection() as conn:
+        last = job_rows.skip_ids(conn, _SKIPPED_IDS)
+    click.echo(f"the next job gets the database id {last + 1}")
 
 
 @jobs.command()

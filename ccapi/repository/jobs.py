@@ -76,6 +76,12 @@ def duplicate_job(job: NewJob, id_: int) -> DuplicateJob:
     )
 
 
+def skip_ids(conn: Connection, number: int) -> int:
+    """Leave out the next database ids, and return the last of them."""
+    [last] = conn.execute(_SQL["skip_ids"], {"number": number}).fetchone() or [0]
+    return int(last)
+
+
 def scope_params(scope: Scope) -> dict[str, list[str] | None]:
     """Return the parameters of sql/fragments/scope_filter.sql."""
     return {

@@ -28,6 +28,11 @@ SELECT
     (SELECT id FROM created)   AS id,
     (SELECT id FROM duplicate) AS duplicate;
 
+-- name: skip_ids
+-- Leave out the next :number database ids; returns the last of them.
+SELECT setval(sequence, nextval(sequence) + :number)
+FROM CAST(pg_get_serial_sequence('jobs', 'id') AS regclass) AS sequence;
+
 -- name: find_jobs
 -- Find the runs that a request may mean: running ones first, then the latest.
 SELECT id, job_id, cluster, start_time, job_state::text

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from tests.cli.conftest import Command
-from tests.client import START, Client
+from tests.client import START, Client, stop
 
 HOUR = 3600
 
@@ -89,3 +89,15 @@ def test_history_of_an_unknown_job_is_rejected(ccapi: Command, id_: str, status:
     outcome = ccapi("jobs", "history", id_)
     assert (outcome.status, outcome.out) == (status, "")
     assert id_ in outcome.err
+
+
+def test_ids_of_lost_jobs_are_not_given_out_again(ccapi: Command, writer: Client) -> None:
+    """After a restore, the sequence has the state of the backup."""
+    first = writer.start(jobId=1)
+    lost = [first + number for number in range(1, 50)]
+    status, out, _ = ccapi("jobs", "skip-ids")
+    second = writer.start(jobId=2)
+    assert (status, out) == (0, f"the next job gets the database id {second}\n")
+    assert second > first + 1_000_000
+    for id_ in lost:
+        assert writer.send("POST", f"/stop_job/{id_}", stop()).status_code == 422

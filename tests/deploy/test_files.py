@@ -160,3 +160,13 @@ def test_the_readonly_role_is_the_one_of_the_guide() -> None:
     guide = (ROOT / "docs" / "operating.rst").read_text("utf-8")
     statements = [line for line in ROLE.splitlines() if line and not line.startswith("--")]
     assert "".join(f"    {line}\n" for line in statements) in guide
+
+
+def test_every_database_of_the_documents_has_the_locale_c() -> None:
+    """Sorting then does not depend on the C library, whose upgrade would damage indexes."""
+    texts = [path.read_text("utf-8") for path in (ROOT / "docs").glob("*.rst")]
+    texts += [path.read_text("utf-8") for path in (ROOT / "deploy").glob("*.j2")]
+    lines = [line for text in texts for line in text.splitlines()]
+    commands = [line for line in lines if re.search(r"\bcreatedb --|CREATE DATABASE", line)]
+    assert len(commands) >= 3
+    assert [line for line in commands if not re.search(r"--locale=C\b|LOCALE 'C'", line)] == []
