@@ -30,6 +30,8 @@ def authenticate(environ: Mapping[str, Any], database: Database, caches: Caches)
     key = cache_key(secret)
     if (token := caches.tokens.get(key)) is not None:
         return token
+    if not tokens.is_well_formed(secret):
+        return require_valid(None)
     caches.unknown_tokens.require_allowed(key)
     started_at = time.monotonic()
     token = tokens.authenticate(database, secret)

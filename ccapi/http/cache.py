@@ -31,7 +31,7 @@ Value = TypeVar("Value")
 View = Callable[[Context], Response]
 
 _MAX_TOKENS = 1_000
-MAX_UNKNOWN_TOKENS = 20
+MAX_UNKNOWN_TOKENS = 100
 _MAX_RESPONSE_BYTES = 16 * 2**20
 # What a response takes in memory beside its body.
 _OVERHEAD_BYTES = 1_000

@@ -103,12 +103,17 @@ def list_all(database: Database) -> list[Token]:
         return tokens.list_all(conn)
 
 
+def is_well_formed(secret: str) -> bool:
+    """Return whether a text may be a token; others cost no look-up."""
+    return _SECRET.fullmatch(secret) is not None
+
+
 def authenticate(database: Database, secret: str) -> ValidToken | None:
     """Find the valid token of a secret; None without one.
 
     The look-up is by digest, so that its time reveals nothing about a secret.
     """
-    if not _SECRET.fullmatch(secret):
+    if not is_well_formed(secret):
         return None
     with database.connection() as conn:
         token = tokens.find(conn, digest(secret))
