@@ -139,8 +139,10 @@ def _parse_bounded_filter(query: dict[str, Any], scope: Scope, begun_at: int | N
     return job_filter
 
 
-def respond(context: Context, request: ListRequest) -> Response:
+def respond(context: Context, request: ListRequest, *, is_large: bool = False) -> Response:
     """Read a page and answer it: at once, or as a stream if it has more than one batch.
+
+    A page of few jobs that turn out to be large is read again, as a stream.
 
     A stream takes constant memory, and shows the jobs as of one moment. Its first batch is read
     before the response begins, so that most failures are ordinary errors.
@@ -149,15 +151,18 @@ def respond(context: Context, request: ListRequest) -> Response:
     job_filter, page = request.job_filter, request.page
     has_index = page.order.sort_by is SortBy.START_TIME
     batch_size = _BATCH_SIZE if has_index else _MAX_SORTED_ITEMS
-    is_short = page.limit <= batch_size
+    is_short = page.limit <= batch_size and not is_large
     with ExitStack() as stack:
         database = context.database
-        if request.is_expensive:
+        if request.is_expensive or is_large:
             stack.enter_context(database.expensive())
         conn = stack.enter_context(database.connection() if is_short else database.snapshot())
         batches = job_list.batches(conn, job_filter, page, request.columns, batch_size)
         first = next(batches)
         end = first.end
+        if is_short and end is not None and len(first.jobs) < page.limit:
+            stack.close()
+            return respond(context, request, is_large=True)
         total = _read_total(conn, request, first) if request.total else Total(None)
         stream = None
         if not is_short and end is not None:

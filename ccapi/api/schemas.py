@@ -70,7 +70,9 @@ class Resource(ContractSchema):
         rules.HWTHREADS, metadata=describe("Hardware threads, as the system numbers them")
     )
     accelerators = TextList(rules.ACCELERATORS, metadata=describe("Device ids of the accelerators"))
-    configuration = Text(rules.TEXT, metadata=describe("How the node was set up for the job"))
+    configuration = Text(
+        rules.CONFIGURATION, metadata=describe("How the node was set up for the job")
+    )
 
 
 class JobStatistics(ContractSchema):
@@ -197,7 +199,7 @@ class BaseJob(ContractSchema):
     meta_data = TextMap(
         data_key="metaData", metadata=describe("Additional information about the job")
     )
-    tags = Objects(TagSchema(), metadata=describe("Labels of the job"))
+    tags = Objects(TagSchema(), max_items=rules.MAX_TAGS, metadata=describe("Labels of the job"))
 
 
 class JobMeta(BaseJob):

@@ -13,7 +13,7 @@ from ccapi.model.rules import Rule
 _RESOURCE_RULES: dict[str, Rule] = {
     "hwthreads": rules.HWTHREADS,
     "accelerators": rules.ACCELERATORS,
-    "configuration": rules.TEXT,
+    "configuration": rules.CONFIGURATION,
 }
 
 
@@ -32,7 +32,7 @@ def validate(job: Job) -> None:
         raise ArchiveError("tags: must be distinct")
     for key, value in orjson.loads(job.meta_data or "{}").items():
         _check("metaData", key, rules.TEXT)
-        _check(f"metaData.{key:.40}", value, rules.TEXT)
+        _check(f"metaData.{key:.40}", value, rules.META_VALUE)
     _check("footprint", orjson.loads(job.footprint or "{}"), rules.FOOTPRINT)
     _check("energyFootprint", orjson.loads(job.energy_footprint or "{}"), rules.FOOTPRINT)
     for metric, values in orjson.loads(job.statistics or "{}").items():

@@ -69,13 +69,18 @@ class TTLCache(Generic[Value]):
         return entry.value
 
     def put(self, key: Hashable, value: Value, created_at: float, size: int = 1) -> None:
-        """Keep a value that was created at a time of time.monotonic()."""
+        """Keep a value that was created at a time of time.monotonic(); drop expired ones."""
         if size > self._max_size or self._ttl <= 0:
             return
         with self._lock:
             self._drop(key)
-            while self._size + size > self._max_size:
-                self._drop(next(iter(self._entries)))
+            expired_at = time.monotonic() - self._ttl
+            while self._entries:
+                oldest = next(iter(self._entries))
+                is_expired = self._entries[oldest].created_at <= expired_at
+                if not is_expired and self._size + size <= self._max_size:
+                    break
+                self._drop(oldest)
             self._entries[key] = _Entry(value, created_at, size)
             self._size += size
 
@@ -205,11 +210,13 @@ def compute(
     """Return a response that readers who see the same jobs share under a key."""
     if token.role is not Role.READER:
         return _freeze(view(context))
-    return cache.get_or_compute(
-        (*key, token.scope),
-        lambda: _freeze(_read(view, context)),
-        lambda response: getattr(response, "size", None),
-    )
+
+    def size_of(response: CachedResponse | Response) -> int | None:
+        if not isinstance(response, CachedResponse):
+            return None
+        return response.size + sum(len(str(part)) for part in key)
+
+    return cache.get_or_compute((*key, token.scope), lambda: _freeze(_read(view, context)), size_of)
 
 
 def _freeze(response: Response) -> CachedResponse | Response:

@@ -193,7 +193,7 @@ class TextMap(fields.Dict):
     def _violation(self, item: Any) -> str | None:
         if item is None and self._nullable_values:
             return None
-        return rules.TEXT.violation(item)
+        return rules.META_VALUE.violation(item)
 
 
 class NumberMap(fields.Dict):
@@ -215,13 +215,18 @@ class NumberMap(fields.Dict):
 class Objects(fields.List[Any]):
     """An array of objects of one schema."""
 
-    def __init__(self, schema: ContractSchema, **kwargs: Any) -> None:
+    def __init__(
+        self, schema: ContractSchema, *, max_items: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(fields.Nested(schema), **kwargs)
         self._schema = schema
+        self._max_items = max_items
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[Any]:
         if type(value) is not list:
             raise ValidationError("must be an array of objects")
+        if self._max_items is not None and len(value) > self._max_items:
+            raise ValidationError(f"must have at most {self._max_items} objects")
         return [*_load_all(self._schema, enumerate(value)).values()]
 
 

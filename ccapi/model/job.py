@@ -152,6 +152,8 @@ class Job:
     meta_data: str | None
     # Only of a job in a list: what the list is sorted by.
     sort_key: int | None = None
+    # Only of a job in a list: whether it is so large that its large columns are not read yet.
+    is_partial: bool = False
 
     @property
     def shared(self) -> str:

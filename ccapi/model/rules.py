@@ -18,6 +18,12 @@ MAX_EPOCH_SECOND = 253_402_300_799
 # PostgreSQL's bigint.
 MAX_INTEGER = 2**63 - 1
 MAX_NAME_LENGTH = 255
+# Limits of what a job may have, generous: they only bound the memory of who reads it. Slurm's
+# scripts have 4 MiB by default.
+MAX_HOSTS, MAX_HWTHREADS, MAX_ACCELERATORS = 100_000, 65_536, 1_024
+MAX_TAGS = 1_000
+MAX_META_VALUE_LENGTH, MAX_META_DATA_LENGTH = 4 * 2**20, 8 * 2**20
+_MAX_CONFIGURATION_LENGTH = 4_096
 # A cluster's name becomes a directory of the archive: no slash, and no leading dot.
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 HOSTNAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,255}")
@@ -110,6 +116,8 @@ class IntegerListRule:
         """Return what the value must be, None if it is that; checks at C speed."""
         if type(value) is not list:
             return "must be an array of integers"
+        if len(value) > MAX_HWTHREADS:
+            return f"must have at most {MAX_HWTHREADS} integers"
         if value and (set(map(type, value)) != {int} or min(value) < 0 or max(value) > MAX_INTEGER):
             return f"must contain only integers from 0 to {MAX_INTEGER}"
         return None
@@ -117,7 +125,7 @@ class IntegerListRule:
 
 @dataclass(frozen=True, slots=True)
 class TextListRule:
-    """A list of strings."""
+    """A list of names, each of at most 255 characters."""
 
     json_type: ClassVar[type] = list
 
@@ -125,7 +133,9 @@ class TextListRule:
         """Return what the value or its first wrong item must be, None if all is right."""
         if type(value) is not list:
             return "must be an array of strings"
-        return next(filter(None, map(TEXT.violation, value)), None)
+        if len(value) > MAX_ACCELERATORS:
+            return f"must have at most {MAX_ACCELERATORS} strings"
+        return next(filter(None, map(_DEVICE.violation, value)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +164,9 @@ COUNT = IntegerRule()
 EXCLUSIVE = IntegerRule(max=2)
 MONITORING_STATUS = IntegerRule(max=3)
 USER = TAG = TextRule(min_length=1, max_length=MAX_NAME_LENGTH)
-PROJECT = PARTITION = TextRule(max_length=MAX_NAME_LENGTH)
+PROJECT = PARTITION = _DEVICE = TextRule(max_length=MAX_NAME_LENGTH)
+CONFIGURATION = TextRule(max_length=_MAX_CONFIGURATION_LENGTH)
+META_VALUE = TextRule(max_length=MAX_META_VALUE_LENGTH)
 CLUSTER = PatternRule(NAME_PATTERN, _NAME_WORDS)
 SUB_CLUSTER = PatternRule(re.compile(rf"(?:{NAME_PATTERN.pattern})?"), _NAME_WORDS)
 HOSTNAME = PatternRule(HOSTNAME_PATTERN, "must be 1 to 255 letters, digits, '.', '_' and '-'")
@@ -173,10 +185,13 @@ def is_name(text: str) -> bool:
 def count_hosts(hosts: Sequence[str], num_nodes: int | None) -> int:
     """Return the number of a job's hosts.
 
-    Raises InvalidInput for no host, a host that appears twice, and a different numNodes.
+    Raises InvalidInput for no host or too many, a host that appears twice, and a different
+    numNodes.
     """
     if not hosts:
         raise InvalidInput.of("resources", "must have at least one host")
+    if len(hosts) > MAX_HOSTS:
+        raise InvalidInput.of("resources", f"must have at most {MAX_HOSTS} hosts")
     if len(set(hosts)) != len(hosts):
         [(twice, _)] = Counter(hosts).most_common(1)
         raise InvalidInput.of("resources", f"must have each host once; {twice} appears twice")

@@ -121,6 +121,11 @@ def expand_ranges(ranges: str) -> Fragment:
     return Fragment(content)
 
 
+def compact_job_row(_cursor: Cursor[Any]) -> Callable[[Sequence[Any]], Job]:
+    """Make a Job of each row, as job_row does, but leave `resources` as they are stored."""
+    return lambda values: Job(*values)
+
+
 def job_row(_cursor: Cursor[Any]) -> Callable[[Sequence[Any]], Job]:
     """Make a Job of each row whose columns are its fields, in order; psycopg's row factory."""
 

@@ -51,6 +51,12 @@ def attach_tags(conn: Connection, id_: int, tags: Sequence[Tag]) -> None:
     conn.execute(_SQL["attach_tags"], {"id": id_, "tags": codec.tags_json(tags)})
 
 
+def count_tags(conn: Connection, id_: int) -> int:
+    """Count a job's tags."""
+    [number] = conn.execute(_SQL["count_tags"], {"id": id_}).fetchone() or [0]
+    return int(number)
+
+
 def detach_tags(conn: Connection, id_: int, tags: Sequence[Tag]) -> None:
     """Remove tags from a job; skip tags that it does not have."""
     conn.execute(_SQL["detach_tags"], {"id": id_, "tags": codec.tags_json(tags)})

@@ -19,6 +19,7 @@ _SQL = queries.load("job_list")
 _ORDER = queries.parts("job_order")
 # A walk back in time begins at the last job of these.
 _LAST_START = {"user_name": "before_last_of_user", "project": "before_last_of_project"}
+_MAX_BATCH_BYTES = 2**20
 # A list of a host's jobs looks into so many periods of three days, then into 8 times as many.
 _FIRST_PERIODS, _PERIODS_FACTOR = 2, 8
 
@@ -52,7 +53,7 @@ class Batch(NamedTuple):
 
 
 def list_page(conn: Connection, job_filter: JobFilter, page: Page, columns: Columns) -> list[Job]:
-    """Read a page of the matching jobs in the page's order; raises TooSlow.
+    """Read a page of the matching jobs in the page's order, as they are stored; raises TooSlow.
 
     The latest jobs of a host are looked up in the latest days first: a busy host may have
     millions.
@@ -65,7 +66,7 @@ def list_page(conn: Connection, job_filter: JobFilter, page: Page, columns: Colu
         if conditions.params.get("host_keys") == []:
             return []
         query, params = list_statement(conditions, page, columns)
-        with timeout_as_too_slow(), conn.cursor(row_factory=codec.job_row) as cursor:
+        with timeout_as_too_slow(), conn.cursor(row_factory=codec.compact_job_row) as cursor:
             jobs = cursor.execute(query, params, prepare=False).fetchall()
         if periods is None or len(jobs) == page.limit or conditions.is_complete:
             return jobs
@@ -100,7 +101,7 @@ def list_statement(
         "last_key": -1 if is_descending else MAX_INTEGER,
         "offset": page.offset,
         "limit": page.limit,
-        **{f"with_{name}": is_read for name, is_read in columns._asdict().items()},
+        **_flags(columns),
     }
 
 
@@ -135,20 +136,52 @@ def timeout_as_too_slow() -> Iterator[None]:
 def batches(
     conn: Connection, job_filter: JobFilter, page: Page, columns: Columns, batch_size: int
 ) -> Iterator[Batch]:
-    """Read a page of any length in batches, at least one.
+    """Read a page of any length in batches, at least one, each of `batch_size` jobs or fewer.
 
-    Each batch is read with the job after it, which shows whether the list continues.
+    A batch ends early when its jobs have a megabyte. The jobs are read with the one after them,
+    which shows whether the list continues.
     """
     remaining = page.limit
     while remaining > 0:
         size = min(batch_size, remaining)
         jobs = list_page(conn, job_filter, page._replace(limit=size + 1), columns)
         end = jobs[size - 1].position if len(jobs) > size else None
-        yield Batch(jobs[:size], end)
+        del jobs[size:]
+        yield from _split(conn, jobs, end, columns)
         remaining -= size
         if end is None:
             return
         page = Page(0, remaining, end, page.order)
+
+
+def _split(
+    conn: Connection, jobs: list[Job], end: ListPosition | None, columns: Columns
+) -> Iterator[Batch]:
+    """Yield jobs in batches that end after a megabyte, as they are shown; at least one batch.
+
+    Removes the jobs from the list, so that those of earlier batches need no memory.
+    """
+    batch, size = [], 0
+    jobs.reverse()
+    while jobs:
+        job = jobs.pop()
+        if job.is_partial:
+            query = {"id": job.id, **_flags(columns)}
+            row = conn.execute(_SQL["read_large_columns"], query).fetchone()
+            if row is None:
+                continue  # It has just been deleted.
+            job.resources, job.statistics, job.meta_data = row
+        job.resources = codec.expand_nodes(job.resources)
+        batch.append(job)
+        size += sum(len(text or "") for text in (job.resources, job.statistics, job.meta_data))
+        if size > _MAX_BATCH_BYTES and jobs:
+            yield Batch(batch, job.position)
+            batch, size = [], 0
+    yield Batch(batch, end)
+
+
+def _flags(columns: Columns) -> dict[str, bool]:
+    return {f"with_{name}": is_read for name, is_read in columns._asdict().items()}
 
 
 def find_end(conn: Connection, job_filter: JobFilter, page: Page) -> ListPosition | None:

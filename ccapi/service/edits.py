@@ -11,6 +11,7 @@ from ccapi.archive.breaker import ArchiveTimeout
 from ccapi.context import Context
 from ccapi.db.pool import Connection
 from ccapi.errors import ArchiveError, InvalidInput, StillRunning, UnknownJob
+from ccapi.model import rules
 from ccapi.model.job import Correction, Job, JobSelection, Tag
 from ccapi.repository import edits, jobs
 from ccapi.service import lifecycle
@@ -48,13 +49,17 @@ def correct_end(context: Context, id_: int, end: End, corrected_by: str) -> Job:
 def edit_meta_data(context: Context, id_: int, changes: Mapping[str, str | None]) -> Job:
     """Set keys of a job's metadata, remove those that are None, and return the job.
 
-    Other keys stay. Raises UnknownJob, and ArchiveError if the file cannot be written.
+    Other keys stay. Raises UnknownJob, InvalidInput for too much of it, and ArchiveError if the
+    file cannot be written.
     """
 
     def edit(conn: Connection) -> None:
         job = jobs.get(conn, id_)
         meta_data = orjson.loads((job and job.meta_data) or "{}") | changes
         meta_data = {key: value for key, value in meta_data.items() if value is not None}
+        if sum(map(len, meta_data.values())) > rules.MAX_META_DATA_LENGTH:
+            expected = f"must have at most {rules.MAX_META_DATA_LENGTH} characters in all"
+            raise InvalidInput.of("metaData", expected)
         edits.replace_meta_data(conn, id_, meta_data)
 
     return _edit(context, id_, edit)
@@ -85,9 +90,16 @@ def replace_statistics(context: Context, id_: int, statistics: Mapping[str, Any]
 def tag(context: Context, id_: int, tags: Sequence[Tag]) -> Job:
     """Add tags to a job, all or none, and return it; skip tags that it has already.
 
-    Raises UnknownJob, and ArchiveError if the file cannot be written.
+    Raises UnknownJob, InvalidInput for too many tags, and ArchiveError if the file cannot be
+    written.
     """
-    return _edit(context, id_, lambda conn: edits.attach_tags(conn, id_, tags))
+
+    def edit(conn: Connection) -> None:
+        edits.attach_tags(conn, id_, tags)
+        if edits.count_tags(conn, id_) > rules.MAX_TAGS:
+            raise InvalidInput(f"a job may have at most {rules.MAX_TAGS} tags: remove some first")
+
+    return _edit(context, id_, edit)
 
 
 def untag(context: Context, id_: int, tags: Sequence[Tag]) -> Job:

@@ -41,7 +41,7 @@ def _tag() -> Tag:
 def set_meta_data(context: Context, *, id: str) -> Response:
     """Set a key of a job's metadata; an empty value removes it."""
     # A browser sends a new line as two characters.
-    value = _text("value", rules.TEXT).replace("\r\n", "\n")
+    value = _text("value", rules.META_VALUE).replace("\r\n", "\n")
     edits.edit_meta_data(context, parse_id(id), {_text("key", _KEY): value or None})
     return _back(id, "metadata")
 

@@ -104,7 +104,7 @@ def _rows(context: Context, query: dict[str, Any]) -> str:
         list_request = ListRequest.parse(context, resolve(query))
         job_filter, page = list_request.job_filter, list_request.page
         with context.database.connection() as conn:
-            [batch] = job_list.batches(conn, job_filter, page, _COLUMNS, page.limit)
+            batch = next(job_list.batches(conn, job_filter, page, _COLUMNS, page.limit))
             names = job_list.names(conn, batch.jobs, context.scope)
             total = job_list.count(conn, job_filter) if list_request.total else None
         cursor = list_request.next_cursor(batch.end)

@@ -147,6 +147,14 @@ CREATE FUNCTION register_hosts(names text[]) RETURNS void
 DECLARE
     host text;
 BEGIN
+    -- One by one, the plan of an empty table would read all of them for each.
+    IF cardinality(names) > 100 THEN
+        INSERT INTO hosts (name)
+        SELECT DISTINCT new_name
+        FROM unnest(names) AS new_name
+        WHERE NOT EXISTS (SELECT FROM hosts WHERE name = new_name);
+        RETURN;
+    END IF;
     FOREACH host IN ARRAY names LOOP
         IF NOT EXISTS (SELECT FROM hosts WHERE name = host) THEN
             INSERT INTO hosts (name) VALUES (host);

@@ -58,6 +58,11 @@ SELECT :id::bigint, id
 FROM ensured_tags
 ON CONFLICT DO NOTHING;
 
+-- name: count_tags
+SELECT count(*)
+FROM job_tags
+WHERE job = :id;
+
 -- name: detach_tags!
 -- Remove tags from a job; skip tags that the job does not have.
 DELETE FROM job_tags AS jt

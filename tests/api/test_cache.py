@@ -248,6 +248,23 @@ def test_cache_is_bounded_and_drops_the_oldest() -> None:
     assert [number for number in range(1000) if shared.get(number)] == list(range(990, 1000))
 
 
+def test_expired_values_are_dropped() -> None:
+    shared: TTLCache[str] = TTLCache(0.05, max_size=100)
+    for number in range(5):
+        shared.put(number, "x" * 10, time.monotonic(), 10)
+    time.sleep(0.1)
+    shared.put("new", "x", time.monotonic(), 1)
+    assert (list(shared._entries), shared._size) == (["new"], 1)
+
+
+def test_long_addresses_count_as_a_part_of_the_cache(reader: Client) -> None:
+    responses = reader.http.application.extensions["ccapi_caches"].responses
+    assert reader.send("GET", "/?items-per-page=1").status_code == 200
+    before = responses._size
+    assert reader.send("GET", f"/?items-per-page=1&project={'x' * 200}").status_code == 200
+    assert responses._size - before > before + 200
+
+
 def test_value_over_the_maximum_size_is_not_cached() -> None:
     shared: TTLCache[str] = TTLCache(_LONG, max_size=100)
     shared.get_or_compute("small", make("x"), len)

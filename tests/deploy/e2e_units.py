@@ -40,6 +40,13 @@ def test_commands_for_ccapi_are_for_the_readers_too(machine: Machine) -> None:
     assert int(machine.execute(f"sleep 1; {reloads}")) >= 1
 
 
+@pytest.mark.parametrize("unit", UNITS[:2])
+def test_out_of_memory_ends_a_worker_and_not_the_service(machine: Machine, unit: str) -> None:
+    shown = machine.execute(f"systemctl show --property=OOMPolicy,MemoryMax {unit}")
+    assert "OOMPolicy=continue\n" in shown
+    assert re.search(r"MemoryMax=\d+\n", shown)
+
+
 def test_the_service_can_write_only_to_the_archive(machine: Machine) -> None:
     pid = machine.execute("systemctl show --value --property=MainPID ccapi").strip()
     inside = f"nsenter --target={pid} --mount runuser -u ccapi -- touch"

@@ -52,6 +52,14 @@ def test_pools_have_the_same_limits_and_their_own_workers(ccapi: Command, tmp_pa
     assert [pools[0][name] for name in same] == [pools[1][name] for name in same]
 
 
+def test_memory_of_a_pool_suffices_for_a_reload(ccapi: Command, tmp_path: Path) -> None:
+    files = write(ccapi, tmp_path / "out", "--workers", "3", "--readers", "5")
+    for name, workers in (("ccapi", 3), ("ccapi-readers", 5)):
+        unit = files / f"{name}.service"
+        assert number(r"MemoryMax=(\d+)M", unit) > 2 * workers * 190
+        assert "\nOOMPolicy=continue\n" in unit.read_text("utf-8")
+
+
 def test_time_outs_and_limits_follow_the_settings(
     ccapi: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
