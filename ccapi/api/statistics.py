@@ -38,6 +38,7 @@ _KEYS = {GroupBy.SUB_CLUSTER.value: "subCluster"}
 _SUMS = ("numJobs", "nodeHours", "coreHours", "gpuHours")
 _WAITS, _STATES = ("median", "p90", "p99"), ("states", "failureRate")
 _POINT = ("time", "numJobs", "numNodes", "numCores", "numGpus")
+_DISTINCT = ("distinctNodes", "distinctCores", "distinctGpus")
 _BIN = ("from", "to", "numJobs")
 
 
@@ -98,6 +99,13 @@ class StatsQuery(ListQuery):
     end_states = QueryBoolean(
         data_key="end-states",
         metadata=parameter("Show the states of each group's jobs, and its failure rate", "true"),
+    )
+    distinct = QueryBoolean(
+        metadata=parameter(
+            "Show nodes, cores and GPUs that count once, however many jobs share them, in total "
+            "and in the timeline. It reads the resources of all jobs",
+            "true",
+        )
     )
     histogram = QueryChoices(
         HistogramOf,
@@ -194,6 +202,27 @@ class StatsPoint(ContractSchema):
         data_key="numCores", metadata=describe("Hardware threads of these jobs")
     )
     num_gpus = fields.Integer(data_key="numGpus", metadata=describe("Accelerators of these jobs"))
+    distinct_nodes = fields.Integer(
+        data_key="distinctNodes", metadata=describe("Nodes in use, each once, if requested")
+    )
+    distinct_cores = fields.Integer(
+        data_key="distinctCores", metadata=describe("The same of hardware threads")
+    )
+    distinct_gpus = fields.Integer(
+        data_key="distinctGpus", metadata=describe("The same of accelerators")
+    )
+
+
+class StatsDistinct(ContractSchema):
+    """Nodes, cores and GPUs, where one that several jobs share counts once."""
+
+    definition = "api.StatsDistinct"
+    nodes = fields.Integer(metadata=describe("Nodes in use at any time"))
+    cores = fields.Integer(metadata=describe("Hardware threads, as far as resources list them"))
+    gpus = fields.Integer(metadata=describe("Accelerators, as far as resources list them"))
+    node_hours = fields.Float(data_key="nodeHours", metadata=describe("Hours of use of nodes"))
+    core_hours = fields.Float(data_key="coreHours", metadata=describe("The same of threads"))
+    gpu_hours = fields.Float(data_key="gpuHours", metadata=describe("The same of accelerators"))
 
 
 class StatsBin(ContractSchema):
@@ -223,6 +252,7 @@ class GetStatsApiResponse(StatsSums):
     timeline = fields.List(
         fields.Nested(StatsPoint()), metadata=describe("What ran when, if requested")
     )
+    distinct = fields.Nested(StatsDistinct(), metadata=describe("What was in use, if requested"))
     histograms = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.Nested(StatsBin())),
@@ -275,6 +305,12 @@ def answer(context: Context, query: dict[str, Any]) -> dict[str, Any] | Response
     if result.step is not None:
         content["step"] = result.step
         content["timeline"] = [dict(zip(_POINT, point, strict=True)) for point in result.timeline]
+    if result.distinct is not None and result.distinct_seconds is not None:
+        hours = map(_hours, result.distinct_seconds)
+        content["distinct"] = result.distinct._asdict() | dict(zip(_SUMS[1:], hours, strict=True))
+        timeline = content.get("timeline", ())
+        for point, numbers in zip(timeline, result.distinct_timeline, strict=True):
+            point |= dict(zip(_DISTINCT, numbers, strict=True))
     if result.histograms:
         content["histograms"] = {
             of.value: [dict(zip(_BIN, each, strict=True)) for each in bins]
@@ -301,8 +337,9 @@ def parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
     if limit > _MAX_GROUPS:
         raise InvalidInput.of("limit", f"must be at most {_MAX_GROUPS}")
     with_timeline = query.get("timeline", "step" in query)
-    for name, is_shown in (("timeline", with_timeline), ("histogram", "histogram" in query)):
-        if is_shown and query.get("format") == "csv":
+    parts = {**query, "timeline": with_timeline}
+    for name in ("timeline", "histogram", "distinct"):
+        if parts.get(name) and query.get("format") == "csv":
             raise InvalidInput.of(name, "cannot be combined with format=csv")
     if GroupBy.NAME in query.get("group_by", ()) and not context.scope.sees_metadata:
         raise Forbidden("group-by: this token does not see metadata, which has the names of jobs")
@@ -321,6 +358,7 @@ def parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
         step=query.get("step"),
         with_waits=query.get("waits", False),
         with_end_states=query.get("end_states", False),
+        with_distinct=query.get("distinct", False),
         histograms=tuple(dict.fromkeys(map(HistogramOf, query.get("histogram", ())))),
     )
 

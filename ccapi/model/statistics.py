@@ -1,6 +1,6 @@
 """Statistics of the jobs that ran within a time range: the query and its result."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -64,6 +64,7 @@ class StatisticsQuery:
     step: int | None = None
     with_waits: bool = False
     with_end_states: bool = False
+    with_distinct: bool = False
     histograms: tuple[HistogramOf, ...] = ()
 
 
@@ -132,6 +133,14 @@ class Point(NamedTuple):
     num_gpus: int
 
 
+class Distinct(NamedTuple):
+    """Nodes, cores and GPUs, where one that several jobs share counts once."""
+
+    nodes: float
+    cores: float
+    gpus: float
+
+
 class Bin(NamedTuple):
     """The number of jobs with a value of at least `lower` and less than `upper`."""
 
@@ -150,6 +159,9 @@ class Statistics:
     step: int | None
     timeline: list[Point]
     histograms: dict[HistogramOf, list[Bin]]
+    distinct: Distinct | None = None
+    distinct_seconds: Distinct | None = None
+    distinct_timeline: list[Distinct] = field(default_factory=list)
 
     @property
     def num_jobs(self) -> int:

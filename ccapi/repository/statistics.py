@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import orjson
 from psycopg.rows import dict_row
 
 from ccapi.db import queries
@@ -21,6 +22,7 @@ from ccapi.model.statistics import (
     Sums,
     Waits,
 )
+from ccapi.model.usage import NEVER, DistinctUsage, Run
 from ccapi.repository.job_filter import conditions_of
 from ccapi.repository.job_list import timeout_as_too_slow
 
@@ -130,6 +132,19 @@ def statistics_statement(
         "sort": query.order.value,
         "limit": query.limit,
     }
+
+
+def usage(conn: Connection, query: StatisticsQuery, points: Points) -> DistinctUsage:
+    """Read which nodes, cores and GPUs the jobs used, one job at a time; raises TooSlow."""
+    conditions = conditions_of(conn, query.jobs, in_range=True)
+    sql = queries.fill(_SQL["list_runs"], conditions=conditions.sql)
+    time = {"range_from": query.time.lower, "range_to": query.time.upper}
+    result = DistinctUsage(query.time, points, query.jobs.now)
+    with timeout_as_too_slow(), conn.cursor() as cursor:
+        for cluster, resources, start, stop in cursor.stream(sql, {**conditions.params, **time}):
+            run = Run(start, NEVER if stop is None else stop)
+            result.add(cluster, orjson.loads(resources), run)
+    return result
 
 
 def histogram(conn: Connection, query: StatisticsQuery, of: HistogramOf) -> list[Bin]:

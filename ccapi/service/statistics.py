@@ -1,12 +1,14 @@
 """Compute statistics of the jobs that ran within a time range."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import accumulate
 
 from ccapi.context import Context
 from ccapi.errors import InvalidInput
 from ccapi.model.rules import MAX_EPOCH_SECOND
-from ccapi.model.statistics import PERIODS, Point, Points, Statistics, StatisticsQuery
+from ccapi.model.statistics import PERIODS, Distinct, Point, Points, Statistics, StatisticsQuery
+from ccapi.model.usage import DistinctUsage
 from ccapi.repository import statistics
 
 # A leap year: what a statement can read within its timeout at a site of any size.
@@ -31,21 +33,34 @@ def compute(context: Context, query: StatisticsQuery) -> Statistics:
         raise InvalidInput.of("group-by", "must have only one of day, week and month")
     points = _timeline_points(query) if query.with_timeline else _NO_POINTS
     database = context.database
-    is_expensive = end - begin > _CHEAP_DAYS * _DAY_SECONDS
+    is_expensive = query.with_distinct or end - begin > _CHEAP_DAYS * _DAY_SECONDS
     with database.expensive() if is_expensive else nullcontext(), database.connection() as conn:
         result = statistics.compute(conn, query, points)
         histograms = {of: statistics.histogram(conn, query, of) for of in query.histograms}
+        usage = statistics.usage(conn, query, points) if query.with_distinct else None
     numbers = range(points.number)
     times = (points.first + number * points.step for number in numbers)
     deltas = (result.job_delta, result.node_delta, result.core_delta, result.gpu_delta)
     counts = [accumulate([delta[number] for number in numbers]) for delta in deltas]
-    return Statistics(
+    answer = Statistics(
         total=result.total,
         num_groups=result.num_groups,
         groups=result.groups,
         step=points.step if query.with_timeline else None,
         timeline=[Point(*values) for values in zip(times, *counts, strict=True)],
         histograms=histograms,
+    )
+    return answer if usage is None else _with_distinct(answer, usage)
+
+
+def _with_distinct(result: Statistics, usage: DistinctUsage) -> Statistics:
+    """Add nodes, cores and GPUs that count once, however many jobs share them."""
+    parts = (usage.nodes, usage.cores, usage.gpus)
+    return replace(
+        result,
+        distinct=Distinct(*(part.num_units for part in parts)),
+        distinct_seconds=Distinct(*(part.seconds for part in parts)),
+        distinct_timeline=[Distinct(*numbers) for numbers in usage.timeline],
     )
 
 

@@ -110,3 +110,11 @@ WHERE {{CONDITIONS}}
   AND {{VALUE}} IS NOT NULL
 GROUP BY bin
 ORDER BY bin;
+
+-- name: list_runs
+-- List when and where the jobs ran that ran within a time range, in the order of their starts.
+WITH {{ran}}
+SELECT cluster, resources::text, start_time, stop_time
+FROM ran
+WHERE {{CONDITIONS}}
+ORDER BY start_time;

@@ -236,6 +236,7 @@ def test_default_range_is_start_time_or_stop_time(filled: Client, query: str, nu
         ("waits=x", "waits: must be true, false, 1 or 0"),
         ("histogram=user", "histogram: must be duration or num-nodes"),
         ("format=csv&histogram=wait", "histogram: cannot be combined with format=csv"),
+        ("format=csv&distinct", "distinct: cannot be combined with format=csv"),
         ("sort=num-jobs&sort=num-jobs", "sort: must not be repeated"),
         ("limit=0", "limit: must be an integer from 1"),
         ("limit=10001", "limit: must be at most 10000"),
@@ -294,3 +295,40 @@ def test_query_of_a_list_is_refused(admin: Client) -> None:
     admin.list("page=1")
     assert_error(admin.send("GET", "/stats/?page=1"), 400, "page: ")
     admin.list("page=1")
+
+
+def test_two_jobs_on_a_host_are_one_node(admin: Client) -> None:
+    for number, threads in ((1, [0, 1]), (2, [1, 2, 3])):
+        node = {"hostname": "f1", "hwthreads": threads, "accelerators": [str(number)]}
+        start = START + number * HOUR
+        admin.start(jobId=number, startTime=start, resources=[node])
+        admin.stop(jobId=number, startTime=start, stopTime=start + 2 * HOUR)
+    answer = stats(admin, f"{RANGE}&distinct&step={HOUR}")
+    assert answer["nodeHours"] == 4
+    assert answer["distinct"] == {
+        "nodes": 1,
+        "cores": 4,
+        "gpus": 2,
+        "nodeHours": 3.0,
+        "coreHours": 9.0,
+        "gpuHours": 4.0,
+    }
+    used = [
+        (point["numNodes"], point["distinctNodes"], point["distinctCores"], point["distinctGpus"])
+        for point in answer["timeline"]
+    ]
+    assert used == [(0, 0, 0, 0), (1, 1, 2, 1), (2, 1, 4, 2), (1, 1, 3, 1), *6 * [(0, 0, 0, 0)]]
+    assert "distinct" not in stats(admin, RANGE)
+    assert stats(admin, f"{RANGE}&distinct&user=nobody")["distinct"]["nodes"] == 0
+
+
+def test_distinct_nodes_of_a_limited_token(app: Flask, admin: Client, database: Database) -> None:
+    for number, user in enumerate(["anna", "bert"], 1):
+        admin.start(jobId=number, user=user, resources=[{"hostname": f"f{number}"}])
+    secret = tokens.create(database, "a", Role.READER, scope=Scope(users=("anna",)))
+    client = Client(app.test_client(), secret)
+    answer = stats(client, f"{RANGE}&distinct&step={HOUR}&group-by=host&histogram=num-nodes")
+    assert [group["host"] for group in answer["groups"]] == ["f1"]
+    assert answer["distinct"]["nodes"] == 1
+    assert {point["distinctNodes"] for point in answer["timeline"]} <= {0, 1}
+    assert answer["histograms"]["num-nodes"] == [{"from": 1, "to": 2, "numJobs": 1}]
