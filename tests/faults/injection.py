@@ -32,7 +32,7 @@ def post_worker_init(worker: Any) -> None:
     vars(writer)["os"] = _FaultyDisk()
     _wrap(jobs, "insert", after="kill-start-uncommitted")
     _wrap(lifecycle, "start", after="kill-start-committed")
-    _wrap(lifecycle, "_stop", after="kill-stop-uncommitted")
+    _wrap(lifecycle, "stop_run", after="kill-stop-uncommitted")
     _wrap(
         archive,
         "archive",
