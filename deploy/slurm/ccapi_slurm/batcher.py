@@ -99,9 +99,11 @@ class Batcher:
             event = self._spool.read(name)
             if event is None:
                 return None
-            end_state = self._spool.load_end_state(name)
+            end_state = None
             if event.kind == JOBCOMP:
                 end_state = end_states.from_jobcomp(event)
+            elif event.kind == EPILOG:
+                end_state = self._spool.load_end_state(name)
             report = self._dispatcher.prepare(event, end_state)
             if report is None:
                 return None

@@ -15,6 +15,14 @@ from typing import NamedTuple, Optional
 from ccapi_slurm import hostlist
 from ccapi_slurm.event import Event
 
+# The beginning of a record up to the job's name, and what follows the name.
+_HEAD = re.compile(
+    r"JobId=([0-9]+) (?:ArrayJobId=\d+ ArrayTaskId=\S+ )?(?:ArrayTaskThrottle=\d+ )?"
+    r"(?:HetJobId=\d+ HetJobOffset=\d+ )?JobName="
+)
+_TAIL = re.compile(r"\n   (?:SLUID=(\S+)\n   )?(?=UserId=|HetJobIdSet=)")
+_PRIORITY = re.compile(r"^   Priority=\d+ Nice=-?\d+ Account=", re.M)
+_QOS = re.compile(r" QOS=(\S+)")
 # Nodes=n[3-4] CPU_IDs=0-3 Mem=0 GRES=gpu:1(IDX:0)
 _NODES = re.compile(r"^     Nodes=(\S+) CPU_IDs=(\S*)(?: Mem=\S*)?(?: GRES=(\S*))?(?: .*)?$", re.M)
 _GPU = re.compile(r"gpu(?::[^:(),]{1,64}){0,2}:[0-9]+\(IDX:([0-9,-]*)\)")
@@ -96,14 +104,17 @@ def find(text: str, event: Event) -> Optional[JobRecord]:
     The job's name cannot contain itself. So everything but the whole name, which the environment
     has as well, is searched.
     """
-    head = rf"JobId={event.job_id} (?:ArrayJobId=\d+ ArrayTaskId=\S+ )?"
-    head += r"(?:ArrayTaskThrottle=\d+ )?(?:HetJobId=\d+ HetJobOffset=\d+ )?"
-    head += rf"JobName={re.escape(event.job_name)}\n   "
-    head += r"(?:SLUID=(\S+)\n   )?(?=UserId=|HetJobIdSet=)"
-    heads = list(re.finditer(head, text))
+    heads = []
+    for match in _HEAD.finditer(text):
+        # Compiling a pattern for each job would take most of the sender's time.
+        if match[1] == str(event.job_id) and text.startswith(event.job_name, match.end()):
+            tail = _TAIL.match(text, match.end() + len(event.job_name))
+            if tail is not None:
+                heads.append((match.start(), tail))
     if len(heads) != 1:
         return None
-    start, name_end = heads[0].span()
+    [(start, tail)] = heads
+    name_end = tail.end()
     end = text.find("\n\nJobId=", name_end)
     searched = _Text(f"{text[:start]}\n   {text[name_end:]}")
     (state,) = searched.field("JobState", _STATE)
@@ -111,7 +122,6 @@ def find(text: str, event: Event) -> Optional[JobRecord]:
     start_time, end_time = searched.field("StartTime", _TIMES)
     oversubscribe, is_exclusive = searched.field("OverSubscribe", _SHARING)
     (submit_time,) = searched.optional(_SUBMIT)
-    (qos,) = searched.optional(_qos_pattern(event))
     return JobRecord(
         state=state,
         start_time=parse_time(start_time),
@@ -120,8 +130,8 @@ def find(text: str, event: Event) -> Optional[JobRecord]:
         exclusive=exclusive(oversubscribe, is_exclusive),
         submit_time=parse_time(submit_time),
         memory=_memory(searched, event),
-        qos=qos.replace("(null)", ""),
-        sluid=heads[0][1] or "",
+        qos=_qos(searched.text, event).replace("(null)", ""),
+        sluid=tail[1] or "",
         nodes=_nodes(searched, event),
         text=text[start : end if end >= 0 else len(text)].rstrip("\n") + "\n",
         unclear=searched.unclear,
@@ -170,10 +180,16 @@ def _memory(searched: _Text, event: Event) -> int:
     )
 
 
-def _qos_pattern(event: Event) -> re.Pattern[str]:
-    """Return a pattern for the QOS, which stands behind the account's text."""
-    project = re.escape(event.get("SLURM_JOB_ACCOUNT", "ACCOUNT") or "(null)")
-    return re.compile(rf"^   Priority=\d+ Nice=-?\d+ Account={project} QOS=(\S+)", re.M | re.I)
+def _qos(text: str, event: Event) -> str:
+    """Return the QOS, which stands behind the account's text; "" without one, or with two."""
+    project = event.get("SLURM_JOB_ACCOUNT", "ACCOUNT") or "(null)"
+    values = set()
+    for match in _PRIORITY.finditer(text):
+        end = match.end() + len(project)
+        qos = _QOS.match(text, end)
+        if qos is not None and text[match.end() : end].lower() == project.lower():
+            values.add(qos[1])
+    return values.pop() if len(values) == 1 else ""
 
 
 def _nodes(searched: _Text, event: Event) -> list[Node]:

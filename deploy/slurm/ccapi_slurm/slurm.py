@@ -1,5 +1,6 @@
 """Slurm's commands that the sender runs: scontrol and sacct."""
 
+import secrets
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from ccapi_slurm.job_record import JobRecord
 _TIMEOUT_SECONDS = 10
 # Users decide how long a record is.
 _MAX_OUTPUT_BYTES = 4 * 1024 * 1024
+# Of a day of a large site.
+_LONG_TIMEOUT_SECONDS, _MAX_RUNS_BYTES = 600, 256 * 1024 * 1024
 
 
 class SlurmError(Exception):
@@ -31,7 +34,36 @@ def sacct(event: Event, environment: Mapping[str, str]) -> str:
     return _run(["sacct", *fields, *selection], environment)
 
 
-def _run(command: list[str], environment: Mapping[str, str]) -> str:
+def sacct_runs(
+    since: str, until: str, fields: list[str], environment: Mapping[str, str]
+) -> list[list[str]]:
+    """Return the fields of all runs that were active between two times, in UTC.
+
+    A separator that no user can know keeps the lines apart: only the last field may be a text of
+    users. Raises SlurmError.
+    """
+    separator = secrets.token_hex(8)
+    command = ["sacct", "-a", "-X", "-n", "-P", "-D", f"--delimiter={separator}"]
+    command += ["-S", since, "-E", until, "-o", ",".join(fields)]
+    output = _run(command, environment, _LONG_TIMEOUT_SECONDS, _MAX_RUNS_BYTES)
+    rows: list[list[str]] = []
+    for line in output.split("\n"):
+        row = line.split(separator)
+        if len(row) == len(fields):
+            rows.append(row)
+        elif rows:
+            rows[-1][-1] += f"\n{line}"
+    if len(output) >= _MAX_RUNS_BYTES:
+        raise SlurmError(f"sacct knows too many runs between {since} and {until}")
+    return rows
+
+
+def _run(
+    command: list[str],
+    environment: Mapping[str, str],
+    timeout: float = _TIMEOUT_SECONDS,
+    max_bytes: int = _MAX_OUTPUT_BYTES,
+) -> str:
     """Return a command's output, "" if it does not know the job; raises SlurmError."""
     try:
         with tempfile.TemporaryFile() as output:
@@ -40,11 +72,11 @@ def _run(command: list[str], environment: Mapping[str, str]) -> str:
                 env=environment,
                 stdout=output,
                 stderr=subprocess.PIPE,
-                timeout=_TIMEOUT_SECONDS,
+                timeout=timeout,
                 check=False,
             )
             output.seek(0)
-            text = output.read(_MAX_OUTPUT_BYTES).decode("utf-8", "replace")
+            text = output.read(max_bytes).decode("utf-8", "replace")
     except (OSError, subprocess.SubprocessError) as error:
         raise SlurmError(str(error)) from error
     if process.returncode and b"Invalid job id" not in process.stderr:

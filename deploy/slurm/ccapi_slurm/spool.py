@@ -296,7 +296,12 @@ def _names(folder: Path) -> list[str]:
 
 def _names_by_age(folder: Path) -> list[str]:
     """Return the names of a folder's files, oldest first."""
-    return sorted(_names(folder), key=lambda name: (_mtime(folder / name), name))
+    files = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                files.append((entry.stat(follow_symlinks=False).st_mtime, entry.name))
+    return [name for _, name in sorted(files)]
 
 
 def _age(path: Path) -> float:
