@@ -28,8 +28,9 @@ _SHARED_MEMORY = Path("/dev/shm")
 _MIN_FREE_BYTES = 500_000_000
 # Faster than TRUNCATE.
 _DELETE_ALL = (
-    "DELETE FROM jobs; DELETE FROM archive_queue; DELETE FROM pruned_jobs; DELETE FROM hosts;"
-    "DELETE FROM tags; DELETE FROM tokens; DELETE FROM node_states"
+    "DELETE FROM jobs; DELETE FROM archive_queue; DELETE FROM archive_edits;"
+    "DELETE FROM pruned_jobs; DELETE FROM hosts; DELETE FROM tags;"
+    "DELETE FROM tokens; DELETE FROM node_states"
 )
 
 

@@ -15,6 +15,22 @@ from ccapi.repository import codec
 _SQL = queries.load("edits")
 
 
+def begin_archive_edit(conn: Connection, id_: int) -> int | None:
+    """Record that an edit of an archived job's file begins; None if the job is not archived."""
+    row = conn.execute(_SQL["begin_archive_edit"], {"id": id_}).fetchone()
+    return None if row is None else int(row[0])
+
+
+def end_archive_edit(conn: Connection, record: int) -> None:
+    """Record that the file agrees with the database."""
+    conn.execute(_SQL["end_archive_edit"], {"id": record})
+
+
+def list_archive_edits(conn: Connection) -> list[tuple[int, int]]:
+    """List records of edits whose workers have died, and the ids of their jobs."""
+    return [(record, id_) for record, id_ in conn.execute(_SQL["list_archive_edits"])]
+
+
 def correct_end(
     conn: Connection, id_: int, job_state: str | None, stop_time: int | None, corrected_by: str
 ) -> None:

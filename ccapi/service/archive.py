@@ -10,7 +10,7 @@ from ccapi.archive import writer
 from ccapi.context import Context
 from ccapi.errors import ArchiveError, DatabaseUnavailable
 from ccapi.model.job import Job, MonitoringStatus
-from ccapi.repository import batch, jobs
+from ccapi.repository import batch, edits, jobs
 
 _log = logging.getLogger(__name__)
 _BATCH_SIZE = 500
@@ -129,8 +129,28 @@ def retry(context: Context) -> Iterator[Job]:
             if context.archive_io.is_open:
                 raise ArchiveError("the archive does not answer any more; run it again later")
         if len(ids) < _BATCH_SIZE:
-            return
+            break
         after_id = ids[-1]
+    yield from _finish_edits(context)
+
+
+def _finish_edits(context: Context) -> Iterator[Job]:
+    """Write the files that edits left behind whose worker died; yield their jobs."""
+    with context.database.connection() as conn:
+        records = edits.list_archive_edits(conn)
+    for record, id_ in records:
+        job: Job | None = None
+        try:
+            with context.database.transaction() as conn:
+                job = jobs.get(conn, id_) if jobs.lock(conn, id_) else None
+                if job is not None and job.is_archived:
+                    context.archive_io.run(writer.write, context.archive_root, job, job_id=id_)
+                edits.end_archive_edit(conn, record)
+        except ArchiveError as error:
+            _log.error("archiving job %s (id %s) failed: %s", job and job.job_id, id_, error)
+            job = job and replace(job, monitoring_status=MonitoringStatus.ARCHIVING_FAILED)
+        if job is not None:
+            yield job
 
 
 def recover(context: Context, late_job_ids: Collection[int]) -> None:

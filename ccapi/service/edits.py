@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
@@ -10,7 +11,7 @@ from ccapi.archive import reader, writer
 from ccapi.archive.breaker import ArchiveTimeout
 from ccapi.context import Context
 from ccapi.db.pool import Connection
-from ccapi.errors import ArchiveError, InvalidInput, StillRunning, UnknownJob
+from ccapi.errors import ArchiveError, DatabaseUnavailable, InvalidInput, StillRunning, UnknownJob
 from ccapi.model import rules
 from ccapi.model.job import Correction, Job, JobSelection, Tag
 from ccapi.repository import edits, jobs
@@ -119,14 +120,32 @@ def history(context: Context, id_: int) -> tuple[Job, list[Correction]]:
         return job, edits.list_corrections(conn, id_)
 
 
+class _ArchivedMeanwhile(Exception):
+    """The job was archived after the look that found it not archived."""
+
+
 def _edit(context: Context, id_: int, edit: Callable[[Connection], object]) -> Job:
     """Edit a locked job and, if it is archived, its meta.json; return the edited job.
 
     Raises UnknownJob, what `edit` raises, and ArchiveError if the file cannot be written.
-    Then, and if the commit fails, the database and the file are as before.
+    Then, and if the commit fails, the database and the file are as before. A record of the edit
+    lets `archive.retry` make them agree if the worker dies in between.
     """
+    while True:
+        with context.database.connection() as conn:
+            record = edits.begin_archive_edit(conn, id_)
+        try:
+            return _edit_on_record(context, id_, edit, record)
+        except _ArchivedMeanwhile:
+            continue
+
+
+def _edit_on_record(
+    context: Context, id_: int, edit: Callable[[Connection], object], record: int | None
+) -> Job:
     former: bytes | None = None
     job: Job | None = None
+    is_consistent = True
     try:
         with context.database.transaction() as conn:
             if not jobs.lock(conn, id_, context.scope):
@@ -135,20 +154,32 @@ def _edit(context: Context, id_: int, edit: Callable[[Connection], object]) -> J
             job = jobs.get(conn, id_)
             assert job is not None
             if job.is_archived:
+                if record is None:
+                    raise _ArchivedMeanwhile
                 root, run = context.archive_root, context.archive_io.run
                 former = run(reader.read_bytes, root, job.key)
                 run(writer.write, root, job, job_id=id_)
     except BaseException as error:
-        # After a timeout, the archive's recovery writes the file again.
-        if job is not None and former is not None and not isinstance(error, ArchiveTimeout):
-            # Only a failed rename or commit gets here; the file may have the edit already.
-            try:
-                root, run = context.archive_root, context.archive_io.run
-                if run(reader.read_bytes, root, job.key) != former:
-                    run(writer.write_bytes, root, job.key, former, job_id=id_)
-            except ArchiveError:
-                _log.exception(
-                    "meta.json of job id %s may contain an edit that was refused", job.id
-                )
+        is_restored = former is None or job is None or _restore(context, job, former, error)
+        # A commit without an answer may have succeeded.
+        is_consistent = is_restored and not isinstance(error, DatabaseUnavailable)
         raise
+    finally:
+        if record is not None and is_consistent:
+            with suppress(DatabaseUnavailable), context.database.connection() as conn:
+                edits.end_archive_edit(conn, record)
     return job
+
+
+def _restore(context: Context, job: Job, former: bytes, error: BaseException) -> bool:
+    """Write a file's former content after a failed rename or commit; False if that fails."""
+    if isinstance(error, ArchiveTimeout):  # The archive's recovery writes the file again.
+        return False
+    try:
+        root, run = context.archive_root, context.archive_io.run
+        if run(reader.read_bytes, root, job.key) != former:
+            run(writer.write_bytes, root, job.key, former, job_id=job.id)
+    except ArchiveError:
+        _log.exception("meta.json of job id %s may contain an edit that was refused", job.id)
+        return False
+    return True

@@ -208,6 +208,15 @@ CREATE TABLE archive_queue (
 COMMENT ON COLUMN archive_queue.job_changed IS 'The job was edited after it stopped.';
 COMMENT ON COLUMN archive_queue.has_failed  IS 'An attempt failed; the log has the reason.';
 
+-- Edits of archived jobs that may have reached meta.json and not the database: a worker can die
+-- between the two. Each edit has a row until it ends, and a retry writes the file of a row that is
+-- left. No foreign key, as in archive_queue.
+CREATE TABLE archive_edits (
+    id       bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job      bigint      NOT NULL,
+    begun_at timestamptz NOT NULL DEFAULT now()
+);
+
 -- The jobs that were deleted because they were old; the archive has the only copy.
 CREATE TABLE pruned_jobs (
     job_id     bigint NOT NULL,

@@ -1,3 +1,25 @@
+-- name: begin_archive_edit
+-- Record, if a job is archived, that an edit of its file begins; returns the record's id.
+INSERT INTO archive_edits (job)
+SELECT j.id
+FROM jobs AS j
+WHERE j.id = :id
+  AND j.job_state <> 'running'
+  AND j.monitoring_status = 3
+  AND NOT EXISTS (SELECT FROM archive_queue AS a WHERE a.job = j.id)
+RETURNING id;
+
+-- name: end_archive_edit!
+DELETE FROM archive_edits
+WHERE id = :id;
+
+-- name: list_archive_edits
+-- List the edits that no request can be working on any more: their workers have died.
+SELECT id, job
+FROM archive_edits
+WHERE begun_at < now() - interval '5 minutes'
+ORDER BY id;
+
 -- name: correct_end!
 -- Give a stopped job another end and record the old one; does nothing when there is no
 -- difference. Call lock_job before, in the same transaction.
