@@ -9,6 +9,7 @@ from ccapi.context import Context
 from ccapi.db import migrations, pool
 from ccapi.db.probe import CachedProbe
 from ccapi.errors import ArchiveError, DatabaseUnavailable
+from ccapi.repository import health
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 2
@@ -76,8 +77,15 @@ class HealthCheck:
         if missing:
             reason = "migrations are missing: run `ccapi migrate`"
             return _Problem(reason, f"migrations are missing: {', '.join(missing)}")
-        reason = "the database is read-only"
-        return _Problem(reason, reason) if is_read_only else None
+        if is_read_only:
+            reason = "the database is read-only"
+            return _Problem(reason, reason)
+        try:
+            with self._context.database.transaction() as conn:
+                health.write_as_a_start(conn)
+        except DatabaseUnavailable as error:
+            return _Problem("the database does not accept jobs", str(error))
+        return None
 
     def _check_archive(self) -> _Problem | None:
         try:

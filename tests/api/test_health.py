@@ -86,6 +86,14 @@ def test_check_leaves_nothing_in_the_archive(app: Flask, config: Config) -> None
     assert [path.name for path in config.archive.root.iterdir()] == ["version.txt"]
 
 
+def test_a_locked_table_is_not_ready(app: Flask, database: Database) -> None:
+    with database.session() as administrator, administrator.transaction():
+        administrator.execute("LOCK TABLE jobs IN SHARE MODE")
+        assert_error(ready(app), 503, "the database does not accept jobs")
+    time.sleep(_STALE_SECONDS)
+    assert ready(app).status_code == 200
+
+
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[PrivatePostgres]:
     """Run a server that only this test disturbs."""
