@@ -82,7 +82,7 @@ FROM stopped;
 -- name: get_jobs
 -- Read several jobs with everything.
 SELECT
-    d.*,
+    {{detail_columns}},
     (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)::text AS meta_data
 FROM job_details AS d
 WHERE d.id = ANY (:ids::bigint[]);

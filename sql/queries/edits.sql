@@ -41,7 +41,7 @@ corrected AS (
     FROM ends
     WHERE jobs.id = ends.id
       AND (ends.new_state, ends.new_stop_time) <> (ends.old_state, ends.old_stop_time)
-    RETURNING ends.*
+    RETURNING ends.id, ends.old_state, ends.new_state, ends.old_stop_time, ends.new_stop_time
 )
 INSERT INTO job_corrections (
     job, corrected_by, old_state, new_state, old_stop_time, new_stop_time

@@ -85,7 +85,7 @@ FROM stopped;
 -- name: get_job
 -- Read one job with everything that the token can see.
 SELECT
-    d.*,
+    {{detail_columns}},
     CASE WHEN :sees_metadata
          THEN (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)::text
     END AS meta_data
@@ -140,7 +140,7 @@ LIMIT :limit;
 -- name: list_finished_jobs
 -- Read the stopped jobs that are archived or should be, in order of id.
 SELECT
-    d.*,
+    {{detail_columns}},
     (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)::text AS meta_data
 FROM job_details AS d
 WHERE d.id IN (
