@@ -250,7 +250,7 @@ CREATE TABLE job_corrections (
     old_state     job_state   NOT NULL,
     new_state     job_state   NOT NULL,
     old_stop_time bigint,
-    new_stop_time bigint      NOT NULL,
+    new_stop_time bigint,
 
     -- Reads a job's corrections in order.
     PRIMARY KEY (job, id)
@@ -259,6 +259,7 @@ CREATE TABLE job_corrections (
 COMMENT ON TABLE  job_corrections IS 'Ends of jobs that the job''s own stop did not report.';
 COMMENT ON COLUMN job_corrections.corrected_by  IS 'Name of the token, or the command.';
 COMMENT ON COLUMN job_corrections.old_stop_time IS 'NULL if the job was running in the registry.';
+COMMENT ON COLUMN job_corrections.new_stop_time IS 'NULL if the job had not ended, and runs again.';
 
 CREATE TYPE token_role AS ENUM ('reader', 'writer', 'admin');
 

@@ -139,7 +139,7 @@ def reconcile(context: Context, query: dict[str, Any], snapshot: Snapshot) -> di
     if dry_run:
         differences = reconciliation.compare(context, snapshot)
     else:
-        differences = reconciliation.stop_stale(context, snapshot, current_token().name)
+        differences = reconciliation.apply(context, snapshot, current_token().name)
         ids = [run.id for run in differences.stale]
         num_archived = reconciliation.archive_for(context, ids, _ARCHIVING_SECONDS)
     return {

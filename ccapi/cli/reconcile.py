@@ -22,7 +22,7 @@ _STOPPED_BY = "ccapi reconcile"
 @click.command()
 @click.option("--cluster", required=True, help="The cluster's name in ccapi.")
 @click.option("--slurm-cluster", help="The cluster's name in Slurm, if it is different.")
-@click.option("--apply", "applied", is_flag=True, help="Stop and archive the stale jobs.")
+@click.option("--apply", "applied", is_flag=True, help="Stop stale jobs, reopen others.")
 @click.option(
     "--state",
     type=click.Choice([state.value for state in FINAL_STATES]),
@@ -50,17 +50,21 @@ def reconcile(
     """Compare a cluster's running jobs in ccapi with squeue.
 
     A job is missing if only Slurm runs it: its start was lost. A job is stale if it runs in
-    ccapi only: its stop was lost. If there are differences, the command waits and compares
-    again. With --apply it then stops and archives the stale jobs. sacct provides their ends;
+    ccapi only: its stop was lost. A job has ended too early if ccapi has its end, but Slurm runs
+    it. If there are differences, the command waits and compares
+    again. With --apply it then stops and archives the stale jobs, and reopens those that ended too
+    early. sacct provides their ends;
     jobs that it does not know get --state at the time of the query, or at the end of their
     walltime if that is earlier. The exit status is 1 if differences remain, or if Slurm cannot
     be queried; then nothing changes.
     """
-    as_of, running = slurm.running_jobs(slurm_cluster or cluster)
-    snapshot = Snapshot(cluster=cluster, as_of=as_of, running=running, job_state=state)
+    as_of, running, active = slurm.running_jobs(slurm_cluster or cluster)
+    snapshot = Snapshot(
+        cluster=cluster, as_of=as_of, running=running, active=active, job_state=state
+    )
     context = settings.context
     differences = reconciliation.compare(context, snapshot)
-    if differences.stale or differences.missing:
+    if any(differences):
         sleep(wait.total_seconds())
         differences = reconciliation.compare(context, snapshot)
         if differences.stale:
@@ -70,7 +74,7 @@ def reconcile(
                 reason = f"sacct is not available, using the default end state: {error}"
                 click.echo(reason, err=True)
         if applied:
-            differences = reconciliation.stop_stale(context, snapshot, _STOPPED_BY)
+            differences = reconciliation.apply(context, snapshot, _STOPPED_BY)
             reconciliation.archive_for(context, [run.id for run in differences.stale], math.inf)
         else:
             differences = reconciliation.compare(context, snapshot)
@@ -85,9 +89,14 @@ def _report(differences: Differences, snapshot: Snapshot, *, applied: bool) -> N
     for run in differences.stale:
         end = f"{run.job_state} at {format_utc(run.stop_time)}"
         click.echo(f"{label:<8} jobId {run.job_id}, started {format_utc(run.start_time)}: {end}")
-    if not (differences.missing or differences.stale):
+    early_label = "reopened" if applied else "ended too early"
+    for job in differences.ended_early:
+        end = f"{job.job_state} at {format_utc(job.stop_time)}"
+        click.echo(f"{early_label} jobId {job.job_id}, started {format_utc(job.start_time)}: {end}")
+    if not any(differences):
         click.echo(f"ccapi and Slurm agree on {len(snapshot.running)} running jobs")
         return
-    click.echo(f"{len(differences.missing)} missing, {len(differences.stale)} {label}")
+    early = f", {len(differences.ended_early)} {early_label}" if differences.ended_early else ""
+    click.echo(f"{len(differences.missing)} missing, {len(differences.stale)} {label}{early}")
     if differences.missing or not applied:
         sys.exit(1)

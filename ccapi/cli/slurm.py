@@ -8,8 +8,9 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from ccapi.errors import CcapiError
 from ccapi.model.job import SLURM_STATES
@@ -18,7 +19,9 @@ from ccapi.model.reconciliation import EndedRun, Run, StaleRun
 # Suspended and completing jobs still have their nodes. The default of --states depends on
 # squeue's version, so all are listed; jobs in other states are pending or have ended.
 _STATES = "RUNNING,SUSPENDED,COMPLETING,CONFIGURING,STOPPED,STAGE_OUT,SIGNALING,RESIZING"
-_SQUEUE = ("squeue", "--all", "--local", "--noheader", f"--states={_STATES}", "--format=%A %S")
+_SQUEUE = ("squeue", "--all", "--local", "--noheader", f"--states={_STATES}", "--format=%A %S %t")
+_COMPLETING = "CG"
+_RESIZING = "RESIZING"
 _SCONTROL = ("scontrol", "show", "config")
 _SACCT = (
     "sacct",
@@ -42,8 +45,10 @@ class SlurmError(CcapiError):
     """A command of Slurm failed, or its output is not reliable."""
 
 
-def running_jobs(cluster: str) -> tuple[int, list[Run]]:
-    """Return a time in epoch seconds and all jobs that a cluster ran then; raises SlurmError.
+def running_jobs(cluster: str) -> tuple[int, list[Run], list[Run]]:
+    """Return a time in epoch seconds, all jobs that a cluster ran then, and the active ones.
+
+    A job is not active while its nodes are being released. Raises SlurmError.
 
     An incomplete list would stop running jobs. So this machine's Slurm must be the cluster's,
     slurmctld must answer, and this user must see the jobs of all users.
@@ -51,16 +56,18 @@ def running_jobs(cluster: str) -> tuple[int, list[Run]]:
     as_of = int(time.time())
     output = _run(_SQUEUE)
     _require_complete_view(cluster)
-    running = []
+    running, active = [], []
     for line in output.splitlines():
-        job_id, _, start = line.strip().partition(" ")
+        job_id, start, state = [*line.split(), "", ""][:3]
         if not _JOB_ID.fullmatch(job_id):
             raise SlurmError(f"unexpected line from squeue: {line!r:.80}")
         start_time = _parse_time(start)
         # A requeued job has no start while it waits for its next run.
         if start_time is not None:
             running.append(Run(int(job_id), start_time))
-    return as_of, running
+            if state != _COMPLETING:
+                active.append(running[-1])
+    return as_of, running, active
 
 
 def ended_runs(runs: Sequence[StaleRun]) -> list[EndedRun]:
@@ -68,7 +75,7 @@ def ended_runs(runs: Sequence[StaleRun]) -> list[EndedRun]:
 
     A requeued job has several. Raises SlurmError.
     """
-    ended: list[EndedRun] = []
+    parts: list[_Part] = []
     for first in range(0, len(runs), _BATCH_SIZE):
         batch = runs[first : first + _BATCH_SIZE]
         since = datetime.fromtimestamp(min(run.start_time for run in batch), UTC)
@@ -76,13 +83,33 @@ def ended_runs(runs: Sequence[StaleRun]) -> list[EndedRun]:
         output = _run((*_SACCT, f"--starttime={since:%Y-%m-%dT00:00:00}", f"--jobs={job_ids}"))
         rows = (line.split("|") for line in output.splitlines() if line.count("|") == 3)
         for job_id, start, end, state in rows:
-            job_state = SLURM_STATES.get(state.partition(" ")[0])
-            if not _JOB_ID.fullmatch(job_id) or job_state is None:
-                continue
-            start_time, stop_time = _parse_time(start), _parse_time(end)
-            if start_time is not None and stop_time is not None and stop_time >= start_time:
-                ended.append(EndedRun(int(job_id), start_time, stop_time, job_state))
-    return ended
+            start_time = _parse_time(start)
+            if _JOB_ID.fullmatch(job_id) and start_time is not None:
+                word = state.partition(" ")[0]
+                parts.append(_Part(int(job_id), start_time, _parse_time(end), word))
+    return list(_join(parts))
+
+
+class _Part(NamedTuple):
+    """A line of sacct: a run, or what a run was between two changes of its nodes."""
+
+    job_id: int
+    start_time: int
+    stop_time: int | None
+    state: str
+
+
+def _join(parts: Iterable[_Part]) -> Iterator[EndedRun]:
+    """Join the parts of each resized run, and yield the runs that have ended."""
+    resized: dict[int, int] = {}
+    for part in sorted(parts, key=lambda part: part.start_time):
+        start_time = resized.pop(part.job_id, part.start_time)
+        if part.state == _RESIZING:
+            resized[part.job_id] = start_time
+        elif part.stop_time is not None and part.state in SLURM_STATES:
+            # Slurm's clock may have been set back meanwhile.
+            stop_time = max(part.stop_time, start_time)
+            yield EndedRun(part.job_id, start_time, stop_time, SLURM_STATES[part.state])
 
 
 def _require_complete_view(cluster: str) -> None:

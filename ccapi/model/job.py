@@ -338,7 +338,7 @@ class JobFilter:
 class Correction:
     """A changed end of a job, and the name of the token or command that changed it.
 
-    Stop times are epoch seconds; the old one is None if the job was running.
+    Stop times are epoch seconds; None means that the job was running, or runs again.
     """
 
     corrected_at: datetime
@@ -346,4 +346,4 @@ class Correction:
     old_state: str
     new_state: str
     old_stop_time: int | None
-    new_stop_time: int
+    new_stop_time: int | None

@@ -27,6 +27,8 @@ class EndedRun(NamedTuple):
 class Snapshot:
     """All jobs that were running on a cluster at one moment.
 
+    `active` are those of them that have certainly not ended, unlike those whose nodes are being
+    released.
     `ended` has the ends of others, as far as the batch system knows them. Other jobs that are
     not running have ended by `as_of`, with `job_state`.
     """
@@ -34,6 +36,7 @@ class Snapshot:
     cluster: str
     as_of: int
     running: Sequence[Run]
+    active: Sequence[Run] = ()
     ended: Sequence[EndedRun] = ()
     job_state: str = JobState.STOPPED
 
@@ -48,8 +51,19 @@ class StaleRun(NamedTuple):
     job_state: str
 
 
+class EarlyEnd(NamedTuple):
+    """A job that has ended in the database, but runs in the batch system."""
+
+    id: int
+    job_id: int
+    start_time: int
+    stop_time: int
+    job_state: str
+
+
 class Differences(NamedTuple):
     """Jobs that run only in the batch system, or only in the database, by start time."""
 
     missing: list[Run]
     stale: list[StaleRun]
+    ended_early: list[EarlyEnd]

@@ -10,7 +10,7 @@ from psycopg.rows import class_row, scalar_row
 
 from ccapi.db import queries
 from ccapi.db.pool import Connection
-from ccapi.model.reconciliation import Run, Snapshot, StaleRun
+from ccapi.model.reconciliation import EarlyEnd, Run, Snapshot, StaleRun
 
 _SQL = queries.load("reconciliation")
 
@@ -45,6 +45,28 @@ def stale(conn: Connection, snapshot: Snapshot, window: int, started_before: int
     }
     with conn.cursor(row_factory=class_row(StaleRun)) as cursor:
         return cursor.execute(_SQL["stale_runs"], parameters, prepare=False).fetchall()
+
+
+def early_ends(
+    conn: Connection, snapshot: Snapshot, window: int, ended_before: int
+) -> list[EarlyEnd]:
+    """List the active runs that ended in the registry by `ended_before`."""
+    parameters = {
+        "cluster": snapshot.cluster,
+        "job_ids": [run.job_id for run in snapshot.active],
+        "start_times": [run.start_time for run in snapshot.active],
+        "window": window,
+        "ended_before": ended_before,
+    }
+    with conn.cursor(row_factory=class_row(EarlyEnd)) as cursor:
+        return cursor.execute(_SQL["early_ends"], parameters, prepare=False).fetchall()
+
+
+def reopen(conn: Connection, ids: Sequence[int], reopened_by: str) -> set[int]:
+    """Let finished jobs run again; return the ids of those that were not running."""
+    parameters = {"ids": list(ids), "reopened_by": reopened_by}
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return set(cursor.execute(_SQL["reopen_runs"], parameters, prepare=False).fetchall())
 
 
 def stop(conn: Connection, runs: Sequence[StaleRun], stopped_by: str) -> set[int]:

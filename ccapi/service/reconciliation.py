@@ -30,23 +30,28 @@ def compare(context: Context, snapshot: Snapshot) -> Differences:
         return _compare(context, conn, snapshot)
 
 
-def stop_stale(context: Context, snapshot: Snapshot, stopped_by: str) -> Differences:
-    """Stop the jobs that run only here, all or none; return what was missing and stopped.
+def apply(context: Context, snapshot: Snapshot, applied_by: str) -> Differences:
+    """Stop the jobs that run only here, and reopen those that ended too early, all or none.
 
-    Each job's history records `stopped_by`. If a job's real stop arrives at the same time, one
-    of the two wins. Call `archive` afterwards. Raises InvalidInput, as `compare`.
+    Returns what was missing, stopped and reopened. Each job's history records `applied_by`. The
+    file of a reopened job in the archive stays until the job ends again. If a job's real stop
+    arrives at the same time, one of the two wins. Call `archive_for` afterwards. Raises
+    InvalidInput, as `compare`.
     """
     _validate(context, snapshot)
     with context.database.transaction() as conn:
         differences = _compare(context, conn, snapshot)
-        stopped_ids = reconciliation.stop(conn, differences.stale, stopped_by)
+        stopped_ids = reconciliation.stop(conn, differences.stale, applied_by)
+        early_ids = [job.id for job in differences.ended_early]
+        reopened_ids = reconciliation.reopen(conn, early_ids, applied_by)
     if stopped_ids:
         _log.info("%s: stopped %s jobs that ran only here", snapshot.cluster, len(stopped_ids))
     stopped = [run for run in differences.stale if run.id in stopped_ids]
     for run in stopped:
         cluster = metrics.cluster_label(snapshot.cluster)
         metrics.child(metrics.STOPS, cluster, run.job_state).inc()
-    return Differences(differences.missing, stopped)
+    reopened = [job for job in differences.ended_early if job.id in reopened_ids]
+    return Differences(differences.missing, stopped, reopened)
 
 
 def archive_for(context: Context, ids: Iterable[int], seconds: float) -> int:
@@ -77,4 +82,5 @@ def _compare(context: Context, conn: Connection, snapshot: Snapshot) -> Differen
     return Differences(
         reconciliation.missing(conn, snapshot, window, started_before),
         reconciliation.stale(conn, snapshot, window, started_before),
+        reconciliation.early_ends(conn, snapshot, window, started_before),
     )

@@ -42,6 +42,52 @@ WHERE j.job_state = 'running'
   )
 ORDER BY j.start_time, j.id, abs(ended.start_time - j.start_time), ended.stop_time DESC;
 
+-- name: early_ends
+-- List the jobs that ended in the registry by :ended_before, but run in the batch system.
+SELECT j.id, j.job_id, j.start_time, j.stop_time, j.job_state::text
+FROM unnest(:job_ids::bigint[], :start_times::bigint[]) AS run (job_id, start_time)
+CROSS JOIN LATERAL (
+    SELECT id, job_id, start_time, stop_time, job_state
+    FROM jobs
+    WHERE job_id = run.job_id
+      AND cluster = :cluster
+      AND start_time BETWEEN run.start_time - :window AND run.start_time + :window
+    ORDER BY abs(start_time - run.start_time), id
+    LIMIT 1
+) AS j
+WHERE j.job_state <> 'running'
+  AND j.stop_time <= :ended_before
+ORDER BY j.start_time, j.id;
+
+-- name: reopen_runs
+-- Let finished jobs run again, and record who did that. Waits for the archiving of a job.
+WITH locked AS (
+    SELECT id, job_state, stop_time
+    FROM jobs
+    WHERE id = ANY (:ids::bigint[])
+      AND job_state <> 'running'
+    ORDER BY id
+    FOR NO KEY UPDATE
+),
+dequeued AS (
+    DELETE FROM archive_queue
+    WHERE job = ANY (:ids::bigint[])
+),
+reopened AS (
+    UPDATE jobs
+    SET job_state = 'running',
+        stop_time = NULL,
+        monitoring_status = CASE monitoring_status WHEN 0 THEN 0 ELSE 1 END
+    FROM locked
+    WHERE jobs.id = locked.id
+    RETURNING jobs.id, locked.job_state, locked.stop_time
+)
+INSERT INTO job_corrections (job, corrected_by, old_state, old_stop_time, new_state)
+SELECT id, :reopened_by, job_state, stop_time, 'running'
+FROM reopened
+ORDER BY id
+RETURNING job;
+
 -- name: stop_runs
 -- Stop jobs that still run, as stop_job does, and record who stopped them. Rows are locked in one
 -- order, so that two requests at once do not deadlock.

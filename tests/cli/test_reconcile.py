@@ -66,8 +66,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
 
 
 def squeue_lines(*job_ids: int) -> list[str]:
-    """Return squeue's lines for jobs that started at START."""
-    return [f"{job_id} {START_TEXT}" for job_id in job_ids]
+    """Return squeue's lines for running jobs that started at START."""
+    return [f"{job_id} {START_TEXT} R" for job_id in job_ids]
 
 
 def states(client: Client) -> dict[int, str]:
@@ -152,6 +152,54 @@ def test_state_and_stop_time_come_from_sacct(ccapi: Command, slurm: Slurm, write
     assert {job["duration"] for job in writer.list()} == {100}
     assert "--jobs=1,2,3,4,5,6,7,8,9,10,11" in slurm.calls("sacct")
     assert "--starttime=2023-11-14T00:00:00" in slurm.calls("sacct")
+
+
+def test_parts_of_a_resized_job_are_one_run(ccapi: Command, slurm: Slurm, writer: Client) -> None:
+    for job_id in (1, 2):
+        writer.start(jobId=job_id)
+    slurm.prints(
+        "sacct",
+        "1|2023-11-14T22:30:00|2023-11-14T22:40:00|COMPLETED",
+        f"1|{START_TEXT}|2023-11-14T22:20:00|RESIZING",
+        "1|2023-11-14T22:20:00|2023-11-14T22:30:00|RESIZING",
+        f"2|{START_TEXT}|2023-11-14T22:13:10|NODE_FAIL",
+    )
+    _, out, _ = ccapi("reconcile", "--cluster", "fritz")
+    assert out.splitlines()[:2] == [
+        "stale    jobId 1, started 2023-11-14T22:13:20Z: completed at 2023-11-14T22:40:00Z",
+        "stale    jobId 2, started 2023-11-14T22:13:20Z: node_fail at 2023-11-14T22:13:20Z",
+    ]
+
+
+def test_job_that_ended_too_early_runs_again(
+    ccapi: Command, slurm: Slurm, writer: Client, context: Context
+) -> None:
+    ids = [writer.start(jobId=job_id) for job_id in (1, 2, 3)]
+    writer.start(jobId=4, monitoringStatus=0)
+    for job_id in (1, 2, 4):
+        writer.stop(jobId=job_id, jobState="failed", stopTime=START + 60)
+    writer.stop(jobId=3, stopTime=int(time.time()) + 1)
+    # Job 2 is completing, and the end of job 3 is recent.
+    lines = [f"{job_id} {START_TEXT} R" for job_id in (1, 3, 4)]
+    slurm.prints("squeue", *lines, f"2 {START_TEXT} CG")
+    status, out, _ = ccapi("reconcile", "--cluster", "fritz")
+    assert (status, out.splitlines()) == (1, [
+        "ended too early jobId 1, started 2023-11-14T22:13:20Z: failed at 2023-11-14T22:14:20Z",
+        "ended too early jobId 4, started 2023-11-14T22:13:20Z: failed at 2023-11-14T22:14:20Z",
+        "0 missing, 0 stale, 2 ended too early",
+    ])  # fmt: skip
+    status, out, _ = ccapi("reconcile", "--cluster", "fritz", "--apply")
+    assert (status, out.splitlines()[-1]) == (0, "0 missing, 0 stopped, 2 reopened")
+    expected = {1: "running", 2: "failed", 3: "completed", 4: "running"}
+    assert states(writer) == expected
+    history = ccapi("jobs", "history", str(ids[0]))[1].splitlines()
+    assert history[1].endswith("ccapi reconcile: failed at 2023-11-14T22:14:20Z -> running")
+    assert history[2] == "now running"
+    assert ccapi("reconcile", "--cluster", "fritz")[0] == 0
+    job = writer.stop(jobId=1, stopTime=START + 600)
+    assert (job["duration"], job["monitoringStatus"]) == (600, 3)
+    [path] = context.archive_root.glob("fritz/0/001/*/meta.json")
+    assert b'"duration":600' in path.read_bytes()
 
 
 def test_job_that_runs_in_sacct_gets_the_default_state(
