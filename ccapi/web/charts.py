@@ -4,40 +4,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, log10
 
+_WIDTH, _HEIGHT = 720, 120
+
 
 @dataclass(frozen=True)
 class Steps:
-    """A value over time that changes in steps: outlines in a box of `width` by `height`.
+    """Values over time that change in steps: outlines in a box of `width` by `height`.
 
-    `ticks` are values and their heights from above.
+    `ticks` are the values at the top, in the middle and at the bottom.
     """
 
     line: str
     area: str
-    ticks: list[tuple[float, float]]
-    width: int
-    height: int
+    ticks: tuple[float, float, float]
     max_value: float
+    last_value: float
+    width: int = _WIDTH
+    height: int = _HEIGHT
 
 
-def steps(values: Sequence[float], width: int = 720, height: int = 120) -> Steps:
+def steps(values: Sequence[float]) -> Steps:
     """Return the outline of values at equal distances."""
-    top = nice_ceiling(max(values, default=0))
+    max_value = max(values, default=0)
+    top = nice_ceiling(max_value)
+    ticks = (top, top // 2, 0)
     if not values:
-        return Steps("", "", [], width, height, 0)
-    step = width / len(values)
+        return Steps("", "", ticks, 0, 0)
+    step = _WIDTH / len(values)
     parts: list[str] = []
     for number, value in enumerate(values):
-        y = round(height * (1 - value / top), 1)
+        y = round(_HEIGHT * (1 - value / top), 1)
         parts.append(f"{'V' if parts else 'M0 '}{y}H{round((number + 1) * step, 1)}")
     line = "".join(parts)
-    ticks = [(top, 0.0), (top / 2, height / 2)]
-    return Steps(line, f"{line}V{height}H0Z", ticks, width, height, max(values))
+    return Steps(line, f"{line}V{_HEIGHT}H0Z", ticks, max_value, values[-1])
 
 
-def nice_ceiling(value: float) -> float:
-    """Return a round number of at least `value`, and of at least 1: 1, 2, 4 or 10 times 10^n."""
-    if value <= 1:
-        return 1
-    base = 10.0 ** floor(log10(value))
-    return next(factor * base for factor in (1, 2, 4, 6, 8, 10) if factor * base >= value)
+def nice_ceiling(value: float) -> int:
+    """Return an even number of at least `value` that a person would choose."""
+    if value <= 2:
+        return 2
+    base = 10 ** floor(log10(value))
+    return next(int(factor * base) for factor in (1, 2, 4, 6, 8, 10) if factor * base >= value)

@@ -88,7 +88,7 @@ def jobs_page(context: Context, query: dict[str, Any]) -> str | Response:
         more={"tag", *(name for name, *_ in _CHOICES)} & request.args.keys(),
         states=JobState,
         choices=_CHOICES,
-        lasts=words.LAST_SECONDS,
+        lasts=words.LASTS,
     )
 
 

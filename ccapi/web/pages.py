@@ -96,7 +96,14 @@ class Pages(Blueprint):
 blueprint = Pages(
     "web", __name__, template_folder="templates", static_folder="static", static_url_path="/static"
 )
-for _filter in (words.duration, words.time_tag, words.field_time, words.count, words.ranges):
+for _filter in (
+    words.count,
+    words.duration,
+    words.field_time,
+    words.percent,
+    words.ranges,
+    words.time_tag,
+):
     blueprint.add_app_template_filter(_filter)
 blueprint.add_app_template_filter(
     lambda name, kind: words.person_address(kind, name), "person_address"

@@ -10,7 +10,7 @@ from ccapi.context import Context
 from ccapi.http import json_format
 from ccapi.model.statistics import GroupBy, GroupOrder
 from ccapi.service import statistics
-from ccapi.web import charts, totals, words
+from ccapi.web import totals, words
 from ccapi.web.pages import blueprint, shared_part
 from ccapi.web.queries import StatisticsQuery, resolve
 
@@ -30,18 +30,20 @@ def statistics_page(context: Context, query: dict[str, Any]) -> str | Response:
     def render(context: Context) -> str:
         limited = {"limit": _MAX_ROWS, **resolve(query, "range")}
         stats_query = api.parse_query(context, limited)
-        result = statistics.compute(context, replace(stats_query, with_timeline=True))
+        result = statistics.compute(context, stats_query)
         by_state = replace(
-            stats_query, group_by=frozenset([GroupBy.STATE]), order=GroupOrder.NUM_JOBS
+            stats_query,
+            group_by=frozenset([GroupBy.STATE]),
+            order=GroupOrder.NUM_JOBS,
+            with_timeline=True,
         )
         filters = words.filters(request.args)
         return render_template(
             "statistics_content.html",
-            sentence=words.describe(request.args, "ran"),
+            sentence=words.describe(request.args, "that ran"),
             result=result,
             range=stats_query.time,
             by=[by for by in GroupBy if by in stats_query.group_by],
-            chart_steps=charts.steps([point.num_nodes for point in result.timeline]),
             totals=totals.of(statistics.compute(context, by_state)),
             csv=words.address("/statistics", [*filters, ("format", "csv")]),
             json=words.address("/statistics", [*filters, ("format", "json")]),
@@ -50,7 +52,7 @@ def statistics_page(context: Context, query: dict[str, Any]) -> str | Response:
     return render_template(
         "statistics.html",
         content=shared_part("statistics", context, render),
-        lasts=words.LAST_SECONDS,
+        lasts=words.LASTS,
         by=GroupBy,
         hidden=[pair for pair in words.filters(request.args) if pair[0] not in _FORM_FIELDS],
     )

@@ -41,17 +41,22 @@ class Totals:
 
 
 def count_states(context: Context, jobs: JobFilter, seconds: int) -> Totals:
-    """Count the jobs that ran in the seconds before `jobs.now`, by state and over time."""
-    return of(_count(context, jobs, seconds, GroupBy.STATE))
+    """Count the jobs that ran in the seconds before `jobs.now`, by state and over time.
+
+    The chart is of nodes; the jobs of a host are counted themselves.
+    """
+    return of(_count(context, jobs, seconds, GroupBy.STATE), chart_of_jobs=jobs.host is not None)
 
 
-def of(result: Statistics) -> Totals:
+def of(result: Statistics, *, chart_of_jobs: bool = False) -> Totals:
     """Return the totals of jobs that are grouped by state."""
+    timeline = result.timeline
+    values = [point.num_jobs if chart_of_jobs else point.num_nodes for point in timeline]
     return Totals(
         num_jobs=result.num_jobs,
         node_hours=result.node_seconds / 3600,
         states=result.groups,
-        chart=charts.steps([point.num_nodes for point in result.timeline]),
+        chart=charts.steps(values),
     )
 
 

@@ -46,8 +46,8 @@ _PHRASES = {
     "not-partition": "not in partition {}",
     "not-tag": "without tag {}",
 }
-_LAST = {"6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
-PERIODS = {last: text for last, text in _LAST.items() if last != "6h"}
+LASTS = {"6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+PERIODS = {last: text for last, text in LASTS.items() if last != "6h"}
 LAST_SECONDS = {"6h": 6 * _HOUR, "24h": _DAY, "7d": 7 * _DAY, "30d": 30 * _DAY}
 _RANGE = re.compile(r"([0-9]{0,19})-([0-9]{0,19})")
 _HOST_NUMBER = re.compile(r"(.*?)([0-9]{1,18})")
@@ -97,6 +97,11 @@ def field_time(epoch: int) -> str:
 def count(number: float) -> str:
     """Return a number with separators."""
     return f"{number:,}"
+
+
+def percent(value: float) -> str:
+    """Return percent as a person says it: 0.3 %, 12 %."""
+    return f"{value:.1f} %" if 0 < value < 10 else f"{value:.0f} %"
 
 
 def fold_hosts(hosts: Iterable[str]) -> str:
@@ -195,7 +200,7 @@ def _either(values: Sequence[str]) -> str:
 def _value(name: str, value: str) -> str:
     """Return a parameter's value as a person says it."""
     if name == "last":
-        return _LAST.get(value, value)
+        return LASTS.get(value, value)
     match = _RANGE.fullmatch(value)
     if match is None or not any(match.groups()):
         return value

@@ -24,9 +24,9 @@ CLUSTERS = [
     {
         "name": sample_data.CLUSTER,
         "sub_clusters": [
-            {"name": "main", "nodes": "f[01-10][01-88]"},
+            {"name": "main", "nodes": ",".join(f"f{rack:02}[01-88]" for rack in range(1, 11))},
             {"name": "bigmem", "nodes": "m01[01-16]"},
-            {"name": "gpu", "nodes": "g[01-02][01-38]"},
+            {"name": "gpu", "nodes": "g01[01-38],g02[01-38]"},
         ],
     },
     {"name": "fritz"},
