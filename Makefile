@@ -9,6 +9,7 @@
 #   make format           format the code, and fix what ruff can fix
 #   make bench            measure the speed on JOBS=1000000 jobs, beside an empty Flask route and
 #                         pgbench, and check each figure's limit
+#   make screenshots      take the screenshots of docs/pages.rst
 #   make bench-compare    compare two results: BEFORE=old.json AFTER=new.json
 #
 # Test it with the real thing
@@ -16,6 +17,7 @@
 #   make test-metrics     test alert rules, dashboard and scrape on a real Prometheus
 #   make test-replica     test a real streaming replica, and a failover
 #   make test-deploy      follow the operating guide on a machine with systemd and nginx (root)
+#   make test-pages       test the pages in a real chromium, light and dark, with and without script
 #   make test-slurm       test hooks, sender and reconcile on a real Slurm, installed on Debian (root)
 #   make faults           break each part FAULTS=100 times under load, and count what is lost
 #   make model            compare random lives of jobs with a model, for MINUTES=30
@@ -45,7 +47,7 @@ RUN_TIME := $(VENV)/.run-time
 STAMP    := $(VENV)/.development
 
 .PHONY: help demo check test lint format bench bench-compare test-postgresql test-metrics \
-    test-replica test-deploy test-slurm faults model fuzz wheel lock audit clean
+    test-replica test-deploy test-pages screenshots test-slurm faults model fuzz wheel lock audit clean
 
 help:
 	@sed -n '/^[^#]/q; /^$$/q; s/^# \{0,1\}//p' Makefile
@@ -107,6 +109,17 @@ faults: $(STAMP)
 
 test-deploy: $(STAMP)
 	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/deploy $(ARGS)
+
+# What drives the browser, which comes from the system: Debian's package chromium.
+$(VENV)/.test-pages: $(STAMP)
+	@$(PIP) --constraint requirements.lock --no-build-isolation --editable '.[test-pages]'
+	@touch $@
+
+test-pages: $(VENV)/.test-pages
+	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/web $(ARGS)
+
+screenshots: $(VENV)/.test-pages
+	$(BIN)/python -m tests.web.screenshots $(ARGS)
 
 # The data stays in var/bench: about 2 kB for each job.
 bench: $(STAMP)

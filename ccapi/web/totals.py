@@ -4,16 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ccapi.context import Context
-from ccapi.model.job import JobFilter, JobState, Range
+from ccapi.model.job import FAILURES, JobFilter, JobState, Range
 from ccapi.model.statistics import Group, GroupBy, GroupOrder, Statistics, StatisticsQuery
 from ccapi.service import statistics
 from ccapi.web import charts
 from ccapi.web.charts import Steps
 
-# Ends that a user or an operator did not choose.
-FAILURES = frozenset(
-    (JobState.FAILED, JobState.OUT_OF_MEMORY, JobState.NODE_FAIL, JobState.BOOT_FAIL)
-)
 _MAX_GROUPS = 10
 
 

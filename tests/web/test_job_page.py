@@ -20,7 +20,8 @@ def test_page_shows_what_is_known(admin: Client, visitor: Visitor) -> None:
     html = visitor.get(f"/jobs/{id_}")
     content = text(html)
     for words in (
-        "Job 123000 größe running", "User abcd100h", "Project abcd200", "Cluster fritz / main",
+        "Job 123000 größe running", "User abcd100h", "Project abcd200", "Cluster fritz",
+        "Sub-cluster main",
         "Partition main", "Nodes 1 exclusive", "Threads 20", "4 per core", "GPUs 2",
         "Memory 128,000 MB", "Submitted 2023-11-14 22:12", "waited 1 min",
         "Started 2023-11-14 22:13", "of 1 d", "a: b", "flops_any 2.5 0 3 GF/s", "srun x",
