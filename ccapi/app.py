@@ -8,7 +8,7 @@ from flask import Flask
 
 from ccapi import file_modes, logs, web
 from ccapi.api import archive as archive_api
-from ccapi.api import batch, edits, health, jobs, metrics, nodes, reconciliation, statistics
+from ccapi.api import batch, edits, health, hosts, jobs, metrics, nodes, reconciliation, statistics
 from ccapi.api.fields import PATH_PARAMETERS, State
 from ccapi.archive import writer
 from ccapi.archive.breaker import CircuitBreaker
@@ -83,7 +83,7 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     if config.metrics.access != "off":
         metrics.create(app, context, open_to_all=config.metrics.access == "open")
     api = openapi.create(app, [State], PATH_PARAMETERS, at_root=not config.web.enabled)
-    for module in (jobs, batch, statistics, reconciliation, edits, nodes, archive_api):
+    for module in (jobs, batch, statistics, hosts, reconciliation, edits, nodes, archive_api):
         api.register_blueprint(module.blueprint)
     if config.web.enabled:
         _add_pages(app, config.web)

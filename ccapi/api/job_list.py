@@ -115,6 +115,30 @@ class ListRequest(NamedTuple):
         number = min(self.page_number + 1, MAX_INTEGER)
         return Cursor(end, number, self.page.order, self.job_filter.now).encode()
 
+    def headers(self, end: ListPosition | None, total: Total) -> dict[str, str]:
+        """Return the link to the next page, and for CSV what JSON has in its body."""
+        cursor = self.next_cursor(end)
+        headers = {"Link": pagination.next_link(cursor)} if cursor else {}
+        if self.is_csv:
+            headers["X-Next-Cursor"] = cursor
+            if total.number is not None:
+                headers["X-Total"] = str(total.number)
+            if total.is_estimate:
+                headers["X-Total-Is-Estimate"] = "true"
+        return headers
+
+    def read_total(self, conn: "Connection", first: Batch) -> Total:
+        """Count the jobs of a list, or estimate their number.
+
+        A limited token gets no estimate, which comes from other users' jobs, too.
+        """
+        page, job_filter = self.page, self.job_filter
+        if first.end is None and page.offset == 0 and page.after is None:
+            return Total(len(first.jobs))
+        if self.total == "estimate" and not job_filter.scope.is_limited:
+            return Total(job_list.estimate(conn, job_filter), is_estimate=True)
+        return Total(job_list.count(conn, job_filter))
+
 
 def parse_filter(query: dict[str, Any], scope: Scope) -> JobFilter:
     """Return the filters of a query that ListQuery or StatsQuery has checked."""
@@ -163,7 +187,7 @@ def respond(context: Context, request: ListRequest, *, is_large: bool = False) -
         if is_short and end is not None and len(first.jobs) < page.limit:
             stack.close()
             return respond(context, request, is_large=True)
-        total = _read_total(conn, request, first) if request.total else Total(None)
+        total = request.read_total(conn, first) if request.total else Total(None)
         stream = None
         if not is_short and end is not None:
             if request.is_csv or page.limit <= _MAX_LINKED_ITEMS:
@@ -180,33 +204,7 @@ def respond(context: Context, request: ListRequest, *, is_large: bool = False) -
             stream = ClosingIterator(stream_batches(), opened.close)
     body = stream or b"".join(write(request, [first], total))
     content_type = csv_format.CONTENT_TYPE if request.is_csv else json_format.CONTENT_TYPE
-    return Response(body, headers=_headers(request, end, total), content_type=content_type)
-
-
-def _headers(request: ListRequest, end: ListPosition | None, total: Total) -> dict[str, str]:
-    """Return the link to the next page, and for CSV what JSON has in its body."""
-    cursor = request.next_cursor(end)
-    headers = {"Link": pagination.next_link(cursor)} if cursor else {}
-    if request.is_csv:
-        headers["X-Next-Cursor"] = cursor
-        if total.number is not None:
-            headers["X-Total"] = str(total.number)
-        if total.is_estimate:
-            headers["X-Total-Is-Estimate"] = "true"
-    return headers
-
-
-def _read_total(conn: "Connection", request: ListRequest, first: Batch) -> Total:
-    """Count the jobs of a list, or estimate their number.
-
-    A limited token gets no estimate, which comes from other users' jobs, too.
-    """
-    page, job_filter = request.page, request.job_filter
-    if first.end is None and page.offset == 0 and page.after is None:
-        return Total(len(first.jobs))
-    if request.total == "estimate" and not job_filter.scope.is_limited:
-        return Total(job_list.estimate(conn, job_filter), is_estimate=True)
-    return Total(job_list.count(conn, job_filter))
+    return Response(body, headers=request.headers(end, total), content_type=content_type)
 
 
 def _write_json(request: ListRequest, batches: Iterable[Batch], total: Total) -> Iterator[bytes]:

@@ -57,3 +57,12 @@ def find_states(conn: Connection, host: str) -> list[NodeState]:
     """Return the last reported state of a host, on each cluster that has one."""
     with conn.cursor(row_factory=class_row(NodeState)) as cursor:
         return cursor.execute(_SQL["find_node_states"], {"host": host}).fetchall()
+
+
+def list_states(
+    conn: Connection, clusters: Sequence[str] | None
+) -> dict[tuple[str, str], list[str]]:
+    """Return the last reported states of nodes by cluster and host; None: of all clusters."""
+    params = {"clusters": None if clusters is None else list(clusters)}
+    rows = conn.execute(_SQL["list_node_states"], params)
+    return {(cluster, host): states for cluster, host, states in rows}

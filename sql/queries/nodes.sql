@@ -83,3 +83,9 @@ SELECT cluster, states, jobs_running, reported_at
 FROM node_states
 WHERE host = :host
 ORDER BY cluster;
+
+-- name: list_node_states
+-- List the last reported states of the nodes of some clusters, or of all (NULL).
+SELECT cluster, host, states
+FROM node_states
+WHERE :clusters::text[] IS NULL OR cluster = ANY (:clusters::text[]);

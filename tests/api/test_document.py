@@ -89,11 +89,11 @@ def test_document_is_the_contract_with_our_additions(app: Flask) -> None:
 
 
 def _parameters(app: Flask) -> list[tuple[str, str, str]]:
-    """Return the paths, names and descriptions of the filters of lists and statistics."""
+    """Return the paths, names and descriptions of the parameters that ask for jobs."""
     document = app.test_client().get("/api/openapi.json").get_json()
     return [
         (path, parameter["name"], parameter["description"])
-        for path in ("/jobs/", "/jobs/stats/")
+        for path in ("/jobs/", "/jobs/stats/", "/hosts/")
         for parameter in document["paths"][path]["get"]["parameters"]
     ]
 
@@ -200,6 +200,7 @@ SUCCESSES: dict[str, tuple[str, str, Any]] = {
     ),
     "statistics": ("PUT", "/jobs/statistics/{id}", {"mem_bw": {"unit": "GB/s", "avg": 2.5}}),
     "used nodes": ("GET", "/jobs/used_nodes", None),
+    "hosts": ("GET", "/hosts/", None),
     "clusters": ("GET", "/clusters/", None),
     "node states": ("POST", "/nodestate/", {"cluster": "fritz", "nodes": [{"hostname": "f1"}]}),
     "delete": ("DELETE", "/jobs/delete_job/", {"jobId": 123000}),
@@ -300,6 +301,7 @@ REJECTED_REQUESTS: dict[str, tuple[str, str, Any, int]] = {
     "statistics": ("statistics", "", {"mem_bw": 1}, 400),
     "statistics of nothing": ("statistics", "", {}, 404),
     "used nodes": ("used nodes", "?ts=now", None, 400),
+    "hosts": ("hosts", "?range=5", None, 400),
     "clusters": ("clusters", "?cluster=a/b", None, 400),
     "node states": ("node states", "", {"cluster": "fritz", "nodes": [{}]}, 400),
     "delete": ("delete", "", {}, 400),
@@ -334,6 +336,7 @@ def test_unauthorized_request_is_answered_as_documented(
         "archived": 404,
         "archived run": 404,
         "used nodes": 200,
+        "hosts": 200,
         "clusters": 200,
     }.get(operation, 403)
     for asking, status in ((nobody, 401), (reader, answered)):
