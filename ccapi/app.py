@@ -13,7 +13,6 @@ from ccapi.api.fields import PATH_PARAMETERS, State
 from ccapi.archive import writer
 from ccapi.archive.breaker import CircuitBreaker
 from ccapi.config import Config, load
-from ccapi.config.settings import Web
 from ccapi.context import Context
 from ccapi.db import migrations
 from ccapi.db.budgets import Budgets
@@ -86,23 +85,21 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     for module in (jobs, batch, statistics, hosts, reconciliation, edits, nodes, archive_api):
         api.register_blueprint(module.blueprint)
     if config.web.enabled:
-        _add_pages(app, config.web)
+        web.create(
+            app,
+            ProxyLogin(
+                user_header=config.web.user_header,
+                groups_header=config.web.groups_header,
+                addresses=config.web.proxy_addresses,
+                admin_groups=frozenset(config.web.admin_groups),
+                reader_groups=frozenset(config.web.reader_groups),
+            ),
+        )
     return app
 
 
 def _mode_warnings(config: Config) -> list[str]:
     return [*file_modes.warnings(config.secret_files, config.archive.root)]
-
-
-def _add_pages(app: Flask, settings: Web) -> None:
-    app.extensions["ccapi_proxy_login"] = ProxyLogin(
-        settings.user_header,
-        settings.groups_header,
-        settings.proxy_addresses,
-        frozenset(settings.admin_groups),
-        frozenset(settings.reader_groups),
-    )
-    app.register_blueprint(web.blueprint)
 
 
 def build_context(config: Config) -> Context:

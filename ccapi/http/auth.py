@@ -52,6 +52,11 @@ def is_anonymous(environ: Mapping[str, Any], networks: Collection[Network]) -> b
     address = environ.get("REMOTE_ADDR")
     if not address:
         address = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
+    return is_address_in(address, networks)
+
+
+def is_address_in(address: str, networks: Collection[Network]) -> bool:
+    """Return whether a text is an address in one of the networks."""
     try:
         client = ip_address(address)
     except ValueError:

@@ -9,4 +9,4 @@ from ccapi.web import overview as overview
 from ccapi.web import people as people
 from ccapi.web import search as search
 from ccapi.web import statistics as statistics
-from ccapi.web.pages import blueprint as blueprint
+from ccapi.web.pages import create as create

@@ -114,7 +114,7 @@ def _rows(context: Context, query: dict[str, Any]) -> str:
             sentence=words.describe(request.args),
             total=total,
             number=list_request.page_number,
-            links=_links(list_request.page_number, cursor),
+            links=list_links(list_request.page_number, cursor),
             has_cluster="cluster" in query,
             at=now(),
         )
@@ -122,7 +122,7 @@ def _rows(context: Context, query: dict[str, Any]) -> str:
     return shared_part("job_rows", context, render)
 
 
-def _links(number: int, cursor: str) -> dict[str, str]:
+def list_links(number: int, cursor: str) -> dict[str, str]:
     """Return the addresses of the list's other pages and forms, by name."""
     filters = words.filters(request.args)
     size = [pair for pair in request.args.items() if pair[0] == "items-per-page"]

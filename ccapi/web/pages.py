@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    g,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
@@ -25,6 +35,7 @@ from ccapi.http.parser import RequestParser
 from ccapi.http.schema import QuerySchema
 from ccapi.model.token import ALL_JOBS, Role
 from ccapi.web import words
+from ccapi.web.proxy_login import ProxyLogin
 from ccapi.web.visitor import Visitor, current_visitor, read_cookie, set_cookie
 
 View = Callable[..., Any]
@@ -108,6 +119,12 @@ for _filter in (
 blueprint.add_app_template_filter(
     lambda name, kind: words.person_address(kind, name), "person_address"
 )
+
+
+def create(app: Flask, proxy_login: ProxyLogin) -> None:
+    """Serve the pages."""
+    app.extensions["ccapi_proxy_login"] = proxy_login
+    app.register_blueprint(blueprint)
 
 
 @blueprint.app_context_processor

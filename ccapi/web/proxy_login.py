@@ -3,10 +3,11 @@
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from ccapi.errors import Unauthenticated
+from ccapi.http import auth
+from ccapi.http.auth import Network
 from ccapi.model import rules
 from ccapi.model.token import ALL_JOBS, Role, Scope, ValidToken
 
@@ -21,7 +22,7 @@ class ProxyLogin:
 
     user_header: str
     groups_header: str
-    addresses: tuple[IPv4Network | IPv6Network, ...]
+    addresses: tuple[Network, ...]
     admin_groups: frozenset[str]
     reader_groups: frozenset[str]
 
@@ -31,7 +32,9 @@ class ProxyLogin:
         Raises Unauthenticated for a name that no user has.
         """
         name = self._read(environ, self.user_header)
-        if not name or not self._is_from_proxy(environ):
+        # A Unix socket has no address.
+        address = environ.get("REMOTE_ADDR")
+        if not name or (address and not auth.is_address_in(address, self.addresses)):
             return None
         if rules.USER.violation(name) is not None or not name.isprintable():
             raise Unauthenticated("the proxy sends a name that is not a user's")
@@ -47,17 +50,6 @@ class ProxyLogin:
             should_record_use=False,
             is_cacheable=False,
         )
-
-    def _is_from_proxy(self, environ: Mapping[str, Any]) -> bool:
-        address = environ.get("REMOTE_ADDR")
-        if not address:  # a Unix socket
-            return True
-        try:
-            client = ip_address(address)
-        except ValueError:
-            return False
-        client = getattr(client, "ipv4_mapped", None) or client
-        return any(client in network for network in self.addresses)
 
     @staticmethod
     def _read(environ: Mapping[str, Any], header: str) -> str:

@@ -32,14 +32,14 @@ class SearchQuery(QuerySchema):
 def search_page(context: Context, query: dict[str, Any]) -> str | Response:
     """Show what a text is the name of; open it if it is one thing."""
     text = query["q"].strip()
-    matches = _find(context, text) if text and text.isprintable() and "\0" not in text else []
+    matches = find_names(context, text) if text and text.isprintable() and "\0" not in text else []
     if len(matches) == 1:
         [(_, address)] = matches
         return redirect(address, 303)
     return render_template("search.html", text=text, matches=matches)
 
 
-def _find(context: Context, text: str) -> list[tuple[str, str]]:
+def find_names(context: Context, text: str) -> list[tuple[str, str]]:
     """Return what a text is the name of, and the addresses."""
 
     def list_two(**filters: Any) -> list[Job]:
