@@ -44,6 +44,12 @@ def on_starting(server: Any) -> None:
     _directories.append(prometheus_multiproc.make(server.cfg.uid, server.cfg.gid))
 
 
+def post_fork(server: Any, worker: Any) -> None:
+    """Allocate the memory for a new worker's metrics, before it imports the application."""
+    if not prometheus_multiproc.prepare_worker(worker.pid, server.cfg.uid, server.cfg.gid):
+        server.log.warning("no memory for metrics: worker %s counts for itself", worker.pid)
+
+
 def child_exit(server: Any, worker: Any) -> None:
     """Keep the counters of a worker that ended; log an error, because it must not end gunicorn."""
     for directory in _directories:

@@ -23,6 +23,8 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - a private directory is made in it
 _SUMMED = ("counter", "histogram")
 _OTHER = "other"
 _BLOCK_BYTES = 65_536
+# The files of a worker, and their size with MAX_CLUSTERS and all operations.
+_WORKER_BYTES = {"counter": 524_288, "histogram": 262_144, "gauge_livesum": 65_536}
 # A process, the digest of its settings file's path, and a random part.
 _POOL = re.compile(rf"{_PREFIX}(\d+)-([0-9a-f]{{8}})-\w+")
 
@@ -44,6 +46,29 @@ def make(uid: int, gid: int) -> Path:
         os.chown(directory, uid, gid)
     os.environ[VARIABLE] = str(directory)
     return directory
+
+
+def prepare_worker(pid: int, uid: int, gid: int) -> bool:
+    """Allocate the memory of a new worker's files; return whether there was enough.
+
+    prometheus_client writes into mapped files, and the kernel kills a process that writes
+    where a full file system has no memory. Without memory the worker counts for itself.
+    """
+    shared = directory()
+    if shared is None:
+        return True
+    files = [shared / f"{kind}_{pid}.db" for kind in _WORKER_BYTES]
+    try:
+        for file, size in zip(files, _WORKER_BYTES.values(), strict=True):
+            _reserve(file, size - 1)
+            if os.geteuid() == 0:
+                os.chown(file, uid, gid)
+    except OSError:
+        for file in files:
+            file.unlink(missing_ok=True)
+        del os.environ[VARIABLE]
+        return False
+    return True
 
 
 def remove(directory: Path) -> None:
@@ -154,6 +179,7 @@ class LabelLimiter:
                 size = os.fstat(file).st_size
                 self._names.update(os.pread(file, size, 0).decode().split())
                 if name not in self._names and len(self._names) < self._limit:
-                    os.pwrite(file, f"{name}\n".encode(), size)
+                    with suppress(OSError):  # A full file system must not fail a request.
+                        os.pwrite(file, f"{name}\n".encode(), size)
                     self._names.add(name)
         return name if name in self._names else _OTHER

@@ -9,7 +9,6 @@ from ccapi import file_modes
 from ccapi.app import build_context
 from ccapi.archive import writer
 from ccapi.cli.settings import Settings, error_line, uses_settings
-from ccapi.config import Config
 from ccapi.context import Context
 from ccapi.db import migrations
 from ccapi.errors import CcapiError, StartupError
@@ -29,9 +28,11 @@ def check(settings: Settings, *, startup: bool) -> None:
     config = settings.config
     context = build_context(config)
     problems: list[str] = []
+    warnings = file_modes.warnings(config.secret_files, config.archive.root)
+    modes = (f"ccapi: {warning}" for warning in warnings)
     prevents_start = False
     steps: list[Callable[[], None]] = [
-        lambda: context.archive_io.run(_check_modes, config, problems),
+        lambda: context.archive_io.run(problems.extend, modes),
         lambda: migrations.require_current(context.database),
         lambda: context.archive_io.run(_check_archive, context),
     ]
@@ -51,11 +52,6 @@ def check(settings: Settings, *, startup: bool) -> None:
     if not problems:
         pooler = " (behind a connection pooler)" if context.database.is_pooled() else ""
         click.echo(f"ok: settings, file modes, database{pooler} and archive")
-
-
-def _check_modes(config: Config, problems: list[str]) -> None:
-    modes = file_modes.warnings(config.secret_files, config.archive.root)
-    problems.extend(f"ccapi: {warning}" for warning in modes)
 
 
 def _check_archive(context: Context) -> None:
