@@ -52,7 +52,14 @@ class CircuitBreaker:
         if self.is_open:
             raise ArchiveTimeout("the archive does not answer")
         future: Future[Result] = Future()
-        _threads.submit(lambda: _resolve(future, function, args))
+
+        def call() -> None:
+            try:
+                future.set_result(function(*args))
+            except BaseException as error:
+                future.set_exception(error)
+
+        _threads.submit(call)
         try:
             return future.result(self._timeout)
         except TimeoutError:
@@ -117,15 +124,6 @@ class _Threads:
             self._calls.get()()
             with self._lock:
                 self._idle += 1
-
-
-def _resolve(
-    future: Future[Result], function: Callable[..., Result], args: tuple[object, ...]
-) -> None:
-    try:
-        future.set_result(function(*args))
-    except BaseException as error:
-        future.set_exception(error)
 
 
 _threads = _Threads()

@@ -109,23 +109,16 @@ def _read_body(request: Request) -> bytes:
     except RequestEntityTooLarge:
         is_too_large = True
     except Exception as error:
-        if not _is_bad_framing(error):
+        # Each WSGI server has its own exceptions for a body that is cut off or badly chunked. Any
+        # other failure is ours, and a client must not take it for final.
+        is_servers = type(error).__module__.startswith("gunicorn.")
+        if not (is_servers or isinstance(error, HTTPException | OSError | ValueError)):
             raise
         message = "the body does not match its Content-Length or Transfer-Encoding"
         raise InvalidInput(message) from error
     if is_too_large:
         raise BodyTooLarge(f"the body is over the limit of {limit} bytes")
     return body
-
-
-def _is_bad_framing(error: Exception) -> bool:
-    """Return whether the client caused a failure to read its body: it is cut off or badly chunked.
-
-    Each WSGI server has its own exceptions for it. Everything else is our failure, which a
-    client must not take for final.
-    """
-    is_server_error = type(error).__module__.startswith("gunicorn.")
-    return is_server_error or isinstance(error, HTTPException | OSError | ValueError)
 
 
 def _flatten(messages: Any, path: str = "") -> Iterator[str]:
