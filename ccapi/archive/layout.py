@@ -1,11 +1,12 @@
 """The paths of a job's files; this module does not access them."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ccapi.errors import ArchiveError
 from ccapi.model.job import JobKey
-from ccapi.model.rules import MAX_INTEGER, is_name
+from ccapi.model.rules import MAX_EPOCH_SECOND, MAX_INTEGER, is_name
 
 # Version 3 is what today's cc-backend reads, and 1 what it read once.
 VERSIONS = (1, 3)
@@ -15,6 +16,8 @@ CLUSTER_FILE = "cluster.json"
 META_FILE = "meta.json"
 LEVELS = ("cluster", "jobId div 1000", "jobId mod 1000", "startTime")
 _GROUP = 1000
+# A pack of a month's jobs, in the directory of their cluster.
+PACK_PATTERN = "[0-9][0-9][0-9][0-9]-[0-9][0-9].sqlite"
 # Measured data of another program; an import copies it.
 DATA_FILES = ("data.json.gz", "data.json")
 # A file that the writer has not completed: .meta.json.<process id>.<random>
@@ -37,6 +40,19 @@ def parts(key: JobKey) -> tuple[str, str, str, str]:
 def meta_path(root: Path, key: JobKey) -> Path:
     """Return the path of a run's meta.json."""
     return root.joinpath(*parts(key), META_FILE)
+
+
+def month_of(start_time: int) -> str | None:
+    """Return the month of a start in UTC, such as 2025-07; None after the year 9999."""
+    if start_time > MAX_EPOCH_SECOND:
+        return None
+    return f"{datetime.fromtimestamp(start_time, UTC):%Y-%m}"
+
+
+def pack_path(root: Path, key: JobKey) -> Path | None:
+    """Return the path of the pack that has a run, if it is packed; None if it cannot be."""
+    month = month_of(key.start_time)
+    return root / parts(key)[0] / f"{month}.sqlite" if month else None
 
 
 def is_temporary(name: str) -> bool:

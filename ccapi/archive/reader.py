@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ccapi.archive import cluster_json, files, layout, meta_json
+from ccapi.archive import cluster_json, files, layout, meta_json, pack
 from ccapi.archive.os_errors import as_archive_error
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job, JobKey
@@ -32,17 +32,44 @@ def read(root: Path, key: JobKey, bad_metrics: list[str] | None = None) -> Job:
 
 
 def read_bytes(root: Path, key: JobKey) -> bytes:
-    """Return the content of a job's meta.json; raises MissingMetaJson and ArchiveError."""
-    path = layout.meta_path(root, key)
+    """Return the content of a job's meta.json, from the tree or a pack.
+
+    Raises MissingMetaJson and ArchiveError.
+    """
+    path, pack_path = layout.meta_path(root, key), layout.pack_path(root, key)
+    data = _read_file(path)
+    if data is None and pack_path is not None and pack_path.exists():
+        data = pack.read(pack_path, key)
+    # It may have moved from the pack to the tree meanwhile.
+    if data is None:
+        data = _read_file(path)
+    if data is None:
+        raise MissingMetaJson(f"{path} does not exist")
+    return data
+
+
+def _read_file(path: Path) -> bytes | None:
     with as_archive_error("read", path):
         try:
             return files.read(path)
         except FileNotFoundError:
-            raise MissingMetaJson(f"{path} does not exist") from None
+            return None
 
 
 def exists(root: Path, key: JobKey) -> bool:
-    """Return whether the archive has a job's meta.json; raises ArchiveError."""
+    """Return whether the archive has a job's meta.json, in the tree or a pack.
+
+    Raises ArchiveError.
+    """
+    directory, pack_path = layout.meta_path(root, key).parent, layout.pack_path(root, key)
+    if _has_meta_json(directory):
+        return True
+    is_packed = pack_path is not None and pack_path.exists() and pack.exists(pack_path, key)
+    return is_packed or _has_meta_json(directory)
+
+
+def is_in_tree(root: Path, key: JobKey) -> bool:
+    """Return whether a job's meta.json is in the tree; raises ArchiveError."""
     return _has_meta_json(layout.meta_path(root, key).parent)
 
 
@@ -68,14 +95,45 @@ def sub_clusters(root: Path, cluster: str) -> tuple[str, ...] | None:
 
 
 def keys(root: Path) -> Iterator[JobKey]:
-    """Return the keys of all archived jobs, directory by directory in order, in constant memory."""
-    for directory, key in runs(root):
+    """Return the keys of all archived jobs, each once, in constant memory."""
+    for directory, key in tree_runs(root):
         if key is not None and _has_meta_json(directory):
             yield key
+    yield from _keys_in_packs_only(root)
+
+
+def pack_paths(root: Path) -> Iterator[Path]:
+    """Return the paths of all packs in order."""
+    for directory in cluster_directories(root):
+        yield from sorted(directory.glob(layout.PACK_PATTERN))
+
+
+def _keys_in_packs_only(root: Path) -> Iterator[JobKey]:
+    """Return the keys of packed jobs; a job that changed since then is in the tree, too.
+
+    A pack that cannot be read has none: `archive check` reports it.
+    """
+    for path in pack_paths(root):
+        with suppress(ArchiveError):
+            yield from (
+                key
+                for key in pack.keys(path)
+                if layout.pack_path(root, key) == path and not is_in_tree(root, key)
+            )
 
 
 def runs(root: Path) -> Iterator[tuple[Path, JobKey | None]]:
-    """Return the directories of all runs, also without meta.json, and None as key of others."""
+    """Return all runs with their directories, also without meta.json, and None as key of others.
+
+    The directory of a packed run does not exist.
+    """
+    yield from tree_runs(root)
+    for key in _keys_in_packs_only(root):
+        yield layout.meta_path(root, key).parent, key
+
+
+def tree_runs(root: Path) -> Iterator[tuple[Path, JobKey | None]]:
+    """Return the runs of the tree, without those that are only in packs."""
     for directory in _run_directories(root):
         yield directory, layout.parse(directory.parts[-len(layout.LEVELS) :])
 
@@ -104,15 +162,18 @@ def _has_meta_json(directory: Path) -> bool:
 
 
 def _run_directories(root: Path) -> Iterator[Path]:
-    """Walk down to the runs; skip directories such as lost+found that we cannot read."""
-    level: Iterator[Path] = (
-        directory
-        for directory in _subdirectories(iter((root,)))
-        if is_name(directory.name) or os.access(directory, os.R_OK | os.X_OK, effective_ids=True)
-    )
+    """Walk down to the runs."""
+    level = cluster_directories(root)
     for _ in layout.LEVELS[1:]:
         level = _subdirectories(level)
     return level
+
+
+def cluster_directories(root: Path) -> Iterator[Path]:
+    """Return the directories of clusters, without those such as lost+found that we cannot read."""
+    for directory in _subdirectories(iter((root,))):
+        if is_name(directory.name) or os.access(directory, os.R_OK | os.X_OK, effective_ids=True):
+            yield directory
 
 
 def _subdirectories(directories: Iterator[Path]) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """Write the archive: readers see the old file or the new one, never a part of it."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -164,6 +165,30 @@ def write_bytes(root: Path, key: JobKey, data: bytes) -> None:
     parts = layout.parts(key)
     with _open_root(root) as (directory, _):
         _write_run(root, directory, parts, data, with_backup=False)
+
+
+@contextmanager
+def exclusive(root: Path) -> Iterator[None]:
+    """Keep other processes from moving files between tree and packs; raises ArchiveError."""
+    version_file = root / layout.VERSION_FILE
+    with as_archive_error("lock", version_file), _open_fd(version_file, os.O_RDWR) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArchiveError(
+                "another process packs or unpacks the archive; wait for it"
+            ) from None
+        yield
+
+
+def remove_run(root: Path, key: JobKey) -> None:
+    """Remove a run's meta.json, and the directories that have nothing else; raises ArchiveError."""
+    path = layout.meta_path(root, key)
+    with as_archive_error("remove", path):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        for directory in path.parents[: len(layout.LEVELS) - 1]:
+            directory.rmdir()
 
 
 def copy_data(root: Path, key: JobKey, source: Path) -> None:

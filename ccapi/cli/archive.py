@@ -1,21 +1,31 @@
 """`ccapi archive`: check, repair, convert and import archived jobs."""
 
 import sys
+import time
 from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
-from ccapi.cli.params import Time, format_utc
+from ccapi.cli.params import Duration, Time, format_utc
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.context import Context
 from ccapi.errors import StartupError
 from ccapi.logs import printable
 from ccapi.repository import pruned_jobs
 from ccapi.service import archive as archive_service
-from ccapi.service import archive_check, archive_conversion, archive_import, archive_repair
+from ccapi.service import (
+    archive_check,
+    archive_conversion,
+    archive_import,
+    archive_packs,
+    archive_repair,
+)
 from ccapi.service.archive_import import DONE, NOT_DONE
+from ccapi.service.archive_packs import Move
 
 _KINDS_OF_IMPORT = ("imported", "already there", "pruned", "bad")
 _with_pruned = click.option(
@@ -123,6 +133,50 @@ def convert(settings: Settings) -> None:
             bar.update()
     summary = ", ".join(f"{kind} {counts[kind]}" for kind in archive_conversion.KINDS)
     click.echo(f"the archive has version {context.archive_version}: {summary}")
+    if counts["bad"]:
+        sys.exit(1)
+
+
+@archive.command("pack")
+@click.option(
+    "--older-than", type=Duration(), default="90d", show_default=True, help="Age of the months."
+)
+@click.option("--cluster", help="Only jobs of this cluster.")
+@uses_settings
+def pack_(settings: Settings, older_than: timedelta, cluster: str | None) -> None:
+    """Move the jobs of whole months into one file for each cluster and month.
+
+    The file is FRITZ/2025-07.sqlite, in the schema of cc-backend's SQLite archive. Each job is
+    read back before its own file goes. Runs with measured data stay in the tree. Works beside
+    the running service. You can interrupt and repeat it at any time.
+    """
+    before = int(time.time() - older_than.total_seconds())
+    _print_moves(archive_packs.pack_months(settings.context, before, cluster))
+
+
+@archive.command()
+@click.option("--cluster", help="Only jobs of this cluster.")
+@click.option("--month", help="Only jobs that started in this month, such as 2025-07, in UTC.")
+@uses_settings
+def unpack(settings: Settings, cluster: str | None, month: str | None) -> None:
+    """Move the jobs of packs back into files of their own, and remove the packs.
+
+    Works beside the running service. You can interrupt and repeat it at any time.
+    """
+    _print_moves(archive_packs.unpack(settings.context, cluster, month))
+
+
+def _print_moves(moves: Iterator[Move]) -> None:
+    """Print bad files, the number of moves and, on a terminal, the progress."""
+    counts: Counter[str] = Counter()
+    with tqdm(unit=" jobs", disable=None) as bar:
+        for move in moves:
+            counts[move.kind] += 1
+            if move.reason:
+                bar.write(f"{move.kind} {move.path}: {move.reason}", file=sys.stdout)
+            bar.update()
+    summary = ", ".join(f"{kind} {counts[kind]}" for kind in archive_packs.KINDS if counts[kind])
+    click.echo(summary or "nothing to move")
     if counts["bad"]:
         sys.exit(1)
 

@@ -45,12 +45,21 @@ def load(name: str) -> dict[str, str]:
 
 def parts(name: str) -> dict[str, str]:
     """Read sql/filters/<name>.sql as part name -> SQL; fill() makes statements of parts."""
-    text = (sql_directory() / "filters" / f"{name}.sql").read_text("utf-8")
-    _, *names_and_parts = _PART_NAME.split(text)
-    named = zip(names_and_parts[::2], names_and_parts[1::2], strict=True)
     return {
-        name: _PARAMETER.sub(r"%(\1)s", _COMMENT_LINE.sub("", sql).strip()) for name, sql in named
+        name: _PARAMETER.sub(r"%(\1)s", sql)
+        for name, sql in _split(sql_directory() / "filters" / f"{name}.sql").items()
     }
+
+
+def sqlite(name: str) -> dict[str, str]:
+    """Read sql/sqlite/<name>.sql as statement name -> SQL, with SQLite's :name parameters."""
+    return _split(sql_directory() / "sqlite" / f"{name}.sql")
+
+
+def _split(path: Path) -> dict[str, str]:
+    _, *names_and_parts = _PART_NAME.split(path.read_text("utf-8"))
+    named = zip(names_and_parts[::2], names_and_parts[1::2], strict=True)
+    return {name: _COMMENT_LINE.sub("", sql).strip() for name, sql in named}
 
 
 @lru_cache(maxsize=1000)

@@ -122,6 +122,15 @@ def find_by_keys(conn: Connection, keys: Collection[JobKey]) -> dict[JobKey, Run
         return {JobKey(run.cluster, run.job_id, run.start_time): run for run in runs}
 
 
+def lock_by_keys(conn: Connection, keys: Collection[JobKey]) -> set[JobKey]:
+    """Lock runs until the end of the transaction; return those whose file may change all the same.
+
+    These run, or wait to be archived.
+    """
+    rows = conn.execute(_SQL["lock_jobs_by_keys"], key_params(keys))
+    return {JobKey(*key) for *key, is_pending in rows if is_pending}
+
+
 def stop(conn: Connection, id_: int, job_state: str, stop_time: int) -> bool:
     """Give a running job its final state; False if it is not running (any more)."""
     params = {"id": id_, "job_state": job_state, "stop_time": stop_time}

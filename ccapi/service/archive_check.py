@@ -1,12 +1,12 @@
 """Compare the archive with the database."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from ccapi.archive import layout, meta_json, reader
+from ccapi.archive import layout, meta_json, pack, reader
 from ccapi.context import Context
 from ccapi.errors import ArchiveError
 from ccapi.model.job import Job
@@ -30,10 +30,27 @@ class Finding(NamedTuple):
 def check(context: Context) -> Iterator[Finding]:
     """Compare every finished job with its meta.json, and every meta.json with its job.
 
-    A pruned job has its meta.json, and no job in the database.
-
-    Reads in batches, in constant memory, while the service may run.
+    A pruned job has its meta.json, and no job in the database. Reads in batches, in constant
+    memory, while the service may run.
     """
+    with pack.kept_open():
+        broken = dict(pack_problems(context.archive_root))
+        yield from (Finding("broken", path, problem) for path, problem in broken.items())
+        yield from check_jobs(context)
+        yield from check_files(context)
+        yield from check_pruned(context, broken)
+        yield from check_directories(context.archive_root)
+
+
+def pack_problems(root: Path) -> Iterator[tuple[Path, str]]:
+    """Find every pack that cannot be read, with the reason; reads all packs."""
+    for path in reader.pack_paths(root):
+        if problem := pack.problem(path):
+            yield path, problem
+
+
+def check_jobs(context: Context) -> Iterator[Finding]:
+    """Compare every finished job with its meta.json."""
     root = context.archive_root
     for batch in finished_jobs(context):
         suspects = [job for job in batch if compare(root, job)]
@@ -45,9 +62,6 @@ def check(context: Context) -> Iterator[Finding]:
             finding = job and compare(root, job)
             if finding:
                 yield finding
-    yield from check_files(context)
-    yield from check_pruned(context)
-    yield from check_directories(root)
 
 
 def finished_jobs(context: Context) -> Iterator[list[Job]]:
@@ -94,16 +108,27 @@ def check_files(context: Context) -> Iterator[Finding]:
                 yield Finding("broken", path, still_running(runs[key]))
 
 
-def check_pruned(context: Context) -> Iterator[Finding]:
-    """Find every job that was pruned from the database, and whose meta.json is missing now."""
+def check_pruned(context: Context, broken_packs: Collection[Path] = ()) -> Iterator[Finding]:
+    """Find every job that was pruned from the database, and whose meta.json is missing now.
+
+    A pack that cannot be read is reported once, unless it is known to be broken.
+    """
     root, last = context.archive_root, pruned_jobs.FIRST
+    reported = set(broken_packs)
     while True:
         with context.database.connection() as conn:
             batch = pruned_jobs.list_after(conn, last, _BATCH_SIZE)
         for key in batch:
-            if not reader.exists(root, key):
-                reason = "was pruned from the database, and the archive had the only copy"
-                yield Finding("missing", layout.meta_path(root, key), reason)
+            path = layout.meta_path(root, key)
+            try:
+                if not reader.exists(root, key):
+                    reason = "was pruned from the database, and the archive had the only copy"
+                    yield Finding("missing", path, reason)
+            except ArchiveError as error:
+                place = layout.pack_path(root, key) or path
+                if place not in reported:
+                    yield Finding("broken", place, str(error))
+                    reported.add(place)
         if len(batch) < _BATCH_SIZE:
             return
         last = batch[-1]

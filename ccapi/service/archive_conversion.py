@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from ccapi.archive import layout, meta_json, reader, writer
+from ccapi.archive import layout, meta_json, pack, reader, writer
 from ccapi.context import Context
 from ccapi.errors import ArchiveError
 from ccapi.model.job import JobKey
@@ -35,10 +35,13 @@ def convert(context: Context) -> Iterator[Conversion]:
     former = writer.read_version(root)
     if version > 1:
         writer.describe_clusters(root, context.clusters)
-    keys = reader.keys(root)
+    keys = (key for _, key in reader.tree_runs(root) if key and reader.is_in_tree(root, key))
     with ThreadPoolExecutor(_WRITERS) as pool:
         while batch := list(islice(keys, _BATCH_SIZE)):
             yield from pool.map(lambda key: _convert(root, key, version), batch)
+    with writer.exclusive(root):
+        for path in reader.pack_paths(root):
+            yield from _convert_pack(root, path, version)
     if former != version:
         writer.set_version(root, version)
     if version == 1:
@@ -57,3 +60,14 @@ def _convert(root: Path, key: JobKey, version: int) -> Conversion:
         return Conversion("unchanged", path)
     writer.write_bytes(root, key, converted)
     return Conversion("converted", path)
+
+
+def _convert_pack(root: Path, path: Path, version: int) -> Iterator[Conversion]:
+    """Convert the jobs of a pack; yield each that changed, and the pack if it is bad."""
+    known = reader.sub_clusters(root, path.parent.name) or () if version > 1 else None
+    try:
+        changed = pack.convert(path, version, lambda data: meta_json.convert(data, known))
+    except ArchiveError as error:
+        yield Conversion("bad", path, str(error))
+    else:
+        yield from (Conversion("converted", path) for _ in range(changed))

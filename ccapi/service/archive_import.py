@@ -53,6 +53,8 @@ def import_tree(
     pruned from the database, unless `with_pruned`. After an interruption at any moment, the next
     run completes the import.
     """
+    for path, problem in archive_check.pack_problems(tree):
+        yield RepairAction("bad", path, problem)
     runs = reader.runs(tree)
     if is_own(context, tree):  # a repair handles runs without meta.json there
         runs = ((path, key) for path, key in runs if not reader.is_incomplete(path))

@@ -61,6 +61,22 @@ JOIN jobs AS j
    AND j.cluster = key.cluster
    AND j.start_time = key.start_time;
 
+-- name: lock_jobs_by_keys
+-- Lock the runs with these keys against edits, and return which of them the archive does not
+-- have as they are now: those that run, and those in the archive queue.
+SELECT
+    j.cluster, j.job_id, j.start_time,
+    j.job_state = 'running' OR EXISTS (SELECT FROM archive_queue AS a WHERE a.job = j.id)
+        AS is_pending
+FROM unnest(:clusters::text[], :job_ids::bigint[], :start_times::bigint[])
+         AS key (cluster, job_id, start_time)
+JOIN jobs AS j
+    ON j.job_id = key.job_id
+   AND j.cluster = key.cluster
+   AND j.start_time = key.start_time
+ORDER BY j.id
+FOR NO KEY UPDATE OF j;
+
 -- name: stop_job
 -- Stop a running job; returns no row if another request was faster. A job that is to be
 -- archived (monitoring status not 0) enters the archive queue.

@@ -147,6 +147,25 @@ def test_pruned_jobs_come_back_on_request(ccapi: Command, writer: Client, left_o
     assert len(writer.list()) == 3
 
 
+def test_pack_and_unpack_count_their_moves(
+    ccapi: Command, context: Context, left_over: Path
+) -> None:
+    left_over.unlink()
+    ccapi("archive", "retry")
+    status, out, _ = ccapi("archive", "pack", "--older-than", "30d", "--cluster", "fritz")
+    assert (status, out) == (0, "packed 2\n")
+    assert not meta_path(context, "fritz", 2).exists()
+    assert ccapi("archive", "check") == (0, "archive and database agree\n", "")
+    meta_path(context, "alex", 1).write_bytes(b"{")
+    status, out, _ = ccapi("archive", "pack")
+    bad, summary = out.splitlines()
+    assert (status, summary) == (1, "bad 1")
+    assert bad.startswith(f"bad {meta_path(context, 'alex', 1).parent}: is not JSON")
+    assert ccapi("archive", "unpack", "--month", "2020-01")[:2] == (0, "nothing to move\n")
+    assert ccapi("archive", "unpack")[:2] == (0, "unpacked 2\n")
+    assert meta_path(context, "fritz", 2).exists()
+
+
 @pytest.fixture
 def version1(
     ccapi: Command, writer: Client, config: Config, monkeypatch: pytest.MonkeyPatch
