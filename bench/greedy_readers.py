@@ -24,7 +24,9 @@ _WORST_QUERIES = (
     "/api/jobs/?items-per-page=1&duration=1-2",
 )
 _WORKERS = 4
-_ROUNDS, _SECONDS, _CLIENTS = 3, 5, 8
+# More starts than the largest sites have.
+_RATE = 50
+_ROUNDS, _SECONDS, _CLIENTS = 3, 5, 64
 _SLOW_CONNECTIONS, _QUERY_CONNECTIONS = 8, 16
 _RECEIVE_BYTES, _RECEIVE_INTERVAL = 4_000, 0.1  # 40 KB/s
 _WARM_UP_SECONDS = 1
@@ -144,6 +146,7 @@ def _starts(path: Path, instance: Instance) -> LoadResult:
             request=start_job(instance.admin_token),
             first_number=JOB_NUMBERS.reserve(100_000),
             clients=_CLIENTS,
+            rate=_RATE,
             seconds=_SECONDS,
         )
     )

@@ -5,11 +5,15 @@ configuration file. Workers share their metrics in a directory that exists as lo
 the slots for expensive requests.
 """
 
+import json
 import os
 import socket
 import sys
 from pathlib import Path
 from typing import Any
+
+from gunicorn import util
+from werkzeug.http import HTTP_STATUS_CODES
 
 from ccapi import prometheus_multiproc
 from ccapi.context import MAX_REQUEST_SECONDS
@@ -19,6 +23,8 @@ control_socket_disable = True
 timeout = MAX_REQUEST_SECONDS
 # Set if gunicorn inherits its sockets, from systemd or from the gunicorn that it replaces.
 _INHERITED_SOCKETS = {"LISTEN_FDS", "GUNICORN_FD"}
+_ABORTED = "the request took too long; it is unknown whether anything changed, try again"
+_MAX_MESSAGE_LENGTH = 500
 _directories: list[Path] = []
 
 
@@ -40,6 +46,7 @@ def on_starting(server: Any) -> None:
                     f"ccapi: cannot listen on {address[0]}:{address[1]}: {reason}; choose another "
                     "address with --bind, or find the program that uses it with `ss -ltnp`"
                 )
+    util.write_error = write_error
     slots.share(lambda: server.cfg.workers * server.cfg.threads)
     _directories.append(prometheus_multiproc.make(server.cfg.uid, server.cfg.gid))
 
@@ -48,6 +55,23 @@ def post_fork(server: Any, worker: Any) -> None:
     """Allocate the memory for a new worker's metrics, before it imports the application."""
     if not prometheus_multiproc.prepare_worker(worker.pid, server.cfg.uid, server.cfg.gid):
         server.log.warning("no memory for metrics: worker %s counts for itself", worker.pid)
+
+
+def write_error(connection: socket.socket, status: int, _reason: str, message: str) -> None:
+    """Answer a request that reached no application, or whose worker is aborted: as ccapi does."""
+    headers = "Connection: close"
+    if isinstance(sys.exception(), SystemExit):
+        status, message = 503, _ABORTED
+        headers += "\r\nRetry-After: 5"
+    elif status == 500:
+        message = "the server failed; its log has the reason"
+    reason = HTTP_STATUS_CODES[status]
+    body = json.dumps({"status": reason, "error": (message or reason)[:_MAX_MESSAGE_LENGTH]})
+    util.write_nonblock(
+        connection,
+        f"HTTP/1.1 {status} {reason}\r\n{headers}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nX-Content-Type-Options: nosniff\r\n\r\n{body}".encode(),
+    )
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -1,17 +1,27 @@
 """How gunicorn starts the service, and what it says when it cannot."""
 
+import json
+import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
+from werkzeug.http import HTTP_STATUS_CODES
 
 from ccapi import app
+from ccapi.config import Config
 from ccapi.db import migrations
+from ccapi.db.pool import Database
 from ccapi.embedded import PrivatePostgres
-from tests.processes import clean_environment
+from ccapi.model.token import Role
+from ccapi.service import tokens
+from tests.processes import Service, clean_environment, gunicorn
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--config", "python:ccapi.gunicorn_hooks"]
 
@@ -84,3 +94,50 @@ def test_the_service_starts_without_a_database(
     assert client.get("/api/openapi.json").status_code == 200
     headers = {"X-Auth-Token": "ccapi_" + 43 * "x"}
     assert client.get("/api/jobs/", headers=headers).status_code == 503
+
+
+def exchange(service: Service, request: bytes) -> tuple[str, dict[str, str]]:
+    """Send bytes, and return the head of the answer and its JSON."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
+        connection.sendall(request)
+        response = b"".join(iter(lambda: connection.recv(65_536), b""))
+    head, _, body = response.decode().partition("\r\n\r\n")
+    return head, json.loads(body)
+
+
+@pytest.mark.slow
+def test_errors_of_gunicorn_are_json(tmp_path: Path, config: Config, database: Database) -> None:
+    token = tokens.create(database, "client", Role.WRITER)
+    get = b"GET /api/jobs/ HTTP/1.1\r\nHost: x\r\n"
+    long = 9_000 * b"x"
+    requests = {
+        400: get + b"Bad Header: x\r\n\r\n",
+        414: b"GET /" + long + b" HTTP/1.1\r\n\r\n",
+        417: get + b"Expect: x\r\nContent-Length: 0\r\n\r\n",
+        431: get + b"X-Long: " + long + b"\r\n\r\n",
+        501: get + b"Transfer-Encoding: x\r\n\r\n",
+    }
+    with gunicorn({"CCAPI_DATABASE_URL": config.database.url}, tmp_path, workers=1) as service:
+        for status, request in requests.items():
+            head, body = exchange(service, request)
+            assert head.startswith(f"HTTP/1.1 {status} ")
+            assert "Content-Type: application/json" in head
+            assert set(body) == {"status", "error"}
+            assert body["status"] == HTTP_STATUS_CODES[status]
+        head, body = exchange_with_aborted_worker(service, token)
+    assert head.startswith("HTTP/1.1 503 ")
+    assert "Retry-After: 5" in head
+    assert "took too long" in body["error"]
+
+
+def exchange_with_aborted_worker(service: Service, token: str) -> tuple[str, dict[str, str]]:
+    """Send half a body; abort the worker that waits for the rest, as gunicorn's timeout does."""
+    head = f"POST /api/jobs/start_job/ HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {token}\r\n"
+    with ThreadPoolExecutor(1) as client:
+        request = f"{head}Content-Length: 9\r\n\r\n{{".encode()
+        answer = client.submit(exchange, service, request)
+        while not answer.done():
+            time.sleep(1)
+            for pid in service.workers():
+                os.kill(pid, signal.SIGABRT)
+        return answer.result()

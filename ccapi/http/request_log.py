@@ -27,6 +27,11 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 # Machines ask for these every few seconds: their lines appear with log level DEBUG only.
 _DEBUG_ENDPOINTS = {"healthz", "readyz", "metrics", "static"}
 _NOT_MODIFIED = 304
+# For browsers: an answer is not a page, unless it says otherwise.
+_SECURITY_HEADERS = (
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("X-Content-Type-Options", "nosniff"),
+)
 _DEBUG_STATUSES = {401, 429}
 _MAX_IGNORED_FIELDS, _MAX_FIELD_LENGTH = 20, 64
 # What a worker remembers of ignored fields, so that a hostile client cannot fill its memory.
@@ -115,7 +120,8 @@ class RequestLogMiddleware:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             fields = info.log_fields(int(status[:3]))
-            length = dict(headers).get("Content-Length")
+            named = dict(headers)
+            length = named.get("Content-Length")
             if fields["status"] == _NOT_MODIFIED or length is not None:
                 _record(fields, started)
                 if length is not None and (size := int(length)) > send_rate.MIN_BYTES:
@@ -123,6 +129,8 @@ class RequestLogMiddleware:
             else:
                 at_end.append(partial(_record, fields, started))
             headers = [*headers, ("X-Request-Id", request_id)]
+            if "Content-Security-Policy" not in named:
+                headers += _SECURITY_HEADERS
             if info.ignored_fields:
                 headers.append(("Ccapi-Ignored-Fields", _report_ignored_fields(info)))
             return start_response(status, headers, exc_info)

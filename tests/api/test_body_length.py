@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from gunicorn.http.errors import InvalidChunkSize, NoMoreData  # type: ignore[import-untyped] # it ships no types
+from gunicorn.http.errors import InvalidChunkSize, NoMoreData
 
 from ccapi.config import Config
 from ccapi.db.pool import Database

@@ -1,5 +1,7 @@
 """A browser's first minutes: /, the page /api/docs, and what its forms send as they are."""
 
+import base64
+import hashlib
 from typing import Any
 
 import pytest
@@ -120,3 +122,23 @@ def test_answers_end_with_a_newline(
 @pytest.mark.parametrize("path", ["/api/openapi.json", "/healthz", "/readyz", "/metrics"])
 def test_other_answers_end_with_a_newline(app: Flask, path: str) -> None:
     assert app.test_client().get(path).data.endswith(b"\n")
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/jobs/", "/api/jobs/?format=csv", "/api/openapi.json", "/healthz", "/nothing"]
+)
+def test_answers_are_not_pages_for_browsers(reader: Client, path: str) -> None:
+    headers = reader.http.get(path, headers={"X-Auth-Token": reader.token}).headers
+    assert headers.getlist("X-Content-Type-Options") == ["nosniff"]
+    policies = ["default-src 'none'; frame-ancestors 'none'"]
+    assert headers.getlist("Content-Security-Policy") == policies
+
+
+def test_page_runs_only_its_own_script(app: Flask) -> None:
+    response = app.test_client().get("/api/docs")
+    [policy] = response.headers.getlist("Content-Security-Policy")
+    script = response.text.rpartition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'self' 'sha256-{digest}';" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert response.headers.getlist("X-Content-Type-Options") == ["nosniff"]

@@ -33,6 +33,8 @@ def assert_error(machine: Machine, command: str, status: int, *words: str) -> No
     [
         (f"{CURL} {URL}/nothing", 404, "openapi.json"),
         (f"{CURL} {URL}/api/nothing", 404, "openapi.json"),
+        (f"{CURL} {URL}/api", 404, "openapi.json"),
+        (f"{CURL} {URL}/static", 404, "openapi.json"),
         (f"head -c 9000000 /dev/zero | {CURL} {URL}/api/jobs/ --data-binary @-", 413, "8388608"),
         (f"{CURL} '{URL}/api/jobs/?cluster={'x' * 5000}'", 414, "4 kB"),
         (f"{CURL} {URL}/api/jobs/ -H 'X-Long: {'x' * 5000}'", 431, "4 kB"),
@@ -44,6 +46,13 @@ def assert_error(machine: Machine, command: str, status: int, *words: str) -> No
 )
 def test_errors_of_nginx_are_json(machine: Machine, command: str, status: int, words: str) -> None:
     assert_error(machine, command, status, words)
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/api", "/api/nothing", "/healthz"])
+def test_answers_have_security_headers(machine: Machine, path: str) -> None:
+    headers = machine.execute(f"{CURL} -D - -o /dev/null {URL}{path}").lower()
+    for name in ("strict-transport-security", "x-content-type-options", "content-security-policy"):
+        assert headers.count(f"\n{name}: ") == 1, headers
 
 
 def test_stopped_service_is_502_in_json(machine: Machine) -> None:

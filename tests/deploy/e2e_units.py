@@ -42,9 +42,9 @@ def test_commands_for_ccapi_are_for_the_readers_too(machine: Machine) -> None:
 
 @pytest.mark.parametrize("unit", UNITS[:2])
 def test_out_of_memory_ends_a_worker_and_not_the_service(machine: Machine, unit: str) -> None:
-    shown = machine.execute(f"systemctl show --property=OOMPolicy,MemoryMax {unit}")
-    assert "OOMPolicy=continue\n" in shown
-    assert re.search(r"MemoryMax=\d+\n", shown)
+    listed = machine.execute(f"systemctl show --property=OOMPolicy,MemoryMax {unit}")
+    assert "OOMPolicy=continue\n" in listed
+    assert re.search(r"MemoryMax=\d+\n", listed)
 
 
 def test_the_service_can_write_only_to_the_archive(machine: Machine) -> None:
