@@ -59,26 +59,25 @@ class Slots:
             yield
             return
         [workers] = _shared
-        number = self._acquire(workers)
-        try:
-            yield
-        finally:
-            with self._lock:
-                fcntl.lockf(workers.file, fcntl.LOCK_UN, 1, number)
-                self._held.remove(number)
-
-    def _acquire(self, workers: _Workers) -> int:
-        """Lock a slot, and return its number."""
         number_of_slots = min(max(1, int(self._share * workers.threads())), MAX_SLOTS)
+        slot = None
         with self._lock:
             if len(self._held) < self._max_connections:
                 # A process gets a lock again that it has, so those are left out.
                 for number in set(range(number_of_slots)) - self._held:
                     with suppress(BlockingIOError, PermissionError):
                         fcntl.lockf(workers.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
-                        self._held.add(number)
-                        return number
-        raise Busy(
-            f"the service answers {number_of_slots} long lists or large statistics already; try "
-            "again, or request fewer jobs"
-        )
+                        slot = number
+                        break
+            if slot is None:
+                raise Busy(
+                    f"the service answers {number_of_slots} long lists or large statistics "
+                    "already; try again, or request fewer jobs"
+                )
+            self._held.add(slot)
+        try:
+            yield
+        finally:
+            with self._lock:
+                fcntl.lockf(workers.file, fcntl.LOCK_UN, 1, slot)
+                self._held.remove(slot)
