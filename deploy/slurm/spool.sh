@@ -71,7 +71,9 @@ job_record() {
 job_script() {
     [ "$CCAPI_JOB_SCRIPT_BYTES" -gt 0 ] || return 0
     script_id=${SLURM_ARRAY_JOB_ID:-$1}
-    hash_dir=$CCAPI_SLURM_STATE/hash.$((script_id % 10))
+    # The last digit, without arithmetic: where sh is bash, it would run a command in the text.
+    case $script_id in "" | *[!0-9]*) return 0 ;; esac
+    hash_dir=$CCAPI_SLURM_STATE/hash.${script_id#"${script_id%?}"}
     if [ -z "$CCAPI_SLURM_STATE" ] || [ ! -x "$hash_dir" ]; then
         timeout 1 scontrol write batch_script "$1" - | head -c "$CCAPI_JOB_SCRIPT_BYTES"
     elif [ -r "$hash_dir/job.$script_id/script" ]; then

@@ -190,6 +190,16 @@ def test_mistake_in_ccapi_conf_does_not_reach_slurmctld(site: Site, conf: str, s
         site.run_hook(hook, {**PROLOG, **JOBCOMP})
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_no_text_of_an_event_is_evaluated(site: Site, tmp_path: Path, shell: str) -> None:
+    site.configure(CCAPI_URL="http://127.0.0.1:1", CCAPI_SLURM_STATE=str(tmp_path))
+    path = site.hooks / "prolog"
+    path.write_text(path.read_text("ascii").replace("#!/bin/sh", f"#!/bin/{shell}"), "ascii")
+    for text in (f"a[$(touch {tmp_path}/trap)]", f"$(touch {tmp_path}/trap)", "-1", "x"):
+        site.run_hook("prolog", {**PROLOG, "SLURM_ARRAY_JOB_ID": text})
+    assert not (tmp_path / "trap").exists()
+
+
 def test_hooks_are_posix_shell() -> None:
     shellcheck = shutil.which("shellcheck")
     for name in SCRIPTS:
