@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import sys
 from contextvars import ContextVar
@@ -21,6 +22,11 @@ _SECRET = re.compile(
 )
 # What changes how a terminal shows the text around it, or cannot be written at all.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_INFO_PRIORITY = 6
+_PRIORITIES = {
+    logging.DEBUG: 7, logging.INFO: _INFO_PRIORITY, logging.WARNING: 4, logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}  # fmt: skip
 # Every match of the pattern has one of these, and looking for them costs a tenth of it.
 _HINTS = ("ccapi_", "eyJ", "earer", "EARER", "asic", "ASIC", "://", "assword", "ASSWORD")
 
@@ -29,10 +35,12 @@ def configure(level: str, style: str) -> None:
     """Log to standard error from `level` on; `style` is json, text or auto.
 
     With auto, terminals get text and everything else gets JSON. It also formats gunicorn's
-    messages in this process.
+    messages in this process. systemd's journal gets the priority of each line.
     """
     as_json = style == "json" or (style == "auto" and not sys.stderr.isatty())
-    formatter = JsonFormatter() if as_json else TextFormatter()
+    formatter: logging.Formatter = JsonFormatter() if as_json else TextFormatter()
+    if _is_journal():
+        formatter = JournalFormatter(formatter)
     logging.basicConfig()
     for name in ("", "gunicorn.error"):
         for handler in logging.getLogger(name).handlers:
@@ -42,6 +50,15 @@ def configure(level: str, style: str) -> None:
     # No line shows these, and finding them out costs time; logging's HOWTO recommends this.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
+
+
+def _is_journal() -> bool:
+    """Return whether standard error goes to systemd's journal."""
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def masked(text: str) -> str:
@@ -76,6 +93,20 @@ class JsonFormatter(logging.Formatter):
             return orjson.dumps(line, default=str).decode()
         except TypeError:  # a file name may not be Unicode
             return json.dumps(line, default=str)
+
+
+class JournalFormatter(logging.Formatter):
+    """A line of another formatter after its priority, which `journalctl --priority` selects by."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record; each of its lines has the priority."""
+        priority = _PRIORITIES.get(record.levelno, _INFO_PRIORITY)
+        lines = self._formatter.format(record).split("\n")
+        return "\n".join(f"<{priority}>{line}" for line in lines)
 
 
 class TextFormatter(logging.Formatter):
