@@ -33,6 +33,7 @@ SITE_SECTIONS = (
 )
 CC_BACKEND_SECTIONS = ("Move the archive", "Move the database", "Run both side by side")
 SQL = "Query the database with SQL"
+COMMAND_LINE = "Query jobs on the command line"
 RECONCILE = "Lost events: ccapi reconcile"
 _TREES = ("ccapi", "sql", "deploy", "docs", "bench", "tests", ".ci")
 
@@ -169,7 +170,7 @@ def test_operating_guide(site: Site) -> None:
 @pytest.mark.skipif(shutil.which("psql") is None, reason="psql is not installed")
 def test_sql_of_operating_guide(site: Site) -> None:
     guide = sections("docs/operating.rst")
-    site.follow(guide["Without systemd"], guide[SQL])
+    site.follow(guide["Without systemd"], guide[SQL], guide[COMMAND_LINE])
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ from datetime import timedelta
 import click
 from tqdm import tqdm
 
+from ccapi.cli import job_queries
+from ccapi.cli.job_queries import format_duration
 from ccapi.cli.params import Duration, Time, format_utc
 from ccapi.cli.settings import Settings, uses_settings
 from ccapi.model.rules import MAX_EPOCH_SECOND, MAX_INTEGER
@@ -21,7 +23,11 @@ _SKIPPED_IDS = 1_000_000
 
 @click.group()
 def jobs() -> None:
-    """List overdue jobs and the corrections of a job, delete old jobs."""
+    """List, show and count jobs; list overdue ones and corrections; delete old jobs."""
+
+
+for command in (job_queries.list_jobs, job_queries.show, job_queries.stats):
+    jobs.add_command(command)
 
 
 @jobs.command()
@@ -49,7 +55,7 @@ def overdue(settings: Settings, cluster: str | None, grace: timedelta) -> None:
     click.echo(line("ID", "JOBID", "CLUSTER", "STARTED", "WALLTIME", "OVER BY"))
     for job in rows:
         over = now - job.start_time - job.walltime
-        durations = (_format_duration(job.walltime), _format_duration(over))
+        durations = (format_duration(job.walltime), format_duration(over))
         click.echo(line(job.id, job.job_id, job.cluster, format_utc(job.start_time), *durations))
     sys.exit(1)
 
@@ -124,8 +130,3 @@ def prune(
 
 def _format_end(state: str, stop_time: int | None) -> str:
     return state if stop_time is None else f"{state} at {format_utc(stop_time)}"
-
-
-def _format_duration(seconds: int) -> str:
-    """Return seconds as hours, minutes and seconds."""
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -99,6 +99,15 @@ def read_lines(request: Request) -> list[tuple[int, bytes]]:
     return [(number, line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()]
 
 
+def load_values(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a query that comes from a command line; raises InvalidInput."""
+    try:
+        loaded: dict[str, Any] = schema.load(values)
+    except ValidationError as error:
+        raise InvalidInput("; ".join(_flatten(error.normalized_messages()))) from None
+    return loaded
+
+
 def _read_body(request: Request) -> bytes:
     limit: int = current_app.config["MAX_CONTENT_LENGTH"]
     # One byte more, because werkzeug cuts a chunked body off at its limit without an error.

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from functools import lru_cache
 from itertools import accumulate
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ccapi.model.job import Range
@@ -109,17 +108,10 @@ class DistinctUsage:
                 host = cluster, name
                 self.nodes.add(host, 1, run)
                 if threads:
-                    self.cores.add(host, self._thread_mask(host, threads), run)
+                    plain, others = _split(threads) if type(threads) is str else (0, threads)
+                    self.cores.add(host, plain | self.cores.mask(host, others), run)
                 if accelerators:
                     self.gpus.add(host, self.gpus.mask(host, accelerators), run)
-
-    def _thread_mask(self, host: Hashable, threads: str | list[int]) -> int:
-        if type(threads) is not str:
-            return self.cores.mask(host, threads)
-        bounds = _bounds(threads)
-        if bounds[-1][1] < _MAX_PLAIN_BITS:
-            return _range_mask(bounds)
-        return self.cores.mask(host, [n for first, last in bounds for n in range(first, last + 1)])
 
     @property
     def timeline(self) -> list[tuple[int, int, int]]:
@@ -129,15 +121,14 @@ class DistinctUsage:
 
 
 @lru_cache(maxsize=1000)
-def _bounds(ranges: str) -> tuple[tuple[int, int], ...]:
-    """Return the first and last numbers of ranges such as "0-35,72-107", the largest last."""
-    parts = (part.split("-") for part in ranges.split(","))
-    return tuple(sorted(((int(first), int(last)) for first, last in parts), key=itemgetter(1)))
-
-
-@lru_cache(maxsize=1000)
-def _range_mask(bounds: tuple[tuple[int, int], ...]) -> int:
-    mask = 0
-    for first, last in bounds:
-        mask |= (1 << last + 1) - (1 << first)
-    return mask
+def _split(ranges: str) -> tuple[int, tuple[int, ...]]:
+    """Return the bits of the plain numbers in ranges such as "0-35,72-107", and the others."""
+    mask: int = 0
+    others: list[int] = []
+    for part in ranges.split(","):
+        first, last = map(int, part.split("-"))
+        end = min(last + 1, _MAX_PLAIN_BITS)
+        if first < end:
+            mask |= (1 << end) - (1 << first)
+        others += range(max(first, _MAX_PLAIN_BITS), last + 1)
+    return mask, tuple(others)
