@@ -13,13 +13,17 @@ from ccapi.context import Context
 from ccapi.db.probe import CachedProbe
 from ccapi.errors import DatabaseUnavailable
 from ccapi.metrics import cluster_label
-from ccapi.model.job import JobState
+from ccapi.model.job import JobState, Range
 from ccapi.repository import metrics
 from ccapi.repository.metrics import ArchiveBacklog
+from ccapi.service import hosts
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 3
 _TTL_SECONDS = 5
+# It reads all jobs of the last day.
+_HOSTS_TTL_SECONDS = 600
+_DAY_SECONDS = 86_400
 
 
 class _Values(NamedTuple):
@@ -35,7 +39,19 @@ class DatabaseGauges:
             with context.database.connection() as conn:
                 return _Values(metrics.count_running_jobs(conn), metrics.archive_backlog(conn))
 
+        def count_failing_hosts() -> Counter[str]:
+            now = int(time.time())
+            reports = hosts.report(context, Range(now - _DAY_SECONDS, now), None, now)
+            return Counter(
+                {
+                    name: sum(host.stands_out for host in each.hosts)
+                    for name, each in reports.items()
+                }
+            )
+
         self._probe = CachedProbe(query, ttl_seconds=_TTL_SECONDS)
+        self._hosts_probe = CachedProbe(count_failing_hosts, ttl_seconds=_HOSTS_TTL_SECONDS)
+        self._failing_hosts: Counter[str] = Counter()
 
     def collect(self) -> Iterator[Metric]:
         """Yield the version, whether the database is up and, if it is, its gauges."""
@@ -67,3 +83,19 @@ class DatabaseGauges:
             ("oldest_pending_seconds", "Time since the first pending job stopped.", age),
         ):
             yield GaugeMetricFamily(f"ccapi_archive_{name}", text, value=value)
+        yield self._collect_hosts()
+
+    def _collect_hosts(self) -> Metric:
+        """Return the number of failing hosts; it may be old, because counting takes a while."""
+        try:
+            self._failing_hosts = self._hosts_probe.result(_TIMEOUT_SECONDS)
+        except (DatabaseUnavailable, TimeoutError) as error:
+            _log.warning("cannot count failing hosts: %s", error or "timeout")
+        text = "Hosts whose jobs failed too often in the last 24 hours; see GET /api/hosts/."
+        family = GaugeMetricFamily("ccapi_failing_hosts", text, labels=["cluster"])
+        numbers: Counter[str] = Counter()
+        for cluster, number in self._failing_hosts.items():
+            numbers[cluster_label(cluster)] += number
+        for label, number in numbers.items():
+            family.add_metric([label], number)
+        return family

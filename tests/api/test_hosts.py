@@ -185,6 +185,17 @@ def test_hosts_are_cached_for_readers(config: Config, database: Database) -> Non
     assert hosts(reader) == {}
 
 
+def test_metric_counts_failing_hosts_of_the_last_day(
+    config: Config, database: Database, with_bad_host: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert with_bad_host.token
+    monkeypatch.setattr("ccapi.service.metrics.time.time", lambda: START + HOUR)
+    app = serve(config, database)
+    headers = {"X-Auth-Token": tokens.create(database, "p", Role.READER)}
+    text = app.test_client().get("/metrics", headers=headers).text
+    assert 'ccapi_failing_hosts{cluster="fritz"} 1.0' in text.splitlines()
+
+
 @pytest.mark.parametrize(
     ("query", "said"),
     [
