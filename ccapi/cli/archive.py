@@ -20,6 +20,7 @@ from ccapi.service import archive as archive_service
 from ccapi.service import (
     archive_check,
     archive_conversion,
+    archive_export,
     archive_import,
     archive_packs,
     archive_repair,
@@ -178,6 +179,31 @@ def _print_moves(moves: Iterator[Move]) -> None:
     summary = ", ".join(f"{kind} {counts[kind]}" for kind in archive_packs.KINDS if counts[kind])
     click.echo(summary or "nothing to move")
     if counts["bad"]:
+        sys.exit(1)
+
+
+@archive.command()
+@click.option(
+    "--parquet",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The file to write.",
+)
+@click.option("--cluster", help="Only jobs of this cluster.")
+@uses_settings
+def export(settings: Settings, path: Path, cluster: str | None) -> None:
+    """Write all archived jobs to a Parquet file, for analysts.
+
+    Pruned and packed jobs are among them. Needs pyarrow: install ccapi[parquet]. Files that
+    cannot be read are listed and left out; the exit status is then 1.
+    """
+    problems: list[str] = []
+    number = archive_export.export_parquet(settings.context, path, cluster, problems.append)
+    for problem in problems:
+        click.echo(f"bad {problem}")
+    click.echo(f"wrote {number} jobs to {path}")
+    if problems:
         sys.exit(1)
 
 
