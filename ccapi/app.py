@@ -51,18 +51,7 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     config = config or load()
     logs.configure(config.log.level, config.log.format)
     context = context or build_context(config)
-    context.archive_io.on_recovery = partial(archive.recover, context)
-    try:
-        for warning in context.archive_io.run(_mode_warnings, config):
-            _log.warning(warning)
-        context.archive_io.run(
-            writer.create_if_missing,
-            context.archive_root,
-            context.archive_version,
-            context.clusters,
-        )
-    except ArchiveError as error:
-        _log.warning("starting without an archive: %s", error)
+    _prepare_archive(config, context)
     try:
         migrations.require_current(context.database)
     except DatabaseUnavailable as error:
@@ -98,8 +87,19 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     return app
 
 
-def _mode_warnings(config: Config) -> list[str]:
-    return [*file_modes.warnings(config.secret_files, config.archive.root)]
+def _prepare_archive(config: Config, context: Context) -> None:
+    """Create the archive if it is missing; raises StartupError for another version."""
+
+    def prepare() -> None:
+        for warning in file_modes.warnings(config.secret_files, config.archive.root):
+            _log.warning(warning)
+        writer.create_if_missing(context.archive_root, context.archive_version, context.clusters)
+
+    context.archive_io.on_recovery = partial(archive.recover, context)
+    try:
+        context.archive_io.run(prepare)
+    except ArchiveError as error:
+        _log.warning("starting without an archive: %s", error)
 
 
 def build_context(config: Config) -> Context:

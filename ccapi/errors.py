@@ -109,6 +109,10 @@ class DatabaseUnavailable(CcapiError):
     advice = "the database does not answer; it is unknown whether anything changed, try again"
 
 
+class DatabaseRefuses(DatabaseUnavailable):
+    """PostgreSQL answers, and refuses the login, the database or the access to a table."""
+
+
 class TooSlow(DatabaseUnavailable):
     """The query takes PostgreSQL longer than the statement timeout."""
 

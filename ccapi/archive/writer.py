@@ -44,7 +44,8 @@ def create_if_missing(
     """
     version_file = root / layout.VERSION_FILE
     with as_archive_error("write", version_file):
-        root.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+        with as_archive_error("create", root):
+            root.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
         if not version_file.exists():
             with _open_fd(root, _OPEN_ROOT) as directory:
                 _write_file(directory, layout.VERSION_FILE, f"{version}\n".encode())

@@ -9,9 +9,10 @@ from ccapi.app import build_context
 from ccapi.config import Config, load, to_toml
 from ccapi.context import Context
 from ccapi.db import migrations
-from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
+from ccapi.errors import ArchiveError, CcapiError, DatabaseRefuses, DatabaseUnavailable
 
 _HINTS = {
+    DatabaseRefuses: "; check role, password and database of [database] url, and the role's rights",
     DatabaseUnavailable: "; check that PostgreSQL runs, and that [database] url is right",
     ArchiveError: "; check [archive] root, and that the service's user may write there",
 }

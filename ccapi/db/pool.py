@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import select
 import threading
 import time
@@ -22,7 +23,7 @@ from ccapi import metrics
 from ccapi.db import queries
 from ccapi.db.budgets import on_return
 from ccapi.db.slots import Slots
-from ccapi.errors import DatabaseUnavailable, StartupError
+from ccapi.errors import DatabaseRefuses, DatabaseUnavailable, StartupError
 
 Connection = psycopg.Connection[TupleRow]
 RV = TypeVar("RV")
@@ -40,7 +41,13 @@ _UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.errors.ReadOnlySqlTransaction,
     psycopg.errors.InvalidCatalogName,
+    psycopg.errors.InsufficientPrivilege,
     PoolTimeout,
+)
+# The errors of a new connection have no code; a server with other messages is "does not answer".
+_REFUSAL = re.compile(
+    r"authentication failed|pg_hba\.conf|no password supplied|permission denied for"
+    r'|(?:role|database) "[^"]*" does not exist'
 )
 
 
@@ -63,6 +70,8 @@ def map_errors() -> Iterator[None]:
     except _UNAVAILABLE as error:
         metrics.DATABASE_FAILURES.inc()
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, psycopg.errors.InsufficientPrivilege) or _REFUSAL.search(reason):
+            raise DatabaseRefuses(f"the database refuses: {reason}") from error
         raise DatabaseUnavailable(f"the database does not answer: {reason}") from error
 
 
@@ -208,12 +217,13 @@ class Database:
     def snapshot(self) -> Iterator[Connection]:
         """Run the block's statements on one snapshot of the database, read-only."""
         with self.connection() as conn:
+            level = conn.isolation_level
             conn.isolation_level, conn.read_only = IsolationLevel.REPEATABLE_READ, True
             try:
                 with conn.transaction():
                     yield conn
             finally:
-                conn.isolation_level, conn.read_only = None, None
+                conn.isolation_level, conn.read_only = level, None
 
     @contextmanager
     def session(self) -> Iterator[Connection]:
@@ -297,6 +307,7 @@ class Database:
         # The next statement may run on another client's connection, and this one's prepared
         # statements may be another one's.
         conn.prepare_threshold = None
+        conn.isolation_level = IsolationLevel.READ_COMMITTED
         conn.cursor_factory = PooledCursor
         conn.local_limits = limits
         if not self._is_pooler_logged:

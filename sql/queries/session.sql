@@ -3,7 +3,9 @@
 -- for just-in-time compilation and for parallel workers, whose start takes 4 ms.
 -- backend_flush_after spreads the writes of evicted buffers, so that commits never wait for a
 -- gigabyte of them. With :is_local they end with the transaction.
+-- The isolation level is that of the queries, whatever the server's default is.
 SELECT
+    set_config('default_transaction_isolation', 'read committed', :is_local),
     set_config('statement_timeout', :statement_timeout, :is_local),
     set_config('lock_timeout', :lock_timeout, :is_local),
     set_config('jit', 'off', :is_local),
