@@ -13,6 +13,7 @@ from ccapi.api.fields import PATH_PARAMETERS, State
 from ccapi.archive import writer
 from ccapi.archive.breaker import CircuitBreaker
 from ccapi.config import Config, load
+from ccapi.config.settings import Web
 from ccapi.context import Context
 from ccapi.db import migrations
 from ccapi.db.budgets import Budgets
@@ -74,16 +75,7 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     for module in (jobs, batch, statistics, hosts, reconciliation, edits, nodes, archive_api):
         api.register_blueprint(module.blueprint)
     if config.web.enabled:
-        web.create(
-            app,
-            ProxyLogin(
-                user_header=config.web.user_header,
-                groups_header=config.web.groups_header,
-                addresses=config.web.proxy_addresses,
-                admin_groups=frozenset(config.web.admin_groups),
-                reader_groups=frozenset(config.web.reader_groups),
-            ),
-        )
+        web.create(app, config.web.job_links, _proxy_login(config.web))
     return app
 
 
@@ -100,6 +92,16 @@ def _prepare_archive(config: Config, context: Context) -> None:
         context.archive_io.run(prepare)
     except ArchiveError as error:
         _log.warning("starting without an archive: %s", error)
+
+
+def _proxy_login(settings: Web) -> ProxyLogin:
+    return ProxyLogin(
+        user_header=settings.user_header,
+        groups_header=settings.groups_header,
+        addresses=settings.proxy_addresses,
+        admin_groups=frozenset(settings.admin_groups),
+        reader_groups=frozenset(settings.reader_groups),
+    )
 
 
 def build_context(config: Config) -> Context:

@@ -15,13 +15,16 @@ from ccapi.config.validators import (
     BOOLEAN,
     DATABASE_URL,
     HEADER,
+    LINKS,
     NAMES,
     NETWORKS,
+    NO_LINKS,
     NO_NAMES,
     NO_NETWORKS,
     PATH,
     SHARE,
     TIMEOUT,
+    Links,
     Names,
     Networks,
     integer,
@@ -111,6 +114,7 @@ class Web:
     proxy_addresses: Annotated[Networks, NETWORKS] = NO_NETWORKS
     admin_groups: Annotated[Names, NAMES] = NO_NAMES
     reader_groups: Annotated[Names, NAMES] = NO_NAMES
+    job_links: Annotated[Links, LINKS] = NO_LINKS
 
 
 @dataclass(frozen=True)

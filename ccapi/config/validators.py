@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from marshmallow import ValidationError, fields
@@ -39,6 +40,41 @@ class Names(tuple[str, ...]):
 
 
 NO_NAMES = Names()
+LINK_FIELDS = frozenset(
+    (
+        "id", "jobId", "cluster", "user", "project", "host", "hosts", "from", "to", "from_ms",
+        "to_ms",
+    )
+)  # fmt: skip
+
+
+class Links(tuple[tuple[str, str], ...]):
+    """The names of links and templates of their addresses; as text they are as in the settings."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """Return a line for each link."""
+        return "\n".join(f"{name} {template}" for name, template in self)
+
+
+NO_LINKS = Links()
+
+
+def _links(text: str) -> Links | None:
+    """Return the links of some lines, None if one is wrong."""
+    links = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, template = line.rpartition(" ")
+        try:
+            fields = {field for _, field, *_ in Formatter().parse(template) if field is not None}
+        except ValueError:
+            return None
+        is_address = template.startswith(("https://", "http://", "/")) and template.isprintable()
+        if not (name.strip() and is_address and fields <= LINK_FIELDS):
+            return None
+        links.append((name.strip(), template))
+    return Links(links)
 
 
 class Rule(fields.Field[Any]):
@@ -118,6 +154,11 @@ def _networks(text: str) -> Networks | None:
 
 
 LINE = Rule("a line of text", lambda v: isinstance(v, str) and v != "" and v.isprintable())
+LINKS = Rule(
+    "lines of a name and an address with fields such as {jobId}",
+    lambda value: isinstance(value, str) and _links(value) is not None,
+    _links,
+)
 _HEADER = re.compile(r"([A-Za-z][A-Za-z0-9-]*)?")
 NAMES = Rule(
     "names with commas between",

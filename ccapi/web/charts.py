@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import floor, log10
+from math import ceil, floor, log10
+from typing import NamedTuple
+
+from ccapi.model.statistics import Bin
 
 _WIDTH, _HEIGHT = 720, 120
 
@@ -37,6 +40,21 @@ def steps(values: Sequence[float]) -> Steps:
         parts.append(f"{'V' if parts else 'M0 '}{y}H{round((number + 1) * step, 1)}")
     line = "".join(parts)
     return Steps(line, f"{line}V{_HEIGHT}H0Z", ticks, max_value, values[-1])
+
+
+class Bar(NamedTuple):
+    """A bar of a histogram: the values that it counts, and its length in percent."""
+
+    lower: int
+    upper: int
+    number: int
+    length: int
+
+
+def bars(bins: Sequence[Bin]) -> list[Bar]:
+    """Return the bars of a histogram; the longest one has 100 percent."""
+    top = max((one.num_jobs for one in bins), default=0) or 1
+    return [Bar(*one, ceil(100 * one.num_jobs / top)) for one in bins]
 
 
 def nice_ceiling(value: float) -> int:

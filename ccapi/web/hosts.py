@@ -9,8 +9,9 @@ from ccapi.api.serializers import now
 from ccapi.context import Context
 from ccapi.errors import Unknown
 from ccapi.model import rules
-from ccapi.model.job import JobFilter, JobState
+from ccapi.model.job import JobFilter, JobState, Range
 from ccapi.repository import nodes
+from ccapi.service import hosts
 from ccapi.web import totals, words
 from ccapi.web.jobs import latest_rows
 from ccapi.web.pages import blueprint, shared_part
@@ -28,7 +29,11 @@ def host_page(context: Context, query: dict[str, Any], *, name: str) -> str:
         jobs = JobFilter(host=(name,), scope=context.scope, now=now())
         running = latest_rows(context, replace(jobs, state=(JobState.RUNNING,)))
         before = latest_rows(context, replace(jobs, not_state=(JobState.RUNNING,)))
-        clusters = list(dict.fromkeys(row.job.cluster for row in (*running, *before)))
+        clusters = tuple(dict.fromkeys(row.job.cluster for row in (*running, *before)))
+        reports = {}
+        if clusters:
+            time = Range(jobs.now - seconds, jobs.now)
+            reports = hosts.report(context, time, clusters, jobs.now)
         states = []
         if not context.scope.is_limited:
             with context.database.connection() as conn:
@@ -38,13 +43,13 @@ def host_page(context: Context, query: dict[str, Any], *, name: str) -> str:
             name=name,
             last=last,
             periods=words.PERIODS,
-            totals=totals.count_states(context, jobs, seconds),
-            others={
-                cluster: totals.count_states(
-                    context, replace(jobs, host=None, cluster=(cluster,)), seconds
-                )
-                for cluster in clusters
-            },
+            totals=totals.count(context, jobs, seconds),
+            reports=[
+                (cluster, report, one)
+                for cluster, report in reports.items()
+                for one in report.hosts
+                if one.jobs.host == name
+            ],
             states=states,
             running=running,
             before=before,

@@ -1,9 +1,10 @@
 """The list of jobs, and one job with its forms."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
-from flask import Response, render_template, request
+from flask import Response, current_app, render_template, request
 
 from ccapi.api import job_list as api_list
 from ccapi.api.job_list import ListRequest
@@ -12,12 +13,13 @@ from ccapi.archive import layout
 from ccapi.context import Context
 from ccapi.errors import UnknownJob
 from ccapi.http import json_format
-from ccapi.model.job import FINAL_STATES, Job, JobFilter, JobState
+from ccapi.model.job import FINAL_STATES, Job, JobFilter, JobState, Range
 from ccapi.model.rules import MAX_INTEGER
 from ccapi.repository import edits as edit_rows
 from ccapi.repository import job_list, jobs
 from ccapi.repository.job_list import Columns, Page
 from ccapi.web import words
+from ccapi.web.job_links import links_of
 from ccapi.web.pages import blueprint, shared_part
 from ccapi.web.queries import JobQuery, JobsQuery, require_one_screen, resolve
 
@@ -30,8 +32,8 @@ _FORM_FIELDS = {
 
 _COLUMNS = Columns(statistics=False)
 _MAX_CSV_ROWS = "100000"
-# Hosts of a job that its page lists one by one.
-_MAX_HOSTS = 2_000
+# Hosts of a job that its page lists one by one, and on which it looks for other jobs.
+_MAX_HOSTS, _MAX_SHARED_HOSTS = 2_000, 50
 
 
 # Choices of the form: parameter, label, and values with their texts.
@@ -181,13 +183,16 @@ def job_page(context: Context, query: dict[str, Any], *, id: str) -> str | Respo
     if "format" in query:
         return Response(json_format.dumps(job_meta(job, at)), content_type=json_format.CONTENT_TYPE)
     resources = orjson.loads(job.resources)
+    hosts = [node["hostname"] for node in resources]
     meta_data = orjson.loads(job.meta_data or "{}")
     return render_template(
         "job.html",
         job=job,
         name=meta_data.get("jobName", ""),
         resources=resources,
-        hosts=words.fold_hosts(node["hostname"] for node in resources),
+        hosts=words.fold_hosts(hosts),
+        links=links_of(current_app.config["JOB_LINKS"], job, hosts, at),
+        neighbours=list_neighbours(context, job, hosts, at) if job.exclusive != 1 else [],
         meta_data={key: value for key, value in meta_data.items() if key != "jobName"},
         statistics=orjson.loads(job.statistics or "{}"),
         tags=orjson.loads(job.tags),
@@ -198,6 +203,21 @@ def job_page(context: Context, query: dict[str, Any], *, id: str) -> str | Respo
         final_states=FINAL_STATES,
         max_hosts=_MAX_HOSTS,
     )
+
+
+def list_neighbours(context: Context, job: Job, hosts: list[str], at: int) -> list[Row]:
+    """Return other jobs that ran on the same hosts at the same time, running ones first."""
+    end = at if job.stop_time is None else job.stop_time
+    jobs = JobFilter(
+        cluster=(job.cluster,),
+        host=tuple(hosts[:_MAX_SHARED_HOSTS]),
+        start_time=Range(0, end),
+        scope=context.scope,
+        now=at,
+    )
+    running = latest_rows(context, replace(jobs, state=(JobState.RUNNING,)))
+    ended = latest_rows(context, replace(jobs, stop_time=Range(job.start_time, MAX_INTEGER)))
+    return [row for row in (*running, *ended) if row.job.id != job.id]
 
 
 def parse_id(text: str) -> int:

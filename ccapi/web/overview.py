@@ -9,16 +9,16 @@ from flask import render_template
 from ccapi.api.serializers import now
 from ccapi.context import Context
 from ccapi.errors import Unknown
-from ccapi.model.job import JobFilter, JobState
+from ccapi.model.job import JobFilter, JobState, Range
 from ccapi.model.statistics import GroupBy
 from ccapi.repository import job_list, metrics
 from ccapi.repository.metrics import ArchiveBacklog, OverdueJob
-from ccapi.service import nodes
+from ccapi.service import hosts, nodes
 from ccapi.web import totals
 from ccapi.web.pages import blueprint, shared_part
 from ccapi.web.totals import Totals
 
-_DAY_SECONDS = 86_400
+_DAY_SECONDS, _WEEK_SECONDS = 86_400, 7 * 86_400
 _MAX_OVERDUE = 20
 # As `ccapi jobs overdue`.
 _GRACE_SECONDS = 600
@@ -75,6 +75,7 @@ def cluster_page(context: Context, _: dict[str, Any], *, name: str) -> str:
         jobs = JobFilter(cluster=(name,), scope=context.scope, now=at)
         overdue, backlog = _trouble(context, at, name)
         by = (GroupBy.USER, GroupBy.PROJECT, GroupBy.PARTITION)
+        report = hosts.report(context, Range(at - _WEEK_SECONDS, at), (name,), at).get(name)
         return render_template(
             "cluster_content.html",
             cluster=_summarize(context, name, sub_clusters, len(in_use), at),
@@ -83,6 +84,8 @@ def cluster_page(context: Context, _: dict[str, Any], *, name: str) -> str:
                 (sub_cluster, len(hosts), len(set(hosts).intersection(in_use)))
                 for sub_cluster, hosts in sub_clusters.items()
             ],
+            report=report,
+            failing=[one for one in report.hosts if one.stands_out] if report else [],
             overdue=overdue,
             backlog=backlog,
             at=at,
@@ -103,7 +106,7 @@ def _summarize(
         num_running=num_running,
         nodes_in_use=nodes_in_use,
         num_nodes=sum(map(len, sub_clusters.values())) or None,
-        day=totals.count_states(context, jobs, _DAY_SECONDS),
+        day=totals.count(context, jobs, _DAY_SECONDS),
     )
 
 

@@ -4,7 +4,7 @@
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, wraps
 from pathlib import Path
@@ -121,8 +121,9 @@ blueprint.add_app_template_filter(
 )
 
 
-def create(app: Flask, proxy_login: ProxyLogin) -> None:
-    """Serve the pages."""
+def create(app: Flask, job_links: Sequence[tuple[str, str]], proxy_login: ProxyLogin) -> None:
+    """Serve the pages, with links of jobs: their names, and templates of their addresses."""
+    app.config["JOB_LINKS"] = job_links
     app.extensions["ccapi_proxy_login"] = proxy_login
     app.register_blueprint(blueprint)
 

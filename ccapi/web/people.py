@@ -51,7 +51,7 @@ def _content(
         filter=pair,
         last=last,
         periods=words.PERIODS,
-        totals=totals.count_states(context, jobs, seconds),
+        totals=totals.count(context, jobs, seconds),
         groups=totals.top_groups(context, jobs, seconds, by),
         rows=latest_rows(context, jobs),
     )

@@ -8,9 +8,9 @@ from flask import Response, render_template, request
 from ccapi.api import statistics as api
 from ccapi.context import Context
 from ccapi.http import json_format
-from ccapi.model.statistics import GroupBy, GroupOrder
+from ccapi.model.statistics import GroupBy, HistogramOf
 from ccapi.service import statistics
-from ccapi.web import totals, words
+from ccapi.web import charts, totals, words
 from ccapi.web.pages import blueprint, shared_part
 from ccapi.web.queries import StatisticsQuery, resolve
 
@@ -28,15 +28,14 @@ def statistics_page(context: Context, query: dict[str, Any]) -> str | Response:
         return Response(json_format.dumps(content), content_type=json_format.CONTENT_TYPE)
 
     def render(context: Context) -> str:
-        limited = {"limit": _MAX_ROWS, **resolve(query, "range")}
-        stats_query = api.parse_query(context, limited)
-        result = statistics.compute(context, stats_query)
-        by_state = replace(
-            stats_query,
-            group_by=frozenset([GroupBy.STATE]),
-            order=GroupOrder.NUM_JOBS,
+        stats_query = replace(
+            api.parse_query(context, {"limit": _MAX_ROWS, **resolve(query, "range")}),
             with_timeline=True,
+            with_end_states=True,
+            with_waits=True,
+            histograms=(HistogramOf.DURATION, HistogramOf.NUM_NODES, HistogramOf.WAIT),
         )
+        result = statistics.compute(context, stats_query)
         filters = words.filters(request.args)
         return render_template(
             "statistics_content.html",
@@ -44,7 +43,10 @@ def statistics_page(context: Context, query: dict[str, Any]) -> str | Response:
             result=result,
             range=stats_query.time,
             by=[by for by in GroupBy if by in stats_query.group_by],
-            totals=totals.of(statistics.compute(context, by_state)),
+            totals=totals.of(result),
+            show_duration=words.duration,
+            show_count=words.count,
+            histograms={of: charts.bars(bins) for of, bins in result.histograms.items()},
             csv=words.address("/statistics", [*filters, ("format", "csv")]),
             json=words.address("/statistics", [*filters, ("format", "json")]),
         )

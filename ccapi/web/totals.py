@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ccapi.context import Context
-from ccapi.model.job import FAILURES, JobFilter, JobState, Range
-from ccapi.model.statistics import Group, GroupBy, GroupOrder, Statistics, StatisticsQuery
+from ccapi.model.job import JobFilter, JobState, Range
+from ccapi.model.statistics import Group, GroupBy, Statistics, StatisticsQuery, Sums
 from ccapi.service import statistics
 from ccapi.web import charts
 from ccapi.web.charts import Steps
@@ -15,62 +15,66 @@ _MAX_GROUPS = 10
 
 @dataclass(frozen=True)
 class Totals:
-    """Jobs, their node-hours, their states, and their nodes over time."""
+    """What jobs used, and their nodes over time; `states` begins with the most frequent one."""
 
-    num_jobs: int
-    node_hours: float
-    states: list[Group]
+    sums: Sums
+    states: list[tuple[JobState, int]]
     chart: Steps
 
     @property
     def num_ended(self) -> int:
         """Return how many of the jobs have ended."""
-        return sum(
-            group.num_jobs for group in self.states if group.key["state"] != JobState.RUNNING
-        )
+        return sum(number for state, number in self.states if state is not JobState.RUNNING)
 
     @property
-    def failure_rate(self) -> float | None:
-        """Return which part of the jobs that ended failed, in percent; None if none ended."""
-        failed = sum(group.num_jobs for group in self.states if group.key["state"] in FAILURES)
-        return 100 * failed / self.num_ended if self.num_ended else None
+    def failure_percent(self) -> float | None:
+        """Return which part of the jobs that ended failed; None if none ended."""
+        rate = self.sums.failure_rate
+        return None if rate is None else 100 * rate
 
 
-def count_states(context: Context, jobs: JobFilter, seconds: int) -> Totals:
+def of(result: Statistics, *, chart_of_jobs: bool = False) -> Totals:
+    """Return the totals of statistics with end states and a timeline."""
+    timeline = result.timeline
+    states = (result.total.states or {}).items()
+    return Totals(
+        sums=result.total,
+        states=sorted(states, key=lambda pair: -pair[1]),
+        chart=charts.steps(
+            [point.num_jobs if chart_of_jobs else point.num_nodes for point in timeline]
+        ),
+    )
+
+
+def count(context: Context, jobs: JobFilter, seconds: int) -> Totals:
     """Count the jobs that ran in the seconds before `jobs.now`, by state and over time.
 
     The chart is of nodes; the jobs of a host are counted themselves.
     """
-    return of(_count(context, jobs, seconds, GroupBy.STATE), chart_of_jobs=jobs.host is not None)
-
-
-def of(result: Statistics, *, chart_of_jobs: bool = False) -> Totals:
-    """Return the totals of jobs that are grouped by state."""
-    timeline = result.timeline
-    values = [point.num_jobs if chart_of_jobs else point.num_nodes for point in timeline]
-    return Totals(
-        num_jobs=result.num_jobs,
-        node_hours=result.node_seconds / 3600,
-        states=result.groups,
-        chart=charts.steps(values),
+    query = StatisticsQuery(
+        jobs=jobs,
+        time=Range(jobs.now - seconds, jobs.now),
+        group_by=frozenset([GroupBy.CLUSTER]),
+        limit=1,
+        with_timeline=True,
+        with_end_states=True,
     )
+    return of(statistics.compute(context, query), chart_of_jobs=jobs.host is not None)
 
 
 def top_groups(
     context: Context, jobs: JobFilter, seconds: int, by: Sequence[GroupBy]
 ) -> dict[str, list[Group]]:
     """Return the groups with most node-hours in the seconds before `jobs.now`, by each field."""
-    return {field: _count(context, jobs, seconds, field).groups for field in by}
-
-
-def _count(context: Context, jobs: JobFilter, seconds: int, by: GroupBy) -> Statistics:
-    is_by_state = by is GroupBy.STATE
-    query = StatisticsQuery(
-        jobs=jobs,
-        time=Range(jobs.now - seconds, jobs.now),
-        group_by=frozenset([by]),
-        order=GroupOrder.NUM_JOBS if is_by_state else GroupOrder.NODE_HOURS,
-        limit=len(JobState) if is_by_state else _MAX_GROUPS,
-        with_timeline=is_by_state,
-    )
-    return statistics.compute(context, query)
+    groups = {}
+    for field in by:
+        query = StatisticsQuery(
+            jobs=jobs,
+            time=Range(jobs.now - seconds, jobs.now),
+            group_by=frozenset([field]),
+            limit=_MAX_GROUPS,
+            with_timeline=False,
+            with_end_states=True,
+        )
+        groups[field.value] = statistics.compute(context, query).groups
+    return groups

@@ -2,16 +2,21 @@
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 
 import pytest
 
+from ccapi.config import Config
+from ccapi.config.settings import Web
+from ccapi.config.validators import LINKS, Links
 from ccapi.context import Context
 from ccapi.db.pool import Database
 from ccapi.model.token import Role
+from tests import conftest
 from tests.client import START, Client, full_job
 from tests.web.conftest import MakeVisitor
-from tests.web.visitor import SAME_ORIGIN, Visitor, text
+from tests.web.visitor import SAME_ORIGIN, Visitor, log_in, text
 
 
 def test_page_shows_what_is_known(admin: Client, visitor: Visitor) -> None:
@@ -44,6 +49,51 @@ def test_nodes_are_folded(admin: Client, visitor: Visitor) -> None:
     content = text(visitor.get(f"/jobs/{id_}"))
     assert "f[0101-0103,0205],g1,login" in content
     assert "f0102 0-2,5" in content
+
+
+def test_other_jobs_on_shared_nodes(admin: Client, visitor: Visitor) -> None:
+    def run(number: int, begin: int, end: int, **fields: object) -> int:
+        id_ = admin.start(jobId=number, startTime=START + begin, exclusive=0, **fields)
+        if end:
+            admin.stop(jobId=number, stopTime=START + end)
+        return id_
+
+    id_ = run(1, 1000, 2000)
+    run(2, 0, 999)
+    run(3, 0, 1000)
+    run(4, 1500, 1600)
+    run(5, 1900, 0)
+    run(6, 2001, 3000)
+    run(7, 1500, 1600, resources=[{"hostname": "f0102"}])
+    html = visitor.get(f"/jobs/{id_}").partition('id="neighbours"')[2].partition("</section>")[0]
+    assert re.findall(r'class="row" id="job-\d+" href="/jobs/\d+">(\d)<', html) == ["5", "4", "3"]
+    exclusive = admin.start(jobId=8, startTime=START + 1500)
+    assert "neighbours" not in visitor.get(f"/jobs/{exclusive}")
+
+
+def test_links_to_other_programs(config: Config, database: Database) -> None:
+    links = Links(
+        [
+            ("Grafana", "https://g.example/d?host={host}&from={from_ms}&to={to_ms}"),
+            ("All of the user", "/x/{user}"),
+        ]
+    )
+    app = conftest.serve(replace(config, web=Web(job_links=links)), database)
+    admin = conftest.client(app, database, Role.ADMIN)
+    id_ = admin.start(user="a/b&c<d>")
+    admin.stop()
+    html = log_in(app, admin.token).get(f"/jobs/{id_}")
+    begin, end = 1000 * START, 1000 * (START + 3600)
+    address = f"https://g.example/d?host=f0101&amp;from={begin}&amp;to={end}"
+    assert f'<a href="{address}" rel="noreferrer">Grafana</a>' in html
+    assert '<a href="/x/a%2Fb%26c%3Cd%3E" rel="noreferrer">All of the user</a>' in html
+
+
+@pytest.mark.parametrize(
+    "links", ["Grafana", "Grafana javascript:x", "https://x", "A https://x/{nonsense}", "A /{", 7]
+)
+def test_wrong_link_stops_the_start(links: object) -> None:
+    assert not LINKS.is_valid(links)
 
 
 @pytest.mark.parametrize("id_", ["0", "7", "x", "-1", "9" * 30, "1e3", "²"])

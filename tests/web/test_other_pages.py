@@ -37,7 +37,8 @@ def test_user_has_totals_and_latest_jobs(admin: Client, visitor: Visitor) -> Non
     html = visitor.get("/users/anna")
     content = text(html)
     for words in (
-        "User anna", "2 jobs", "2 node-hours", "50 % of 2 ended jobs failed", "p1 1 1.0", "main",
+        "User anna", "2 jobs", "2 node-hours", "50 % of 2 ended jobs failed",
+        "p1 1 0 % 1.0", "main",
         "completed 1 50 %",
     ):  # fmt: skip
         assert words in content, words
@@ -92,11 +93,23 @@ def test_host_shows_its_failure_rate_beside_the_clusters(admin: Client, visitor:
     assert admin.send("POST", "/api/nodestate/", report).status_code == 201
     content = text(visitor.get("/hosts/f0101"))
     assert "75 % of 4 ended jobs failed" in content
-    assert "On all of cluster fritz , 38 % of 8 ended jobs failed" in content
+    assert "75 % of its 4 ends of jobs are failures" in content
+    assert "On all 2 hosts of fritz it is 38 % of 8." in content
+    assert "stands out" not in content
     assert "Last reported state on fritz: mixed" in content.replace(" : ", ": ")
     now, before = content.partition("Now")[2].split("Before")
     assert re.search(r"\b9\b", now)
     assert re.search(r"\b4\b", before)
+
+
+def test_host_that_fails_too_often_stands_out(admin: Client, visitor: Visitor) -> None:
+    for number in range(1, 9):
+        user = "ab"[number % 2]
+        start(admin, number, "failed", user=user, resources=[{"hostname": "bad"}])
+    for number in range(10, 40):
+        start(admin, number, "completed", resources=[{"hostname": f"f{number}"}])
+    assert "This host stands out." in text(visitor.get("/hosts/bad"))
+    assert "bad 8 8 100 % 0" in text(visitor.get("/clusters/fritz"))
 
 
 @pytest.mark.parametrize("name", ["a b", "%00", "a%2Fb", "x" * 256])
@@ -130,7 +143,19 @@ class TestStatistics:
         start(admin, 2, "completed", user="bert", resources=[{"hostname": f"f{n}"} for n in "123"])
         content = text(visitor.get("/statistics?last=24h&group-by=user"))
         assert "All jobs that ran in the last 24 hours" in content
-        assert "By user User Jobs Node-hours Share bert 1 3.0 75 % anna 1 1.0 25 %" in content
+        assert (
+            "By user User Jobs Failed Node-hours Share bert 1 0 % 3.0 75 % anna 1 0 % 1.0 25 %"
+            in content
+        )
+
+    def test_histograms_and_waits(self, admin: Client, visitor: Visitor) -> None:
+        begin = int(time.time()) - 2 * HOUR
+        for number in (1, 2, 3):
+            start(admin, number, "completed", submitTime=begin - 300)
+        content = text(visitor.get("/statistics?last=24h"))
+        assert "5 min median wait" in content
+        assert re.search(r"Duration Duration Jobs Share 34 min 8 s to 1 h 8 min \S* ?3", content)
+        assert "Wait in the queue" in content
 
     def test_csv_and_json_are_those_of_the_api(self, admin: Client, visitor: Visitor) -> None:
         start(admin, 1, user="anna")
