@@ -2,16 +2,21 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import click
 
 from ccapi import file_modes
 from ccapi.app import build_context
 from ccapi.archive import writer
+from ccapi.cli.params import format_utc
 from ccapi.cli.settings import Settings, error_line, uses_settings
 from ccapi.context import Context
 from ccapi.db import migrations
-from ccapi.errors import CcapiError, StartupError
+from ccapi.errors import CcapiError, DatabaseUnavailable, StartupError
+from ccapi.repository import tokens
+
+_EXPIRES_SOON_SECONDS = 14 * 86_400
 
 
 @click.command()
@@ -49,9 +54,19 @@ def check(settings: Settings, *, startup: bool) -> None:
         click.echo(problem, err=True)
     if prevents_start or (problems and not startup):
         sys.exit(1)
+    if not prevents_start:
+        _report_expiring_tokens(context)
     if not problems:
         pooler = " (behind a connection pooler)" if context.database.is_pooled() else ""
         click.echo(f"ok: settings, file modes, database{pooler} and archive")
+
+
+def _report_expiring_tokens(context: Context) -> None:
+    """Print which clients will stop soon; the service itself can start."""
+    with suppress(DatabaseUnavailable), context.database.connection() as conn:
+        for name, expires_at in tokens.list_expiring(conn, _EXPIRES_SOON_SECONDS):
+            at = format_utc(expires_at.timestamp())
+            click.echo(f"the token of {name} expires at {at}: run `ccapi token rotate {name}`")
 
 
 def _check_archive(context: Context) -> None:

@@ -1,6 +1,6 @@
 """Store tokens by their digests: sql/queries/tokens.sql."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.rows import class_row
@@ -81,6 +81,12 @@ def list_all(conn: Connection) -> list[Token]:
     """Return every token, valid or not, by name."""
     with conn.cursor(row_factory=class_row(Token)) as cursor:
         return cursor.execute(_SQL["list_tokens"]).fetchall()
+
+
+def list_expiring(conn: Connection, seconds: float) -> list[tuple[str, datetime]]:
+    """List the names of clients whose token expires within some seconds, and when it does."""
+    rows = conn.execute(_SQL["list_expiring_tokens"], {"seconds": seconds})
+    return [(name, expires_at) for name, expires_at in rows]
 
 
 def expire(conn: Connection, id_: int, lifetime: timedelta) -> None:

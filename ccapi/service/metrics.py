@@ -1,6 +1,7 @@
 """Gauges that come from the database, at a bounded cost."""
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from ccapi.db.probe import CachedProbe
 from ccapi.errors import DatabaseUnavailable
 from ccapi.metrics import cluster_label
 from ccapi.model.job import JobState, Range
-from ccapi.repository import metrics
+from ccapi.repository import metrics, tokens
 from ccapi.repository.metrics import ArchiveBacklog
 from ccapi.service import hosts
 
@@ -24,11 +25,13 @@ _TTL_SECONDS = 5
 # It reads all jobs of the last day.
 _HOSTS_TTL_SECONDS = 600
 _DAY_SECONDS = 86_400
+_YEAR_SECONDS = 366 * _DAY_SECONDS
 
 
 class _Values(NamedTuple):
     running: dict[str, int]
     backlog: ArchiveBacklog
+    token_expires_at: float
 
 
 class DatabaseGauges:
@@ -37,7 +40,12 @@ class DatabaseGauges:
     def __init__(self, context: Context) -> None:
         def query() -> _Values:
             with context.database.connection() as conn:
-                return _Values(metrics.count_running_jobs(conn), metrics.archive_backlog(conn))
+                expiring = tokens.list_expiring(conn, _YEAR_SECONDS)
+                return _Values(
+                    metrics.count_running_jobs(conn),
+                    metrics.archive_backlog(conn),
+                    min((at.timestamp() for _, at in expiring), default=math.inf),
+                )
 
         def count_failing_hosts() -> Counter[str]:
             now = int(time.time())
@@ -83,6 +91,9 @@ class DatabaseGauges:
             ("oldest_pending_seconds", "Time since the first pending job stopped.", age),
         ):
             yield GaugeMetricFamily(f"ccapi_archive_{name}", text, value=value)
+        text = "Time until the first token in use expires that has no successor; +Inf without one."
+        left = values.token_expires_at - time.time()
+        yield GaugeMetricFamily("ccapi_token_expiry_seconds", text, value=left)
         yield self._collect_hosts()
 
     def _collect_hosts(self) -> Metric:

@@ -36,6 +36,19 @@ SELECT
 FROM tokens
 ORDER BY name, id;
 
+-- name: list_expiring_tokens
+-- List the names whose last valid token expires within :seconds, and when; only those in use, that
+-- is used within the last two weeks.
+SELECT name, max(expires_at) AS expires_at
+FROM tokens
+WHERE revoked_at IS NULL
+  AND (expires_at IS NULL OR expires_at > now())
+GROUP BY name
+HAVING bool_and(expires_at IS NOT NULL)
+   AND max(expires_at) < now() + make_interval(secs => :seconds)
+   AND max(last_used_at) > now() - interval '14 days'
+ORDER BY expires_at, name;
+
 -- name: valid_tokens
 -- List the valid tokens of one name, the latest first.
 SELECT id, role::text, users, projects, clusters, sees_metadata
