@@ -12,7 +12,7 @@ from ccapi.archive import writer
 from ccapi.cli.params import format_utc
 from ccapi.cli.settings import Settings, error_line, uses_settings
 from ccapi.context import Context
-from ccapi.db import migrations
+from ccapi.db import migrations, pool
 from ccapi.errors import CcapiError, DatabaseUnavailable, StartupError
 from ccapi.repository import tokens
 
@@ -40,6 +40,7 @@ def check(settings: Settings, *, startup: bool) -> None:
         lambda: context.archive_io.run(problems.extend, modes),
         lambda: migrations.require_current(context.database),
         lambda: context.archive_io.run(_check_archive, context),
+        lambda: _check_connections(context, config.database.pool_size),
     ]
     for step in steps:
         try:
@@ -67,6 +68,17 @@ def _report_expiring_tokens(context: Context) -> None:
         for name, expires_at in tokens.list_expiring(conn, _EXPIRES_SOON_SECONDS):
             at = format_utc(expires_at.timestamp())
             click.echo(f"the token of {name} expires at {at}: run `ccapi token rotate {name}`")
+
+
+def _check_connections(context: Context, pool_size: int) -> None:
+    """Raise CcapiError if PostgreSQL does not allow as many connections as one worker may open."""
+    with suppress(DatabaseUnavailable), context.database.session() as conn:
+        limit = pool.max_connections(conn)
+        if pool_size > limit and not pool.is_pooled(conn):
+            raise CcapiError(
+                f"[database] pool_size is {pool_size}, and PostgreSQL allows {limit} connections: "
+                "lower it, or raise max_connections"
+            )
 
 
 def _check_archive(context: Context) -> None:

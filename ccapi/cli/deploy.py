@@ -28,6 +28,8 @@ _HTTPS_PORT, _HTTP_PORT = 443, 80
 # The difference between a timeout and that of the program that waits.
 _MARGIN_SECONDS = 10
 _GRACEFUL_TIMEOUT_SECONDS = 30
+# Linux cuts the path of a socket; that of the readers is the longer one.
+_MAX_SOCKET_PATH = 107
 
 _NEXT = """\
 wrote {files} to {directory}
@@ -137,7 +139,12 @@ def deploy(settings: Settings, /, directory: Path, *, force: bool, **options: An
     """
     if options["login_proxy"] and not settings.config.web.user_header:
         raise StartupError("--login-proxy needs user_header, in the section [web] of the settings")
-    files = dict(render(options | derive(settings.config, options)))
+    values = options | derive(settings.config, options)
+    if len(values["readers_socket"]) > _MAX_SOCKET_PATH:
+        raise StartupError(
+            f"--socket: expected a path of at most {_MAX_SOCKET_PATH - 8} characters"
+        )
+    files = dict(render(values))
     existing = [name for name in files if (directory / name).exists()]
     if existing and not force:
         raise StartupError(

@@ -38,7 +38,7 @@ from ccapi.model.cluster import Clusters
 class Server:
     """Limits of a request."""
 
-    max_body_bytes: Annotated[int, integer(min=1024)] = 8 * 2**20
+    max_body_bytes: Annotated[int, integer(1024, 2**30)] = 8 * 2**20
     used_nodes_open_to: Annotated[Networks, NETWORKS] = NO_NETWORKS
     unknown_fields: Annotated[str, one_of("ignore", "refuse")] = "ignore"
 
@@ -52,7 +52,7 @@ class Database:
     replica_url: Annotated[str | None, DATABASE_URL] = field(default=None, repr=False)
     replica_url_file: Annotated[Path | None, PATH] = None
     replica_max_lag: Annotated[float, TIMEOUT] = 10.0
-    pool_size: Annotated[int, integer(min=1)] = 4
+    pool_size: Annotated[int, integer(1, 10_000)] = 4
     connect_timeout: Annotated[float, TIMEOUT] = 3.0
     pool_timeout: Annotated[float, TIMEOUT] = 3.0
     statement_timeout: Annotated[float, TIMEOUT] = 10.0

@@ -94,6 +94,12 @@ def is_pooled(conn: Connection) -> bool:
     return conn.execute(_SQL["server_pid"]).fetchone() != (conn.info.backend_pid,)
 
 
+def max_connections(conn: Connection) -> int:
+    """Return how many connections the server lets us have."""
+    [number] = conn.execute(_SQL["max_connections"]).fetchone() or [0]
+    return int(number)
+
+
 class PooledCursor(Cursor[Row]):
     """A cursor for a pooler's connection: each statement is in a transaction with its limits."""
 

@@ -16,6 +16,15 @@ SELECT
 -- Return the process id of the server's process for this statement.
 SELECT pg_backend_pid();
 
+-- name: max_connections
+-- Return how many connections the server, the database and the role let us have.
+SELECT LEAST(
+    current_setting('max_connections')::integer
+        - current_setting('superuser_reserved_connections')::integer,
+    (SELECT NULLIF(datconnlimit, -1) FROM pg_database WHERE datname = current_database()),
+    (SELECT NULLIF(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user)
+);
+
 -- name: is_read_only
 -- Return whether the server is a standby, or configured to be read-only.
 SELECT current_setting('transaction_read_only') = 'on';

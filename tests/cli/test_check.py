@@ -99,6 +99,16 @@ def test_impossible_archive_is_one_line_with_advice(
     assert "Not a directory; check [archive] root" in err
 
 
+def test_more_connections_than_the_server_allows_are_reported(
+    ccapi: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCAPI_DATABASE_POOL_SIZE", "5000")
+    status, _, err = ccapi("check")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "pool_size is 5000, and PostgreSQL allows " in err
+    assert ccapi("check", "--startup").status == 0
+
+
 def test_missing_settings_are_one_line(ccapi: Command, tmp_path: Path) -> None:
     status, _, err = ccapi("--config", str(tmp_path / "none.toml"), "check")
     assert (status, err.count("\n")) == (1, 1)

@@ -29,7 +29,7 @@ def test_invalid_value_is_reported_with_file_and_key(
     settings: Settings, value: str, reported: str
 ) -> None:
     assert problems(settings(f"[database]\npool_size = {value}")) == [
-        f"settings/site.toml: database.pool_size: expected an integer of at least 1, got {reported}"
+        f"settings/site.toml: database.pool_size: expected an integer from 1 to 10000, got {reported}"
     ]
 
 
@@ -68,7 +68,7 @@ def test_database_section_is_checked(settings: Settings, text: str, problem: str
     [
         (
             "server.max_body_bytes = 9",
-            "server.max_body_bytes: expected an integer of at least 1024",
+            "server.max_body_bytes: expected an integer from 1024 to 1073741824",
         ),
         ("server.unknown_fields = 'drop'", "server.unknown_fields: expected one of ignore, refuse"),
         ("server.used_nodes_open_to = 'localhost'", f"server.used_nodes_open_to: {NETWORKS}"),
@@ -90,9 +90,9 @@ def test_every_section_is_checked(settings: Settings, text: str, problem: str) -
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("DATABASE_POOL_SIZE", "four", 'expected an integer of at least 1, got "four"'),
-        ("DATABASE_POOL_SIZE", "", 'expected an integer of at least 1, got ""'),
-        ("DATABASE_POOL_SIZE", "null", "expected an integer of at least 1, got nothing"),
+        ("DATABASE_POOL_SIZE", "four", 'expected an integer from 1 to 10000, got "four"'),
+        ("DATABASE_POOL_SIZE", "", 'expected an integer from 1 to 10000, got ""'),
+        ("DATABASE_POOL_SIZE", "null", "expected an integer from 1 to 10000, got nothing"),
         ("DATABASE_LOCK_TIMEOUT", "1e999", f"{SECONDS}, got Infinity"),
         ("DATABASE_URL", "", f'{URL}, got ""'),
         ("DATABSE_URL", "x", "unknown variable; did you mean CCAPI_DATABASE_URL?"),

@@ -178,3 +178,13 @@ def test_every_database_of_the_documents_has_the_locale_c() -> None:
     commands = [line for line in lines if re.search(r"\bcreatedb --|CREATE DATABASE", line)]
     assert len(commands) >= 3
     assert [line for line in commands if not re.search(r"--locale=C\b|LOCALE 'C'", line)] == []
+
+
+@pytest.mark.parametrize(("length", "status"), [(99, 0), (100, 1)])
+def test_a_socket_has_a_path_that_linux_takes(
+    ccapi: Command, tmp_path: Path, length: int, status: int
+) -> None:
+    socket = "/run/" + "x" * (length - 10) + ".sock"
+    ended = ccapi("deploy", str(tmp_path / "site"), "--server-name", NAME, "--socket", socket)
+    assert ended.status == status
+    assert ended.err.count("\n") == status
