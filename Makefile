@@ -9,7 +9,7 @@
 #   make format           format the code, and fix what ruff can fix
 #   make bench            measure the speed on JOBS=1000000 jobs, beside an empty Flask route and
 #                         pgbench, and check each figure's limit
-#   make screenshots      take the screenshots of docs/pages.rst
+#   make screenshots      take screenshots of the pages, into docs/screenshots
 #   make bench-compare    compare two results: BEFORE=old.json AFTER=new.json
 #
 # Test it with the real thing

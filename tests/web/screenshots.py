@@ -1,4 +1,4 @@
-"""Take the screenshots of docs/pages.rst: `python -m tests.web.screenshots [--all] [DIRECTORY]`."""
+"""Take screenshots of the pages: `python -m tests.web.screenshots [--all] [DIRECTORY]`."""
 
 import shutil
 import subprocess
