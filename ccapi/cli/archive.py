@@ -4,7 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
@@ -130,7 +130,8 @@ def convert(settings: Settings) -> None:
         for conversion in archive_conversion.convert(context):
             counts[conversion.kind] += 1
             if conversion.reason:
-                bar.write(f"bad {conversion.path}: {conversion.reason}", file=sys.stdout)
+                line = f"bad {conversion.path}: {conversion.reason}"
+                bar.write(printable(line), file=sys.stdout)
             bar.update()
     summary = ", ".join(f"{kind} {counts[kind]}" for kind in archive_conversion.KINDS)
     click.echo(f"the archive has version {context.archive_version}: {summary}")
@@ -147,9 +148,9 @@ def convert(settings: Settings) -> None:
 def pack_(settings: Settings, older_than: timedelta, cluster: str | None) -> None:
     """Move the jobs of whole months into one file for each cluster and month.
 
-    The file is FRITZ/2025-07.sqlite, in the schema of cc-backend's SQLite archive. Each job is
-    read back before its own file goes. Runs with measured data stay in the tree. Works beside
-    the running service. You can interrupt and repeat it at any time.
+    A file is named like fritz/2025-07.sqlite, and has the schema of cc-backend's SQLite archive.
+    Each job is read back before its own file goes. Runs with measured data stay in the tree.
+    Works beside the running service. You can interrupt and repeat it at any time.
     """
     before = int(time.time() - older_than.total_seconds())
     _print_moves(archive_packs.pack_months(settings.context, before, cluster))
@@ -157,14 +158,19 @@ def pack_(settings: Settings, older_than: timedelta, cluster: str | None) -> Non
 
 @archive.command()
 @click.option("--cluster", help="Only jobs of this cluster.")
-@click.option("--month", help="Only jobs that started in this month, such as 2025-07, in UTC.")
+@click.option(
+    "--month",
+    type=click.DateTime(["%Y-%m"]),
+    help="Only jobs that started in this month, such as 2025-07, in UTC.",
+)
 @uses_settings
-def unpack(settings: Settings, cluster: str | None, month: str | None) -> None:
+def unpack(settings: Settings, cluster: str | None, month: datetime | None) -> None:
     """Move the jobs of packs back into files of their own, and remove the packs.
 
     Works beside the running service. You can interrupt and repeat it at any time.
     """
-    _print_moves(archive_packs.unpack(settings.context, cluster, month))
+    name = f"{month:%Y-%m}" if month else None
+    _print_moves(archive_packs.unpack(settings.context, cluster, name))
 
 
 def _print_moves(moves: Iterator[Move]) -> None:
@@ -174,7 +180,8 @@ def _print_moves(moves: Iterator[Move]) -> None:
         for move in moves:
             counts[move.kind] += 1
             if move.reason:
-                bar.write(f"{move.kind} {move.path}: {move.reason}", file=sys.stdout)
+                line = f"{move.kind} {move.path}: {move.reason}"
+                bar.write(printable(line), file=sys.stdout)
             bar.update()
     summary = ", ".join(f"{kind} {counts[kind]}" for kind in archive_packs.KINDS if counts[kind])
     click.echo(summary or "nothing to move")
@@ -201,7 +208,7 @@ def export(settings: Settings, path: Path, cluster: str | None) -> None:
     problems: list[str] = []
     number = archive_export.export_parquet(settings.context, path, cluster, problems.append)
     for problem in problems:
-        click.echo(f"bad {problem}")
+        click.echo(printable(f"bad {problem}"))
     click.echo(f"wrote {number} jobs to {path}")
     if problems:
         sys.exit(1)

@@ -162,6 +162,7 @@ def test_pack_and_unpack_count_their_moves(
     assert (status, summary) == (1, "bad 1")
     assert bad.startswith(f"bad {meta_path(context, 'alex', 1).parent}: is not JSON")
     assert ccapi("archive", "unpack", "--month", "2020-01")[:2] == (0, "nothing to move\n")
+    assert ccapi("archive", "unpack", "--month", "June").status == 2
     assert ccapi("archive", "unpack")[:2] == (0, "unpacked 2\n")
     assert meta_path(context, "fritz", 2).exists()
 
