@@ -93,8 +93,8 @@ def test_host_shows_its_failure_rate_beside_the_clusters(admin: Client, visitor:
     assert admin.send("POST", "/api/nodestate/", report).status_code == 201
     content = text(visitor.get("/hosts/f0101"))
     assert "75 % of 4 ended jobs failed" in content
-    assert "75 % of its 4 ends of jobs are failures" in content
-    assert "On all 2 hosts of fritz it is 38 % of 8." in content
+    assert "75 % of the 4 jobs that ended here failed" in content
+    assert "on all 2 hosts of fritz it is 38 % of 8." in content
     assert "stands out" not in content
     assert "Last reported state on fritz: mixed" in content.replace(" : ", ": ")
     now, before = content.partition("Now")[2].split("Before")
