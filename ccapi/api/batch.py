@@ -20,7 +20,7 @@ from ccapi.http.schema import ContractSchema, describe
 from ccapi.model.job import Job
 from ccapi.model.token import Role
 from ccapi.service import batch
-from ccapi.service.batch import Command, Outcome
+from ccapi.service.batch import Command
 
 blueprint = Blueprint("batch", __name__, url_prefix="/api/jobs")
 
@@ -136,17 +136,14 @@ def _answer(
     for outcomes in batch.run(context, commands):
         lines = []
         for outcome in outcomes:
-            status, body = _describe(outcome, with_unit_objects=with_unit_objects)
+            body: Any = {"id": outcome}
+            status = 201
+            if isinstance(outcome, Job):
+                status, body = 200, job_meta(outcome, now(), with_unit_objects=with_unit_objects)
+            elif isinstance(outcome, Exception):
+                metrics.child(metrics.REJECTED_REQUESTS, type(outcome).__name__).inc()
+                status, error = errors.describe(outcome)
+                body = Fragment(error.rstrip())
             line = {"line": next(following), "status": status, "body": body}
             lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         yield b"".join(lines)
-
-
-def _describe(outcome: Outcome, *, with_unit_objects: bool) -> tuple[int, Any]:
-    if isinstance(outcome, Exception):
-        metrics.child(metrics.REJECTED_REQUESTS, type(outcome).__name__).inc()
-        status, body = errors.describe(outcome)
-        return status, Fragment(body.rstrip())
-    if isinstance(outcome, Job):
-        return 200, job_meta(outcome, now(), with_unit_objects=with_unit_objects)
-    return 201, {"id": outcome}

@@ -4,18 +4,29 @@ import argparse
 import datetime
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 
-from ccapi_slurm import settings, status
+from ccapi_slurm import install, settings, status
 from ccapi_slurm.backfill import Backfill, BackfillError, describe
+from ccapi_slurm.install import InstallError
 from ccapi_slurm.sender import Sender
 from ccapi_slurm.settings import Settings
 from ccapi_slurm.slurm import SlurmError
 from ccapi_slurm.spool import Spool, SpoolError
 
-_FAILURES = (settings.SettingsError, SpoolError, SlurmError, BackfillError, OSError)
+_FAILURES = (
+    settings.SettingsError,
+    InstallError,
+    subprocess.SubprocessError,
+    SpoolError,
+    SlurmError,
+    BackfillError,
+    OSError,
+)
 _MAX_REASONS = 20
+_DIRECTORY = Path("/etc/slurm/ccapi")
 _CONFIG = Path(__file__).resolve().parent.parent / "ccapi.conf"
 
 
@@ -25,20 +36,47 @@ def main() -> int:
     logging.basicConfig(format="ccapi-slurm: %(message)s", level=logging.INFO)
     os.umask(0o077)
     try:
-        config = settings.load(arguments.config)
-        if arguments.status or arguments.retry or arguments.acknowledge:
-            return _look_at(Spool(config.spool, config.slurm_state), arguments)
-        if arguments.command == "backfill":
-            return _backfill(config, arguments)
-        if arguments.once:
-            return 0 if Sender(config).run_once() else 1
-        Sender(config).run()
+        if arguments.command in {"install", "uninstall"}:
+            return _install(arguments)
+        return _act(settings.load(arguments.config), arguments)
     except _FAILURES as error:
         print(f"ccapi-slurm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _act(config: Settings, arguments: argparse.Namespace) -> int:
+    """Run an action that needs settings."""
+    if arguments.status or arguments.retry or arguments.acknowledge:
+        return _look_at(Spool(config.spool, config.slurm_state), arguments)
+    if arguments.command == "backfill":
+        return _backfill(config, arguments)
+    if arguments.once:
+        return 0 if Sender(config).run_once() else 1
+    Sender(config).run()
     return 0
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    """Install or remove hooks and sender; the exit status is 1 if the test event failed."""
+    # Slurm's user reads what root installs.
+    os.umask(0o022)
+    directory: Path = arguments.directory.absolute()
+    if arguments.command == "uninstall":
+        slurm = None if arguments.force else install.read_slurm()
+        for line in install.uninstall(slurm, directory, forced=arguments.force):
+            print(line)
+        return 0
+    slurm = install.read_slurm()
+    options = install.Options(directory, arguments.url, arguments.cluster, arguments.token_file)
+    for line in install.install(slurm, options):
+        print(line, flush=True)
+    if not arguments.check:
+        return 0
+    problem = install.check(slurm, directory)
+    print(f"test event: {problem or 'the hook wrote it, the sender sent it, ccapi answered'}")
+    return 1 if problem else 0
 
 
 def _backfill(config: Settings, arguments: argparse.Namespace) -> int:
@@ -99,4 +137,19 @@ def _parse_arguments() -> argparse.Namespace:
             required=default is None,
             help=f"{'first' if default is None else 'last'} day on which the jobs started, in UTC",
         )
+    _add_install(commands)
     return parser.parse_args()
+
+
+def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    add = commands.add_parser("install", help="install or upgrade hooks and sender on this host")
+    add.add_argument("--url", help="address of ccapi, such as https://ccapi.example.org/api/jobs")
+    add.add_argument("--cluster", help="ccapi's name of the cluster; default: Slurm's name")
+    add.add_argument("--token-file", type=Path, help="file with a token of the role writer")
+    add.add_argument("--check", action="store_true", help="send a test event end to end")
+    remove = commands.add_parser("uninstall", help="remove hooks and sender from this host")
+    remove.add_argument("--force", action="store_true", help="even if events wait or Slurm is down")
+    for parser in (add, remove):
+        parser.add_argument(
+            "--directory", type=Path, default=_DIRECTORY, help="default: %(default)s"
+        )

@@ -15,7 +15,7 @@ from ccapi_slurm.end_state_resolver import EndStateResolver, jobs_reported_by_jo
 from ccapi_slurm.end_states import NO_END
 from ccapi_slurm.event import EPILOG, JOBCOMP, PROLOG, BrokenEvent, Event
 from ccapi_slurm.settings import Settings
-from ccapi_slurm.spool import Spool, job_id_of
+from ccapi_slurm.spool import Spool, job_id_of, replace
 
 _log = logging.getLogger(__name__)
 
@@ -215,6 +215,9 @@ class Sender:
 
     def _report(self, name: str, event: Event, *, reported_by_jobcomp: bool) -> Optional[Result]:
         """Report one event; None if how its job ended is not yet known."""
+        if number := event.get("CCAPI_CHECK"):
+            replace(self._spool.check_result, f"{number} {self._client.check()}")
+            return NOTHING_TO_REPORT
         if event.kind == PROLOG:
             return self._dispatcher.report_start(event)
         if event.kind == EPILOG and reported_by_jobcomp:

@@ -26,13 +26,14 @@ class Settings(NamedTuple):
     environment: dict[str, str]
 
 
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEFAULTS = {
     "CCAPI_SPOOL": "/var/lib/ccapi-slurm",
     "CCAPI_SLURM_STATE": "",
     "CCAPI_CONNECT_TIMEOUT": "3",
     "CCAPI_TIMEOUT": "30",
     "CCAPI_METRICS_FILE": "",
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": DEFAULT_PATH,
     "SLURM_CONF": "",
 }
 

@@ -9,6 +9,7 @@ lost/   what hooks could not write: a file per cause, a byte per event
 outage  why events wait now, for --status
 counters  what went wrong so far
 lock    locked by the running sender
+check   what became of the test event of `ccapi-slurm install --check`: its number, what is wrong
 attempt the event that the sender has been reading for long; remains if that kills the sender
 """
 
@@ -70,6 +71,7 @@ class Spool:
         self._lock = directory / "lock"
         self.outage = directory / "outage"
         self.counters = directory / "counters"
+        self.check_result = directory / "check"
         self._attempt = directory / "attempt"
 
     @contextlib.contextmanager
