@@ -346,12 +346,14 @@ class QueryNames(fields.String):
 
 
 class QueryText(Text):
-    """A string of printable Unicode."""
+    """A string of Unicode; what a body may contain can be found by a query, too."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        text = super()._deserialize(value, *args, **kwargs)
-        if not text.isprintable():
-            raise ValidationError("must be printable Unicode, in UTF-8")
+        text: str = super()._deserialize(value, *args, **kwargs)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValidationError("must be Unicode, in UTF-8") from None
         return text
 
 

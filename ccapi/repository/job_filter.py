@@ -128,10 +128,20 @@ def conditions_of(
 
 
 def _find_tags(conn: Connection, tags: Sequence[Tag]) -> tuple[list[int], bool]:
-    """Return the ids of the known tags among some, and whether many jobs have one of them."""
+    """Return the ids of the known tags among some, and whether many jobs have one of them.
+
+    TYPE:NAME was split at its first colon, and a type may have a colon of its own.
+    """
+    texts = [f"{tag.type}:{tag.name}" for tag in tags]
+    splits = [
+        (text[:place], text[place + 1 :])
+        for text in texts
+        for place, character in enumerate(text)
+        if character == ":"
+    ]
     params = {
-        "types": [tag.type for tag in tags],
-        "names": [tag.name for tag in tags],
+        "types": [type_ for type_, _ in splits],
+        "names": [name for _, name in splits],
         "many": _COMMON_TAG_JOBS,
     }
     rows = conn.execute(_SQL["find_tags"], params).fetchall()
