@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.server import Server
 
@@ -54,11 +55,17 @@ def nginx() -> str | None:
 
 @contextmanager
 def run_site(
-    settings: Mapping[str, str], *, workers: int, readers: int, options: Sequence[str] = ()
+    settings: Mapping[str, str],
+    *,
+    workers: int,
+    readers: int,
+    options: Sequence[str] = (),
+    edits: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Site]:
     """Run a site until the block ends.
 
     `settings` are CCAPI_* variables, beside the files; `options` are those of `ccapi deploy`.
+    `edits` replace text of nginx's file, as an administrator would.
     """
     command = nginx()
     assert command is not None
@@ -83,6 +90,9 @@ def run_site(
         site = site.replace("/var/log/nginx", str(directory))
         site = site.replace("listen 443 ssl;", f"listen unix:{directory}/nginx.sock;")
         site = site.replace("listen 80;", f"listen unix:{directory}/http.sock;")
+        for former, text in edits.items():
+            assert former in site
+            site = site.replace(former, text)
         (directory / "site.conf").write_text(site)
         # As root, nginx's workers would otherwise change their user and could not open the socket.
         user = "user root;" if os.geteuid() == 0 else ""

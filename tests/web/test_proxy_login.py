@@ -1,5 +1,6 @@
 """Visitors whom a proxy has authenticated; no client can pretend to be one."""
 
+import base64
 import http.client
 import re
 import socket
@@ -137,6 +138,8 @@ class LoginProxy(BaseHTTPRequestHandler):
     """What oauth2-proxy does: the user is in its cookie, the groups in another."""
 
     def do_GET(self) -> None:
+        # As Go's server does, it reads a body before it answers.
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
         cookies = dict(re.findall(r"(\w+)=([^;]*)", self.headers.get("Cookie", "")))
         is_check = self.path == "/oauth2/auth"
         self.send_response((202 if "user" in cookies else 401) if is_check else 200)
@@ -166,7 +169,7 @@ def login_proxy() -> Iterator[int]:
 @pytest.mark.skipif(nginx() is None, reason="nginx is not installed")
 class TestNginx:
     @pytest.fixture
-    def site(self, config: Config, database: Database) -> Iterator[Site]:
+    def settings(self, config: Config, database: Database) -> dict[str, str]:
         with database.connection() as conn:
             conn.execute(
                 "INSERT INTO jobs (job_id, cluster, start_time, user_name, project, sub_cluster,"
@@ -174,13 +177,16 @@ class TestNginx:
                 " CASE WHEN n = 1 THEN 'anna' ELSE 'root' END, '', '', 1, 1, 1,"
                 """ '[{"hostname": "f1"}]' FROM generate_series(1, 2) AS n"""
             )
-        settings = {
+        return {
             "CCAPI_DATABASE_URL": config.database.url,
             "CCAPI_ARCHIVE_ROOT": str(config.archive.root),
             "CCAPI_WEB_USER_HEADER": "X-Remote-User",
             "CCAPI_WEB_GROUPS_HEADER": "X-Remote-Groups",
             "CCAPI_WEB_ADMIN_GROUPS": "hpc-admins",
         }
+
+    @pytest.fixture
+    def site(self, settings: dict[str, str]) -> Iterator[Site]:
         with login_proxy() as port:
             options = ("--login-proxy", f"127.0.0.1:{port}")
             with run_site(settings, workers=1, readers=1, options=options) as running:
@@ -207,15 +213,52 @@ class TestNginx:
         assert "<small>admin</small>" in html
         assert len(re.findall(r'id="job-\d+"', html)) == 2
 
+    def test_form_passes_the_login_proxy(self, site: Site) -> None:
+        headers = {"Cookie": "user=otto; groups=hpc-admins", **SAME_ORIGIN}
+        status, html = open_page(site, "/jobs/1/tag", headers, body="type=a&name=b")
+        assert (status, "reload the page" in html) == (403, True)
 
-def open_page(site: Site, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
-    """Open a page through nginx."""
+    def test_secrets_of_long_cookies_are_not_logged(self, site: Site) -> None:
+        secret = f"user=anna; _oauth2_proxy={'s' * 1000}; ccapi={'c' * 43}"
+        assert open_page(site, "/jobs", {"Cookie": secret, "X-Auth-Token": "t" * 1000})[0] == 200
+        logs = "".join(file.read_text() for file in site.directory.glob("*.log"))
+        assert not re.search("s{20}|c{20}|t{20}", logs)
+
+    def test_user_whom_nginx_has_checked_sees_his_jobs(
+        self, settings: dict[str, str], tmp_path: Path
+    ) -> None:
+        passwords = tmp_path / "passwords"
+        passwords.write_text("anna:{PLAIN}right\n")
+        former = "# set $ccapi_has_user 1;"
+        edits = {former: f"set $ccapi_has_user 1; auth_basic x; auth_basic_user_file {passwords};"}
+        with run_site(settings, workers=1, readers=1, edits=edits) as site:
+            assert open_page(site, "/jobs", basic_auth("anna", "wrong"))[0] == 401
+            status, html = open_page(site, "/jobs?state=running", basic_auth("anna", "right"))
+        assert status == 200
+        assert re.findall(r'class="row" id="job-\d+" href="/jobs/\d+">(\d)<', html) == ["1"]
+
+    def test_name_that_nginx_has_not_checked_is_ignored(self, settings: dict[str, str]) -> None:
+        with run_site(settings, workers=1, readers=1) as site:
+            assert open_page(site, "/jobs", basic_auth("root", "any"))[0] == 303
+
+
+def basic_auth(user: str, password: str) -> dict[str, str]:
+    """Return the header with which a browser sends a user's password."""
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+
+
+def open_page(
+    site: Site, path: str, headers: Mapping[str, str], body: str | None = None
+) -> tuple[int, str]:
+    """Open a page through nginx, or send a form."""
     connection = http.client.HTTPConnection("localhost", timeout=60)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(60)
     connection.sock.connect(str(site.socket))
     try:
-        connection.request("GET", path, headers=dict(headers))
+        form = {} if body is None else {"Content-Type": "application/x-www-form-urlencoded"}
+        method = "GET" if body is None else "POST"
+        connection.request(method, path, body, headers={**headers, **form})
         response = connection.getresponse()
         return response.status, response.read().decode()
     finally:
