@@ -17,7 +17,7 @@ from ccapi.embedded.server import private_postgres
 from ccapi.model.cluster import Clusters
 from ccapi.model.job import JobKey
 from ccapi.repository import bulk_insert, jobs
-from ccapi.service import archive_check, archive_packs, archived_job
+from ccapi.service import archive_check, archive_packs, archived_job, deletion
 
 _MAX_BYTES = 1600
 _MAX_READ_MS = 20
@@ -61,6 +61,8 @@ def _measure(context: Context, number: int) -> None:
     milliseconds = sorted(_read(context, packed))
     median, slow = statistics.median(milliseconds), milliseconds[len(milliseconds) * 99 // 100]
     print(f"reading a job: median {median:.2f} ms, 99 % within {slow:.2f} (limit {_MAX_READ_MS})")
+    pruned = sum(deletion.prune(context, sorted(key.start_time for key in packed)[number // 2]))
+    print(f"pruned {pruned:,} of them from the database")
     begin = time.monotonic()
     findings = sum(1 for _ in archive_check.check(context))
     seconds = time.monotonic() - begin

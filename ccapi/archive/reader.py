@@ -114,11 +114,13 @@ def _keys_in_packs_only(root: Path) -> Iterator[JobKey]:
     A pack that cannot be read has none: `archive check` reports it.
     """
     for path in pack_paths(root):
+        place = path.parent.name, path.stem
         with suppress(ArchiveError):
             yield from (
                 key
                 for key in pack.keys(path)
-                if layout.pack_path(root, key) == path and not is_in_tree(root, key)
+                if (key.cluster, layout.month_of(key.start_time)) == place
+                and not is_in_tree(root, key)
             )
 
 

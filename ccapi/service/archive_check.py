@@ -105,11 +105,12 @@ def check_files(context: Context) -> Iterator[Finding]:
             runs = jobs.find_by_keys(conn, batch)
             pruned = pruned_jobs.find(conn, [key for key in batch if key not in runs])
         for key in batch:
-            path = layout.meta_path(root, key)
             if key not in runs and key not in pruned:
-                yield Finding("orphaned", path, "no such job in the database")
+                yield Finding(
+                    "orphaned", layout.meta_path(root, key), "no such job in the database"
+                )
             elif key in runs and runs[key].is_running:
-                yield Finding("broken", path, still_running(runs[key]))
+                yield Finding("broken", layout.meta_path(root, key), still_running(runs[key]))
 
 
 def check_pruned(context: Context, broken_packs: Collection[Path] = ()) -> Iterator[Finding]:
@@ -123,13 +124,12 @@ def check_pruned(context: Context, broken_packs: Collection[Path] = ()) -> Itera
         with context.database.connection() as conn:
             batch = pruned_jobs.list_after(conn, last, _BATCH_SIZE)
         for key in batch:
-            path = layout.meta_path(root, key)
             try:
                 if not reader.exists(root, key):
                     reason = "was pruned from the database, and the archive had the only copy"
-                    yield Finding("missing", path, reason)
+                    yield Finding("missing", layout.meta_path(root, key), reason)
             except ArchiveError as error:
-                place = layout.pack_path(root, key) or path
+                place = layout.pack_path(root, key) or layout.meta_path(root, key)
                 if place not in reported:
                     yield Finding("broken", place, str(error))
                     reported.add(place)
