@@ -189,7 +189,15 @@ def job_page(context: Context, query: dict[str, Any], *, id: str) -> str | Respo
         "job.html",
         job=job,
         name=meta_data.get("jobName", ""),
-        resources=resources,
+        nodes=[
+            (
+                node["hostname"],
+                words.thread_ranges(node.get("hwthreads", ())),
+                ", ".join(node.get("accelerators", ())),
+                node.get("configuration", ""),
+            )
+            for node in resources[:_MAX_HOSTS]
+        ],
         hosts=words.fold_hosts(hosts),
         links=links_of(current_app.config["JOB_LINKS"], job, hosts, at),
         neighbours=list_neighbours(context, job, hosts, at) if job.exclusive != 1 else [],
@@ -201,7 +209,6 @@ def job_page(context: Context, query: dict[str, Any], *, id: str) -> str | Respo
         at=at,
         archive_path="/".join((*layout.parts(job.key), layout.META_FILE)),
         final_states=FINAL_STATES,
-        max_hosts=_MAX_HOSTS,
     )
 
 

@@ -112,7 +112,6 @@ for _filter in (
     words.duration,
     words.field_time,
     words.percent,
-    words.ranges,
     words.time_tag,
 ):
     blueprint.add_app_template_filter(_filter)

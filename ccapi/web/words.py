@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import groupby
 from urllib.parse import quote, urlencode
 
@@ -123,7 +124,17 @@ def fold_hosts(hosts: Iterable[str]) -> str:
     return ",".join(parts)
 
 
-def ranges(numbers: Sequence[int], width: int = 1) -> str:
+def thread_ranges(numbers: Sequence[int]) -> str:
+    """Return the threads of a node as ranges; a job's nodes mostly have the same."""
+    return _cached_ranges(tuple(numbers))
+
+
+@lru_cache(maxsize=64)
+def _cached_ranges(numbers: tuple[int, ...]) -> str:
+    return ranges([*numbers])
+
+
+def ranges(numbers: list[int], width: int = 1) -> str:
     """Return numbers in order as ranges: 0-35,72-107."""
     begins = [n for i, n in enumerate(numbers) if not i or n != numbers[i - 1] + 1]
     ends = [n for i, n in enumerate(numbers) if numbers[i + 1 : i + 2] != [n + 1]]
