@@ -111,6 +111,8 @@ def prune(
         raise click.UsageError("use either --before TIME or --older-than DURATION")
     age = older_than.total_seconds() if older_than else 0
     end = int(time.time() - age) if before is None else before
+    if end > time.time():
+        raise click.UsageError(f"--before {format_utc(end)} is in the future")
     context = settings.context
     with context.database.session() as conn:
         old = count_old(conn, end)

@@ -12,7 +12,9 @@ from typing import Any
 import orjson
 
 CONTENT_TYPE = "text/csv; charset=utf-8; header=present"
-_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
+# Spreadsheets skip spaces before a formula, and some take the full-width forms, too.
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_LINE_PREFIXES = ("\t", "\r", "\n")
 
 
 def header(names: Sequence[str]) -> bytes:
@@ -34,7 +36,8 @@ def _lines(rows: Iterable[Sequence[Any]]) -> bytes:
 def _cell(value: Any) -> str | int:
     match value:
         case str():
-            return f"'{value}" if value.startswith(_FORMULA_PREFIXES) else value
+            is_formula = value.lstrip().startswith(_FORMULA_PREFIXES)
+            return f"'{value}" if is_formula or value.startswith(_LINE_PREFIXES) else value
         case int():
             return value
         case _:

@@ -59,7 +59,10 @@ def test_lines_and_quotes_follow_the_rfc(admin: Client) -> None:
     assert response.data.decode() == expected
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "name",
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\u00a0@x", "\uff1d1", " \uff0b1"],
+)
 def test_names_are_not_formulas_for_spreadsheets(admin: Client, name: str) -> None:
     admin.start(user=name, project=name, partition=name, metaData={"jobName": name})
     [row] = table(admin.send("GET", "/?format=csv&with-metadata"))

@@ -177,3 +177,10 @@ def test_job_that_lost_its_archived_state_stays(ccapi: Command, database: Databa
     pruning_thread.join()
     assert outcome[0].startswith("deleted 3 jobs")
     assert count(database, "jobs") == 1
+
+
+def test_a_time_in_the_future_is_refused(ccapi: Command, old: dict[str, int]) -> None:
+    assert old
+    status, out, err = ccapi("jobs", "prune", "--before", "2999-01-01")
+    assert (status, out) == (2, "")
+    assert "2999-01-01T00:00:00Z is in the future" in err

@@ -28,8 +28,9 @@ from tests.config.support import (
 def test_invalid_value_is_reported_with_file_and_key(
     settings: Settings, value: str, reported: str
 ) -> None:
+    where = "settings/site.toml: database.pool_size"
     assert problems(settings(f"[database]\npool_size = {value}")) == [
-        f"settings/site.toml: database.pool_size: expected an integer from 1 to 10000, got {reported}"
+        f"{where}: expected an integer from 1 to 10000, got {reported}"
     ]
 
 

@@ -188,3 +188,10 @@ def test_a_socket_has_a_path_that_linux_takes(
     ended = ccapi("deploy", str(tmp_path / "site"), "--server-name", NAME, "--socket", socket)
     assert ended.status == status
     assert ended.err.count("\n") == status
+
+
+def test_only_our_services_log_without_a_rate_limit(ccapi: Command, tmp_path: Path) -> None:
+    site = write(ccapi, tmp_path / "site")
+    assert "RateLimit" not in (site / "journald.conf").read_text("utf-8")
+    for unit in ("ccapi.service", "ccapi-readers.service"):
+        assert "\nLogRateLimitIntervalSec=0\n" in (site / unit).read_text("utf-8")

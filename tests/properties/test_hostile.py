@@ -101,6 +101,7 @@ def test_no_name_leads_out_of_the_archive(client: HostileClient) -> None:
     with ThreadPoolExecutor(_WORKERS) as clients:
         list(clients.map(run_jobs, hostile_texts.NAMES))
     assert {path.name for path in client.archive.rglob("*") if path.is_file()} == {
+        "cluster.json",
         "meta.json",
         "version.txt",
     }
