@@ -105,6 +105,7 @@ class ListRequest(NamedTuple):
             or self.page.offset > _MAX_CHEAP_OFFSET
             or self.page.order.sort_by is not SortBy.START_TIME
             or self.total is True
+            or (bool(self.total) and self.job_filter.scope.is_limited)
             or any(getattr(self.job_filter, name) is not None for name in _NAMES_WITHOUT_INDEX)
         )
 

@@ -4,13 +4,14 @@ import math
 import time
 from functools import partial
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, current_app, request
 
 from ccapi import metrics
 from ccapi.context import Context
 from ccapi.db.probe import CachedProbe
 from ccapi.errors import DatabaseUnavailable, Forbidden
 from ccapi.http import auth
+from ccapi.http.cache import Caches
 from ccapi.model.token import Role
 from ccapi.service import tokens
 from ccapi.service.metrics import DatabaseGauges
@@ -45,9 +46,14 @@ class _TokenCheck:
         self._valid_at: dict[bytes, float] = {}
 
     def require_token(self) -> None:
-        """Accept any valid token; raises Unauthenticated, DatabaseUnavailable."""
+        """Accept any valid token.
+
+        Raises Unauthenticated, Forbidden, TooManyRequests, DatabaseUnavailable.
+        """
+        caches: Caches = current_app.extensions["ccapi_caches"]
         secret = auth.read_secret(request.environ)
         key = auth.cache_key(secret)
+        caches.unknown_tokens.require_allowed(key)
         probe = CachedProbe(
             partial(tokens.authenticate, self._context.database, secret), ttl_seconds=0
         )
@@ -58,6 +64,7 @@ class _TokenCheck:
                 message = str(error) or "looking up the token timed out"
                 raise DatabaseUnavailable(message) from error
         else:
+            caches.unknown_tokens.record(key, is_valid=token is not None)
             token = auth.require_valid(token)
             if token.scope.is_limited:
                 raise Forbidden("a token that is limited to some jobs cannot read metrics")

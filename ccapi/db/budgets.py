@@ -23,7 +23,7 @@ _WINDOW_SECONDS = 60
 # A token's id, its minute, and the seconds in use.
 _RECORD = struct.Struct("=qqd")
 # Two tokens whose ids differ by a multiple of this number reset each other, rarely.
-_RECORDS = 4096
+_RECORDS = 65_536
 
 
 class Budgets:

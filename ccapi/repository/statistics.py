@@ -140,7 +140,8 @@ def usage(conn: Connection, query: StatisticsQuery, points: Points) -> DistinctU
     sql = queries.fill(_SQL["list_runs"], conditions=conditions.sql)
     time = {"range_from": query.time.lower, "range_to": query.time.upper}
     result = DistinctUsage(query.time, points, query.jobs.now)
-    with timeout_as_too_slow(), conn.cursor() as cursor:
+    # A transaction, because only in one does a pooler's connection have a time limit.
+    with timeout_as_too_slow(), conn.transaction(), conn.cursor() as cursor:
         for cluster, resources, start, stop in cursor.stream(sql, {**conditions.params, **time}):
             run = Run(start, NEVER if stop is None else stop)
             result.add(cluster, orjson.loads(resources), run)

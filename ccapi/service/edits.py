@@ -161,8 +161,9 @@ def _edit_on_record(
                 run(writer.write, root, job, job_id=id_)
     except BaseException as error:
         is_restored = former is None or job is None or _restore(context, job, former, error)
-        # A commit without an answer may have succeeded.
-        is_consistent = is_restored and not isinstance(error, DatabaseUnavailable)
+        # A commit without an answer may have succeeded, also if a signal ends the worker.
+        is_known = isinstance(error, Exception) and not isinstance(error, DatabaseUnavailable)
+        is_consistent = is_restored and is_known
         raise
     finally:
         if record is not None and is_consistent:

@@ -1,5 +1,6 @@
 """The list of jobs, and one job with its forms."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ _FORM_FIELDS = {
 
 
 _COLUMNS = Columns(statistics=False)
-_MAX_CSV_ROWS = "100000"
+_MAX_CSV_ROWS, _MAX_SORTED_CSV_ROWS = "100000", "1000"
 # Hosts of a job that its page lists one by one, and on which it looks for other jobs.
 _MAX_HOSTS, _MAX_SHARED_HOSTS = 2_000, 50
 
@@ -105,7 +106,9 @@ def _rows(context: Context, query: dict[str, Any]) -> str:
     def render(context: Context) -> str:
         list_request = ListRequest.parse(context, resolve(query))
         job_filter, page = list_request.job_filter, list_request.page
-        with context.database.connection() as conn:
+        database = context.database
+        slot = database.expensive() if list_request.is_expensive else nullcontext()
+        with slot, database.connection() as conn:
             batch = next(job_list.batches(conn, job_filter, page, _COLUMNS, page.limit))
             names = job_list.names(conn, batch.jobs, context.scope)
             total = job_list.count(conn, job_filter) if list_request.total else None
@@ -132,9 +135,11 @@ def list_links(number: int, cursor: str) -> dict[str, str]:
     def link(*pairs: tuple[str, str]) -> str:
         return words.address("/jobs", [*filters, *pairs])
 
+    has_index = request.args.get("sort", "start-time").endswith("start-time")
+    num_csv_rows = _MAX_CSV_ROWS if has_index else _MAX_SORTED_CSV_ROWS
     links = {
         "count": link(("total", "true")),
-        "csv": link(("format", "csv"), ("items-per-page", _MAX_CSV_ROWS)),
+        "csv": link(("format", "csv"), ("items-per-page", num_csv_rows)),
         "json": link(("format", "json"), *size),
     }
     if number > 1:

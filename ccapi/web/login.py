@@ -24,10 +24,15 @@ def login_page() -> str | WerkzeugResponse:
     A link counts only if a person opened it: no other site, and no browser that looks ahead.
     """
     context: Context = current_app.extensions["ccapi"]
+    caches: Caches = current_app.extensions["ccapi_caches"]
     code = request.args.get("code", "")
     is_followed = request.headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}
-    if code and is_followed and "Sec-Purpose" not in request.headers:
+    is_opened = request.method == "GET" and "Sec-Purpose" not in request.headers
+    if code and is_followed and is_opened:
+        key = auth.cache_key(code)
+        caches.unknown_tokens.require_allowed(key)
         secret = sessions.begin_by_link(context.database, code)
+        caches.unknown_tokens.record(key, is_valid=secret is not None)
         if secret is not None:
             return _enter(secret)
         return render_template("login.html", error="The link was used before, or has expired.")

@@ -81,14 +81,14 @@ class Pages(Blueprint):
             def respond(**path: str) -> Any:
                 context: Context = current_app.extensions["ccapi"]
                 caches: Caches = current_app.extensions["ccapi_caches"]
-                g.visitor = visitor = current_visitor(context.database, caches.tokens)
+                g.visitor = visitor = current_visitor(context.database, caches)
                 auth.authorize(visitor.token, roles)
-                context.budgets.begin(visitor.token.id)
                 if visitor.token.scope != ALL_JOBS:
                     context = replace(context, scope=visitor.token.scope)
                 if request.method == "POST":
                     visitor.require_form(request)
                     return view(context, **path)
+                context.budgets.begin(visitor.token.id)
                 if "filter" in request.args:
                     return redirect(words.tidy_address(request), 303)
                 return view(context, _parser.parse(schema, request, location="query"), **path)

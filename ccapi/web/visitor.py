@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 from ccapi.db.pool import Database
 from ccapi.errors import Forbidden, Unauthenticated
 from ccapi.http import auth, request_log
-from ccapi.http.cache import TTLCache
+from ccapi.http.cache import Caches
 from ccapi.model.token import ValidToken
 from ccapi.service import sessions
 from ccapi.web.proxy_login import ProxyLogin
@@ -59,10 +59,10 @@ def require_same_site(form_request: Request) -> None:
         raise Forbidden("the form comes from another site")
 
 
-def current_visitor(database: Database, cache: TTLCache[ValidToken]) -> Visitor:
+def current_visitor(database: Database, caches: Caches) -> Visitor:
     """Return who sends the current request; a session is looked up once a second at most.
 
-    Raises Unauthenticated, DatabaseUnavailable.
+    Raises Unauthenticated, TooManyRequests, DatabaseUnavailable.
     """
     secret = read_cookie()
     proxy_login: ProxyLogin = current_app.extensions["ccapi_proxy_login"]
@@ -71,15 +71,18 @@ def current_visitor(database: Database, cache: TTLCache[ValidToken]) -> Visitor:
         return Visitor(by_proxy, secret or secrets.token_urlsafe(32), is_by_proxy=True)
     if not secret:
         raise Unauthenticated("there is no session: log in")
-    key = ("session", auth.cache_key(secret))
-    token = cache.get(key)
+    digest = auth.cache_key(secret)
+    key = ("session", digest)
+    token = caches.tokens.get(key)
     if token is None:
         started_at = time.monotonic()
+        caches.unknown_tokens.require_allowed(digest)
         token = sessions.authenticate(database, secret)
+        caches.unknown_tokens.record(digest, is_valid=token is not None)
         if token is None:
             raise Unauthenticated("the session has ended: log in again")
         if token.is_cacheable:
-            cache.put(key, token, started_at)
+            caches.tokens.put(key, token, started_at)
     request_log.current().token = token
     return Visitor(token, secret)
 

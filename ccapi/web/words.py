@@ -82,6 +82,8 @@ def iso_time(epoch: int, *, with_seconds: bool = False) -> str:
 
 def time_tag(epoch: int) -> Markup:
     """Return a time of UTC that the script shows in the browser's own zone."""
+    if epoch > MAX_EPOCH_SECOND:  # the limit of a job whose walltime is a client's "unlimited"
+        return Markup("never")
     moment = datetime.fromtimestamp(epoch, UTC)
     return Markup('<time datetime="{}">{}</time>').format(
         f"{moment:%Y-%m-%dT%H:%M:%SZ}", iso_time(epoch)

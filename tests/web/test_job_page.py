@@ -51,6 +51,11 @@ def test_nodes_are_folded(admin: Client, visitor: Visitor) -> None:
     assert "f0102 0-2,5" in content
 
 
+def test_limit_beyond_all_times_is_never(admin: Client, visitor: Visitor) -> None:
+    id_ = admin.start(walltime=2**63 - 1)
+    assert "limit never" in text(visitor.get(f"/jobs/{id_}"))
+
+
 def test_other_jobs_on_shared_nodes(admin: Client, visitor: Visitor) -> None:
     def run(number: int, begin: int, end: int, **fields: object) -> int:
         id_ = admin.start(jobId=number, startTime=START + begin, exclusive=0, **fields)

@@ -189,6 +189,14 @@ def test_csv_and_json_are_those_of_the_api(admin: Client, visitor: Visitor) -> N
     assert json.get_json() == admin.send("GET", "/?user=abcd100h").get_json()
 
 
+@pytest.mark.parametrize("query", ["", "&sort=start-time", "&sort=-wait"])
+def test_link_to_csv_is_accepted(admin: Client, visitor: Visitor, query: str) -> None:
+    admin.start()
+    html = visitor.get(f"/jobs?state=running{query}")
+    [address] = re.findall(r'href="(/jobs\?[^"]*format=csv[^"]*)"', html)
+    assert "jobId" in visitor.get(unescape(address))
+
+
 def test_rows_are_shared_by_readers_of_the_same_jobs(
     app: Flask, admin: Client, make_visitor: MakeVisitor
 ) -> None:

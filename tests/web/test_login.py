@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 
 from ccapi.db.pool import Database
-from ccapi.http.cache import Caches
+from ccapi.http.cache import MAX_UNKNOWN_TOKENS, Caches
 from ccapi.model.token import Role, Scope
 from ccapi.service import sessions, tokens
 from tests.client import Client
@@ -164,6 +164,21 @@ def test_secrets_are_not_stored(database: Database, visitor: Visitor) -> None:
     assert stored == tokens.digest(cookie.value)
 
 
+def test_guesses_of_sessions_and_links_are_limited(
+    app: Flask, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert visitor.http.get("/jobs").status_code == 200
+    monkeypatch.setattr("ccapi.http.cache.time.monotonic", lambda: 1_000.0)
+    app.extensions["ccapi_caches"].unknown_tokens._second = 1_000
+    app.extensions["ccapi_caches"].unknown_tokens._count = MAX_UNKNOWN_TOKENS
+    stranger = app.test_client()
+    stranger.set_cookie("ccapi", "x" * 43)
+    for path in ("/jobs", "/login?code=x", "/metrics"):
+        response = stranger.get(path, headers={"X-Auth-Token": "x"})
+        assert (response.status_code, response.headers["Retry-After"]) == (429, "1")
+    assert visitor.http.get("/jobs").status_code == 200
+
+
 def test_live_rows_without_a_session_reload_the_page(app: Flask, database: Database) -> None:
     del database
     response = app.test_client().get("/jobs/rows", headers={"HX-Request": "true"})
@@ -194,6 +209,10 @@ class TestLink:
         self, app: Flask, link: str, headers: dict[str, str]
     ) -> None:
         assert "Set-Cookie" not in app.test_client().get(link, headers=headers).headers
+        assert "Set-Cookie" in app.test_client().get(link).headers
+
+    def test_a_preview_does_not_use_it(self, app: Flask, link: str) -> None:
+        assert "Set-Cookie" not in app.test_client().head(link).headers
         assert "Set-Cookie" in app.test_client().get(link).headers
 
     def test_it_is_not_a_session(self, app: Flask, link: str) -> None:

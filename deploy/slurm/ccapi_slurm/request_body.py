@@ -37,6 +37,8 @@ def start_job(
             "numAcc": sum(len(node.accelerators) for node in nodes),
             "walltime": walltime,
             "startTime": start_time,
+            "submitTime": event.get_int("SUBMIT") or (record.submit_time if record else 0),
+            "requestedMemory": record.memory if record else 0,
             "resources": [_drop_empty(node._asdict()) for node in nodes],
             "metaData": _meta_data(event, record),
         }
@@ -93,8 +95,6 @@ def _meta_data(event: Event, record: Optional[JobRecord]) -> dict[str, str]:
         "jobName": event.job_name,
         "jobScript": event.script,
         "slurmInfo": record.text if record else "",
-        "submitTime": event.get_int("SUBMIT") or (record.submit_time if record else 0),
-        "requestedMemory": record.memory if record else 0,
         "qos": event.get("QOS") or (record.qos if record else ""),
         "sluid": event.get("SLURM_JOB_SLUID", "SLUID") or (record.sluid if record else ""),
         "hetJobId": event.get("SLURM_HET_JOB_ID", "HETJOBID"),
