@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Iterator
+from itertools import accumulate
 
 import pytest
 from ccapi_slurm import job_record
@@ -43,7 +44,13 @@ def assert_all_arrived(connected: ConnectedSlurm) -> None:
     assert sorted({job["jobId"] for job in jobs}) == list(range(1, _JOBS + 1))
     assert len(jobs) == _JOBS
     starts = [job["startTime"] for job in jobs]
-    assert starts == sorted(starts)
+    # On a busy machine the hooks of jobs that start together end in another order.
+    late = [
+        start
+        for start, last in zip(starts, accumulate(starts, max), strict=True)
+        if start < last - 2
+    ]
+    assert late == []
     for job in jobs:
         text = connected.slurm.run("scontrol", "show", "job", str(job["jobId"]))
         fields = dict(word.split("=", 1) for word in text.split() if "=" in word)
