@@ -84,7 +84,7 @@ class Files(NamedTuple):
 
 def read_archive(root: Path) -> Files:
     """Read all files; refuse foreign ones, empty directories and another version."""
-    check((root / "version.txt").read_text("ascii").strip() == "1", "the version is 1")
+    check((root / "version.txt").read_text("ascii").strip() == "3", "the version is 3")
     current, backups = set(), set()
     for file in sorted(root.rglob("*")):
         name = str(file.relative_to(root))
@@ -93,6 +93,8 @@ def read_archive(root: Path) -> Files:
         elif _BACKUP.fullmatch(file.name):
             # A later run of the same job, cluster and start replaced it.
             backups.add((str(file.relative_to(root).with_name("meta.json")), _sorted(file)))
+        elif file.name == "cluster.json":
+            check(file.parent.parent == root, f"{name} does not belong to a cluster")
         elif name != "version.txt":
             check(file.name == "meta.json", f"{name} does not belong to an archive")
             current.add((name, _sorted(file)))
@@ -101,6 +103,7 @@ def read_archive(root: Path) -> Files:
 
 def _sorted(file: Path) -> str:
     document = json.loads(file.read_bytes(), object_pairs_hook=_without_repetition)
+    document |= document.pop("ccapi", {})
     document.setdefault("statistics", {})
     document["tags"].sort(key=lambda tag: (tag["type"], tag["name"]))
     return json.dumps(document, sort_keys=True)
