@@ -110,8 +110,6 @@ def _run_pool(directory: Path, unit: str, environment: Mapping[str, str]) -> Ite
     path = directory / f"{unit}.sock"
     config = directory / _POOLS[unit]
     command = [sys.executable, "-m", "gunicorn", "--config", str(config), "--bind", f"unix:{path}"]
-    if nice := re.findall(r"(?m)^Nice=(\d+)$", text):
-        command = ["nice", f"--adjustment={nice[0]}", *command]
     with _run(command, path, {**environment, **variables}) as pid:
         yield Server(path, pid)
 

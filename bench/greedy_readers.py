@@ -1,5 +1,6 @@
 """Starts beside readers that read slowly, never read, or ask the worst queries."""
 
+import os
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ _WORST_QUERIES = (
     "/api/jobs/?items-per-page=1&duration=1-2",
 )
 _WORKERS = 4
+_NICE = 10  # of the unit ccapi-readers
 # More starts than the largest sites have.
 _RATE = 50
 _ROUNDS, _SECONDS, _CLIENTS = 3, 5, 64
@@ -100,6 +102,8 @@ def starts_beside_readers(testbed: Testbed) -> Iterator[Row]:
         return
     instance = testbed.small
     with run_site(instance.settings, workers=_WORKERS, readers=_WORKERS) as site:
+        for pid in (site.readers.pid, *site.readers.workers()):
+            os.setpriority(os.PRIO_PROCESS, pid, _NICE)
         yield from _compare("two pools behind nginx", site.socket, instance, 0.9, 1.5)
     path = testbed.directory / "one-pool.sock"
     with run_ccapi(path, instance.settings, workers=_WORKERS) as server:

@@ -23,13 +23,13 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(nginx() is None, reason="nginx is not installed"),
 ]
-# More than the sockets and nginx's memory hold: 40 MB.
+# A list of 6 MB: more than the sockets and nginx's memory hold.
 JOBS = """
     INSERT INTO jobs (job_id, cluster, start_time, user_name, project, sub_cluster, num_nodes,
                       exclusive, monitoring_status, resources, meta_data)
     SELECT n, 'fritz', 1600000000 + n, 'u', '', 'main', 1, 1, 1, '[{"hostname": "f1"}]',
            json_build_object('jobScript', repeat('x', 1500))
-    FROM generate_series(1, 20000) AS n
+    FROM generate_series(1, 3000) AS n
     """
 FIRST_JOB = 1_000_000
 
@@ -38,7 +38,7 @@ class Connection(http.client.HTTPConnection):
     """A connection to a Unix socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=60)
+        super().__init__("localhost", timeout=120)
         self._path = path
 
     def connect(self) -> None:
@@ -113,9 +113,14 @@ def test_readers_and_reports_have_different_workers(site: Site, writer_token: st
         assert send(site.socket, writer_token, "POST", "/start_job/", job(jobId=number))[0] == 201
         _, body = send(site.socket, writer_token, "GET", f"/?job-id={number}")
         assert json.loads(body)["items"] == 1
+    login = Connection(site.socket)
+    login.request("POST", "/login", "token=x", {"Sec-Fetch-Site": "same-origin"})
+    assert login.getresponse().status < 500
+    login.close()
     logs = {
         name: (site.directory / f"{name}.log").read_text() for name in ("ccapi", "ccapi-readers")
     }
+    assert ("login" in logs["ccapi"], "login" in logs["ccapi-readers"]) == (False, True)
     assert ("start_job" in logs["ccapi"], "list_jobs" in logs["ccapi"]) == (True, False)
     assert ("start_job" in logs["ccapi-readers"], "list_jobs" in logs["ccapi-readers"]) == (
         False,
