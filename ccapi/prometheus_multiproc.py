@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -25,18 +26,20 @@ _OTHER = "other"
 _BLOCK_BYTES = 65_536
 # The files of a worker, and their size with MAX_CLUSTERS and all operations.
 _WORKER_BYTES = {"counter": 524_288, "histogram": 262_144, "gauge_livesum": 65_536}
+# The file that a gunicorn locks, and how long it may take to make it.
+_LIVE, _MAKING_SECONDS = "live", 60
+_live: dict[Path, int] = {}
 # A process, the digest of its settings file's path, and a random part.
-_POOL = re.compile(rf"{_PREFIX}(\d+)-([0-9a-f]{{8}})-\w+")
+_POOL = re.compile(rf"{_PREFIX}\d+-([0-9a-f]{{8}})-\w+")
 
 
 def make(uid: int, gid: int) -> Path:
     """Make an empty directory for this process's workers; remove those of dead processes."""
     in_memory = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK)
     base = _MEMORY if in_memory else Path(tempfile.gettempdir())
-    for path in base.glob(f"{_PREFIX}*"):
-        with suppress(OSError, ValueError):
-            pid = int(path.name.removeprefix(_PREFIX).partition("-")[0])
-            if _is_ours(path) and not Path(f"/proc/{pid}").exists():
+    for path in base.glob(f"{_PREFIX}[0-9]*-*"):
+        with suppress(OSError):
+            if _is_ours(path) and not _is_live(path):
                 shutil.rmtree(path)
     prefix = f"{_PREFIX}{os.getpid()}-"
     if settings := os.environ.get("CCAPI_CONFIG"):
@@ -45,6 +48,8 @@ def make(uid: int, gid: int) -> Path:
     if os.geteuid() == 0:
         os.chown(directory, uid, gid)
     os.environ[VARIABLE] = str(directory)
+    _live[directory] = os.open(directory / _LIVE, os.O_RDWR | os.O_CREAT, 0o644)
+    fcntl.flock(_live[directory], fcntl.LOCK_SH)
     return directory
 
 
@@ -75,6 +80,8 @@ def remove(directory: Path) -> None:
     """Remove the directory when its workers have ended, and no scrape reads it."""
     with suppress(OSError), locked(directory):
         shutil.rmtree(directory)
+    if (descriptor := _live.pop(directory, None)) is not None:
+        os.close(descriptor)
 
 
 def directory() -> Path | None:
@@ -89,18 +96,34 @@ def locked_pools() -> Iterator[list[Path]]:
     own = directory()
     candidates = [] if own is None else [own]
     if own is not None and (match := _POOL.fullmatch(own.name)):
-        candidates += set(own.parent.glob(f"{_PREFIX}*-{match[2]}-*")) - {own}
+        candidates += set(own.parent.glob(f"{_PREFIX}*-{match[1]}-*")) - {own}
     pools = []
     with ExitStack() as stack:
         # In the order of their names, so that two scrapes do not wait for each other.
         for path in sorted(candidates):
             with suppress(FileNotFoundError):  # A pool may just have ended.
-                pool = _POOL.fullmatch(path.name)
-                is_live = pool is not None and Path(f"/proc/{pool[1]}").exists()
-                if path == own or (is_live and _is_ours(path)):
+                if path == own or (_is_ours(path) and _is_live(path)):
                     stack.enter_context(locked(path))
                     pools.append(path)
         yield pools
+
+
+def _is_live(path: Path) -> bool:
+    """Return whether the gunicorn of a directory runs: it locks a file as long as it lives.
+
+    Its process id says nothing: other units of systemd do not see it.
+    """
+    try:
+        descriptor = os.open(path / _LIVE, os.O_RDONLY)
+    except FileNotFoundError:
+        return time.time() - path.lstat().st_mtime < _MAKING_SECONDS
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _is_ours(path: Path) -> bool:

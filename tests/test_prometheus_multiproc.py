@@ -1,7 +1,10 @@
 """Metrics of several workers: no count is lost, and the number of files stays small."""
 
+import fcntl
 import os
+import shutil
 import signal
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -58,17 +61,24 @@ def test_directories_of_dead_processes_are_removed(
     monkeypatch.setenv(prometheus_multiproc.VARIABLE, "/nonexistent")
     dead = SHARED_MEMORY / "ccapi-metrics-999999999-x"
     dead.mkdir()
+    (dead / "live").touch()
+    others = Path(tempfile.mkdtemp(prefix="ccapi-metrics-999999999-", dir=SHARED_MEMORY))
+    live = os.open(others / "live", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(live, fcntl.LOCK_SH)
     foreign = SHARED_MEMORY / "ccapi-metrics-something"
     foreign.mkdir()
     made = prometheus_multiproc.make(os.geteuid(), os.getegid())
     try:
         assert prometheus_multiproc.directory() == made
-        assert (made.stat().st_mode & 0o777, list(made.iterdir())) == (0o700, [])
+        assert (made.stat().st_mode & 0o777, list(made.iterdir())) == (0o700, [made / "live"])
         assert not dead.exists()
         assert foreign.exists()
+        assert others.exists(), "its process runs, but is not seen"
     finally:
         prometheus_multiproc.remove(made)
         foreign.rmdir()
+        os.close(live)
+        shutil.rmtree(others)
     assert not made.exists()
 
 

@@ -55,6 +55,20 @@ def test_answers_have_security_headers(machine: Machine, path: str) -> None:
         assert headers.count(f"\n{name}: ") == 1, headers
 
 
+def test_metrics_are_of_both_pools_which_do_not_see_each_other(
+    machine: Machine, token: str
+) -> None:
+    headers = f"-H 'X-Auth-Token: {token}'"
+    start = '{"jobId": 1, "user": "a", "cluster": "both", "startTime": 1, "resources": '
+    machine.execute(f"{CURL} {headers} {URL}/api/jobs/?items-per-page=1")
+    machine.execute(
+        f'{CURL} {headers} {URL}/api/jobs/start_job/ -d \'{start}[{{"hostname": "f1"}}]}}\''
+    )
+    metrics = machine.execute(f"{CURL} {headers} {URL}/metrics")
+    for endpoint in ("list_jobs", "start_job"):
+        assert f'ccapi_requests_total{{endpoint="{endpoint}"' in metrics
+
+
 def test_stopped_service_is_502_in_json(machine: Machine) -> None:
     machine.execute("systemctl stop ccapi.socket ccapi.service")
     try:

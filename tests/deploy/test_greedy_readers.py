@@ -120,7 +120,7 @@ def test_readers_and_reports_have_different_workers(site: Site, writer_token: st
     logs = {
         name: (site.directory / f"{name}.log").read_text() for name in ("ccapi", "ccapi-readers")
     }
-    assert ("login" in logs["ccapi"], "login" in logs["ccapi-readers"]) == (False, True)
+    assert ("log_in" in logs["ccapi"], "log_in" in logs["ccapi-readers"]) == (False, True)
     assert ("start_job" in logs["ccapi"], "list_jobs" in logs["ccapi"]) == (True, False)
     assert ("start_job" in logs["ccapi-readers"], "list_jobs" in logs["ccapi-readers"]) == (
         False,
