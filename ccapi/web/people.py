@@ -6,6 +6,8 @@ from flask import render_template
 
 from ccapi.api.serializers import now
 from ccapi.context import Context
+from ccapi.errors import Unknown
+from ccapi.model import rules
 from ccapi.model.job import JobFilter
 from ccapi.model.statistics import GroupBy
 from ccapi.web import totals, words
@@ -17,6 +19,7 @@ from ccapi.web.queries import PeriodQuery, period_of
 @blueprint.page("/users/<name>", query=PeriodQuery())
 def user_page(context: Context, query: dict[str, Any], *, name: str) -> str:
     """Show a user's jobs."""
+    _require_name(name)
 
     def render(context: Context) -> str:
         jobs = JobFilter(user_name=(name,), scope=context.scope, now=now())
@@ -29,6 +32,7 @@ def user_page(context: Context, query: dict[str, Any], *, name: str) -> str:
 @blueprint.page("/projects/<name>", query=PeriodQuery())
 def project_page(context: Context, query: dict[str, Any], *, name: str) -> str:
     """Show a project's jobs."""
+    _require_name(name)
 
     def render(context: Context) -> str:
         jobs = JobFilter(project=(name,), scope=context.scope, now=now())
@@ -36,6 +40,12 @@ def project_page(context: Context, query: dict[str, Any], *, name: str) -> str:
 
     content = shared_part(f"project {name}", context, render)
     return render_template("person.html", kind="Project", name=name, content=content)
+
+
+def _require_name(name: str) -> None:
+    """Check that a user or a project may have this name; raises Unknown."""
+    if rules.USER.violation(name) is not None:
+        raise Unknown("no user or project has such a name")
 
 
 def _content(

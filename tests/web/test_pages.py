@@ -103,3 +103,45 @@ def test_api_does_not_accept_the_cookie(visitor: Visitor) -> None:
 
 def test_api_docs_are_linked(visitor: Visitor) -> None:
     assert '<a href="/api/docs">' in visitor.get("/")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/jobs?user=%ff"),
+        ("GET", "/jobs?user=%00"),
+        ("GET", "/jobs?last=7d&range=1-2"),
+        ("GET", f"/jobs?start-time={'9' * 40}-"),
+        ("GET", f"/jobs?duration=0-{2**63 - 1}&job-id={2**63 - 1}"),
+        ("GET", "/jobs?filter=1&from=0001-01-01T00:00&to=9999-12-31T23:59"),
+        ("GET", "/jobs?page=9223372036854775807&items-per-page=200"),
+        ("GET", "/jobs?fields=id&format=csv&format=json"),
+        ("GET", "/users/%ff"),
+        ("GET", "/users/%00"),
+        ("GET", "/users/%ED%A0%80"),
+        ("GET", "/projects/" + "x" * 3000),
+        ("GET", "/clusters/%2e%2e"),
+        ("GET", "/statistics?range=1-253402300799"),
+        ("GET", "/statistics?group-by=host&group-by=day&limit=10000"),
+        ("GET", "/search?q=%ff%fe"),
+        ("GET", "/search?q=a&q=b"),
+        ("POST", "/jobs"),
+        ("PUT", "/login"),
+        ("POST", "/login"),
+        ("POST", "/logout"),
+        ("POST", "/jobs/1/tag"),
+        ("GET", "/jobs/1/tag"),
+        ("GET", "/static/../../../etc/passwd"),
+        ("GET", "/static/%2e%2e/%2e%2e/pages.py"),
+    ],
+)
+def test_hostile_requests_are_no_failures(visitor: Visitor, method: str, path: str) -> None:
+    with visitor.http.open(path, method=method, headers={"Sec-Fetch-Site": "none"}) as response:
+        assert response.status_code < 500, response.text
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "\0", "ccapi_" + "x" * 43, "x" * 5000, "ä"])
+def test_hostile_cookies_are_no_sessions(app: Flask, database: Database, cookie: str) -> None:
+    del database
+    response = app.test_client().get("/jobs", headers={"Cookie": f"ccapi={cookie}"})
+    assert response.status_code == 303
