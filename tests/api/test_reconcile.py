@@ -8,6 +8,7 @@ import pytest
 
 from ccapi import config as settings
 from ccapi.api import reconciliation
+from ccapi.archive import meta_json
 from ccapi.context import Context
 from ccapi.db.pool import Database
 from ccapi.model.job import NewJob
@@ -226,8 +227,9 @@ def test_concurrent_stop_is_never_applied_twice(admin: Client, context: Context)
     assert sorted(by_batches + really) == list(range(1, count + 1))
     expected = {n: "completed" if n in really else "stopped" for n in range(1, count + 1)}
     assert states(admin) == expected
-    files = [orjson.loads(path.read_bytes()) for path in context.archive_root.rglob("meta.json")]
-    assert {file["jobId"]: file["jobState"] for file in files} == expected
+    paths = context.archive_root.rglob("meta.json")
+    files = [meta_json.decode(path.read_bytes()) for path in paths]
+    assert {file.job_id: file.job_state for file in files} == expected
 
 
 def wait_until_one_waits(database: Database) -> None:
