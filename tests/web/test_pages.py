@@ -137,7 +137,7 @@ def test_api_docs_are_linked(visitor: Visitor) -> None:
 )
 def test_hostile_requests_are_no_failures(visitor: Visitor, method: str, path: str) -> None:
     with visitor.http.open(path, method=method, headers={"Sec-Fetch-Site": "none"}) as response:
-        assert response.status_code < 500, response.text
+        assert response.status_code < 500, path
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "\0", "ccapi_" + "x" * 43, "x" * 5000, "ä"])
