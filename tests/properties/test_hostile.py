@@ -103,7 +103,6 @@ def test_no_name_leads_out_of_the_archive(client: HostileClient) -> None:
     assert {path.name for path in client.archive.rglob("*") if path.is_file()} == {
         "cluster.json",
         "meta.json",
-        "cluster.json",
         "version.txt",
     }
     known = {"version.txt", "fritz", *hostile_texts.NAMES}
