@@ -20,6 +20,7 @@ _TIMES, _PERIODS = {"start-time", "stop-time", "submit-time", "range"}, {"durati
 _VIEW = ("cursor", "page", "items-per-page", "format", "fields", "with-metadata", "total")
 # Parameters that a sentence leaves out: it begins with the state, and a table shows the others.
 _UNSAID = {"state", "group-by", "sort", "limit", "timeline", "step"}
+_UNSAID |= {"waits", "end-states", "histogram", "distinct"}
 _PHRASES = {
     "cluster": "on cluster {}",
     "sub-cluster": "on sub-cluster {}",
