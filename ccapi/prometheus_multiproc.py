@@ -198,11 +198,11 @@ class LabelLimiter:
             if workers is None:
                 self._names.add(name)
                 return name
-            with locked(workers) as file:
+            # A full file system, or a directory that somebody removed, must not fail a request.
+            with suppress(OSError), locked(workers) as file:
                 size = os.fstat(file).st_size
                 self._names.update(os.pread(file, size, 0).decode().split())
                 if name not in self._names and len(self._names) < self._limit:
-                    with suppress(OSError):  # A full file system must not fail a request.
-                        os.pwrite(file, f"{name}\n".encode(), size)
                     self._names.add(name)
+                    os.pwrite(file, f"{name}\n".encode(), size)
         return name if name in self._names else _OTHER

@@ -92,6 +92,11 @@ def test_workers_use_the_same_names_as_labels(
     assert [one.label(name) for name in "cde"] == ["c", "other", "other"]
 
 
+def test_labels_need_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(prometheus_multiproc.VARIABLE, str(tmp_path / "removed"))
+    assert prometheus_multiproc.LabelLimiter(3).label("a") == "other"
+
+
 def scrape(service: Service, token: str) -> str:
     request = urllib.request.Request(f"http://127.0.0.1:{service.port}/metrics")
     request.add_header("X-Auth-Token", token)
