@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _SQL = queries.sqlite("pack")
 _BATCH_SIZE = 500
-_BUSY_SECONDS = 5
+# A commit on a slow disk keeps readers waiting.
+_BUSY_SECONDS = 20
 _FILE_MODE = 0o640
 _MAX_OPEN = 8
 # Of a thread that keeps packs open: path -> (file, connection).
