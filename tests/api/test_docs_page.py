@@ -62,6 +62,7 @@ FORMS = [
     ("PUT", "/jobs/statistics/{id}", 200),
     ("GET", "/jobs/used_nodes", 200),
     ("GET", "/clusters/", 200),
+    ("GET", "/hosts/", 200),
     ("POST", "/nodestate/", 201),
     ("POST", "/jobs/batch/", 200),
     ("POST", "/jobs/stop_job/", 200),

@@ -76,7 +76,7 @@ def test_each_invalid_setting_is_a_line(ccapi: Command, file: Path) -> None:
     file.write_text("[database]\npool_size = 0\nulr = 1\n")
     status, out, err = ccapi("--config", str(file), "config")
     assert (status, out) == (1, "")
-    assert "database.pool_size: expected an integer of at least 1, got 0" in err
+    assert "database.pool_size: expected an integer from 1 to 10000, got 0" in err
     assert "database.ulr: unknown key; did you mean url?" in err
     assert "Traceback" not in err
 
