@@ -269,7 +269,9 @@ def test_deletion_that_takes_too_long_reports_its_progress(
 
 
 def test_deletion_ends_before_gunicorns_timeout() -> None:
-    deployed = derive(Config(), {"https_port": 443, "workers": 2, "socket": "ccapi.sock"})
+    deployed = derive(
+        Config(), {"https_port": 443, "workers": 2, "readers": 2, "socket": "ccapi.sock"}
+    )
     assert deployed["timeout"] >= deletion._MAX_SECONDS + 10
 
 

@@ -1,5 +1,6 @@
 """GET /jobs/?fields= shows of each job what is asked for, and reads no more."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from ccapi.api.schemas import JobMeta
 from ccapi.api.serializers import JOB_FIELDS
 from ccapi.model.job import Job
 from ccapi.repository import job_list
+from ccapi.repository.job_list import Batch
 from tests.client import START, Client, assert_error, full_job
 
 _BATCHES = pytest.mark.parametrize("batch", [1, 250])
@@ -73,13 +75,14 @@ def test_cursor_works_with_any_fields(reader: Client) -> None:
 
 def test_omitted_columns_are_not_read(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Job] = []
-    real = job_list.list_page
+    real = job_list.batches
 
-    def list_page(*args: Any) -> list[Job]:
-        read.extend(real(*args))
-        return read
+    def batches(*args: Any) -> Iterator[Batch]:
+        for batch in real(*args):
+            read.extend(batch.jobs)
+            yield batch
 
-    monkeypatch.setattr(job_list, "list_page", list_page)
+    monkeypatch.setattr(job_list, "batches", batches)
     reader.list("fields=jobId,statistics")
     assert (read[0].resources, read[0].tags, read[0].meta_data) == ("[]", "[]", None)
     assert read[0].statistics is not None

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 
 import pytest
+from gunicorn.http.errors import InvalidChunkSize
 
 from ccapi.context import Context
 from ccapi.db.pool import Database
@@ -37,10 +38,6 @@ def test_job_deleted_before_its_archiving_is_archived(
     assert len(list(context.archive_root.rglob("meta.json"))) == files
 
 
-class WrongChunk(Exception):
-    """What a WSGI server may raise; gunicorn's is derived from Exception, too."""
-
-
 class Broken(io.RawIOBase):
     """A body as a WSGI server hands it over when the client cuts it off or its chunks are wrong."""
 
@@ -51,7 +48,7 @@ class Broken(io.RawIOBase):
         raise self._error
 
 
-@pytest.mark.parametrize("error", [OSError("no more data"), WrongChunk("zz")], ids=repr)
+@pytest.mark.parametrize("error", [OSError("no more data"), InvalidChunkSize(b"zz")], ids=repr)
 def test_truncated_or_badly_chunked_body_is_400(writer: Client, error: Exception) -> None:
     chunked = {"wsgi.input": Broken(error), "wsgi.input_terminated": True}
     response = writer.send("POST", "/start_job/", environ_overrides=chunked)
