@@ -120,7 +120,11 @@ def test_ten_faults_are_named_and_nothing_else(archive: Context) -> None:
     assert sorted(findings) == sorted(expected)
 
 
-@pytest.mark.parametrize(("kind", "plant", "key"), FAULTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("kind", "plant", "key"),
+    FAULTS,
+    ids=[f"{plant.__name__}-{key.job_id}" for _, plant, key in FAULTS],
+)
 def test_one_fault_is_named(
     archive: Context, kind: str, plant: Callable[[Path, JobKey], Path], key: JobKey
 ) -> None:

@@ -137,7 +137,7 @@ def test_unpack_restores_the_tree_byte_for_byte(context: Context, ids: dict[JobK
         ({"month": "2025-06"}, {"alex/2025-07.sqlite", "fritz/2025-07.sqlite"}),
         ({"cluster": "woody"}, {f"{c}/2025-0{m}.sqlite" for c in ("alex", "fritz") for m in "67"}),
     ],
-    ids=str,
+    ids=["cluster", "month", "unknown cluster"],
 )  # fmt: skip
 def test_unpack_of_a_cluster_or_a_month(
     context: Context, ids: dict[JobKey, int], which: dict[str, str], left: set[str]
