@@ -9,7 +9,7 @@ from tests.console import Block
 from tests.deploy.conftest import TRUSTED, bring_wheels, follow, guide, install
 from tests.deploy.machine import NAME, Machine, booted
 from tests.slurm.curl_site import SECTION as CURL_ALONE
-from tests.test_docs import RECONCILE, SITE_SECTIONS, SQL
+from tests.test_docs import COMMAND_LINE, RECONCILE, SITE_SECTIONS, SQL
 
 EVERYDAY = (
     "Start, stop and reload",
@@ -121,7 +121,7 @@ def test_backup_is_restored_on_another_machine(
 
 
 def test_every_command_of_the_guides_is_run_by_a_test() -> None:
-    run = {*EVERYDAY, "Install", "Back up", "Restore", "Upgrade", *SITE_SECTIONS}
+    run = {*EVERYDAY, "Install", "Back up", "Restore", "Upgrade", COMMAND_LINE, *SITE_SECTIONS}
     assert {title for title, blocks in guide().items() if blocks} == run
     assert {title for title, blocks in guide("slurm").items() if blocks} == {
         "Five commands",
