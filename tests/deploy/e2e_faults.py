@@ -35,7 +35,7 @@ FAULTS = {
     "a missing database": (
         f"sed -i 's|///ccapi|///nothing|' {SETTINGS}",
         "true",
-        "[database] url is right",
+        "check role, password and database",
     ),
 }
 

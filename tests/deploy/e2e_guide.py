@@ -29,6 +29,7 @@ EVERYDAY = (
 # Enough of a Slurm for the commands that connect it; `make test-slurm` has a real one.
 SLURM = """\
 id slurm > /dev/null || useradd --system --user-group slurm
+rm -rf /var/lib/ccapi-slurm
 mkdir -p /etc/slurm
 : > /etc/slurm/slurm.conf
 cat > /usr/local/bin/scontrol <<'END'
