@@ -27,6 +27,7 @@ from tests.archive.fixtures import make_job
 _FIRST_START = 1_748_736_000
 _MONTH = 31 * 86_400
 _BEFORE = _FIRST_START + 12 * _MONTH
+_ROOT = Path(__file__).resolve().parents[2]
 _SHARED_MEMORY = Path("/dev/shm")
 _MAX_SECONDS = 0.4
 
@@ -61,6 +62,7 @@ def kill(context: Context, url: str, documents: Documents, kills: int) -> Counte
         with subprocess.Popen(
             [sys.executable, "-m", "tests.faults.pack_kills", "--child", url, root],
             stdout=subprocess.PIPE,
+            cwd=_ROOT,
         ) as child:
             assert child.stdout is not None
             assert child.stdout.readline() == b"ready\n"
