@@ -4,6 +4,8 @@ from collections import defaultdict
 from random import Random
 from typing import Any
 
+import pytest
+
 from ccapi.model.job import Range
 from ccapi.model.statistics import Points
 from ccapi.model.usage import NEVER, DistinctUsage, Run
@@ -53,6 +55,7 @@ class Seconds:
         return sum(sum(seconds[TIME.lower : TIME.upper]) for seconds in self.in_use.values())
 
 
+@pytest.mark.slow
 def test_a_shared_node_counts_once_as_in_a_brute_force_count() -> None:
     rng = Random(4)
     jobs = sorted((random_job(rng) for _ in range(JOBS)), key=lambda job: job[2].begin)

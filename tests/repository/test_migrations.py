@@ -227,6 +227,7 @@ def altered(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return empty_url
 
 
+@pytest.mark.slow
 def test_starts_go_on_while_a_migration_waits_for_a_long_list(altered: str) -> None:
     limits = Limits(lock_timeout=30, statement_timeout=60)
     service = Database(altered, limits)

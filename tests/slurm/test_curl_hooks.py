@@ -131,6 +131,7 @@ def test_exclusive_comes_from_the_settings(curl_site: CurlSite) -> None:
     assert (body["exclusive"], body["cluster"]) == (0, "woody")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["refused", "black-holed", "hanging curl", "hanging logger"])
 @pytest.mark.parametrize("hook", ["prolog", "epilog"])
 def test_hook_takes_less_than_four_seconds(
