@@ -29,6 +29,7 @@ REQUEST_SECONDS = Histogram(
     ["endpoint"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 3, 10, 30),
 )
+BATCH_LINES = Counter("ccapi_batch_lines", "Answered lines of batches, by status.", ["status"])
 REJECTED_REQUESTS = Counter("ccapi_rejected_requests", "Rejected requests, by reason.", ["reason"])
 CUT_OFF_RESPONSES = Counter(
     "ccapi_cut_off_responses", "Answers that were cut off because their clients read too slowly."

@@ -144,6 +144,7 @@ def _answer(
                 metrics.child(metrics.REJECTED_REQUESTS, type(outcome).__name__).inc()
                 status, error = errors.describe(outcome)
                 body = Fragment(error.rstrip())
+            metrics.child(metrics.BATCH_LINES, status).inc()
             line = {"line": next(following), "status": status, "body": body}
             lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         yield b"".join(lines)

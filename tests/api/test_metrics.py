@@ -1,5 +1,6 @@
 """/metrics: what is counted, who may read it, and that its size is bounded."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -60,6 +61,15 @@ def test_rejected_requests_are_counted_by_reason(admin: Client) -> None:
     admin.start()
     assert admin.send("POST", "/start_job/", job()).status_code == 422
     assert value(admin, "ccapi_rejected_requests_total", reason="DuplicateJob") == before + 1
+
+
+def test_lines_of_a_batch_are_counted_by_status(admin: Client) -> None:
+    statuses = ("201", "400", "422")
+    before = [value(admin, "ccapi_batch_lines_total", status=status) for status in statuses]
+    start = json.dumps({"start": job()})
+    admin.send("POST", "/batch/", "\n".join([start, start, "{}", "["]).encode())
+    after = [value(admin, "ccapi_batch_lines_total", status=status) for status in statuses]
+    assert [new - old for new, old in zip(after, before, strict=True)] == [1, 2, 1]
 
 
 def test_ignored_fields_are_counted_by_operation(admin: Client) -> None:

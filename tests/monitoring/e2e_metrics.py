@@ -103,6 +103,25 @@ def test_rules_and_configuration_are_valid(directory: Path) -> None:
     promtool("check", "config", directory / "prometheus.yml")
 
 
+def test_invalid_requests_and_lines_of_batches_raise_an_alert(tmp_path: Path) -> None:
+    request = 'ccapi_requests_total{instance="a", endpoint="start_job", status="400"}'
+    line = 'ccapi_batch_lines_total{instance="b", status="400"}'
+    rare = 'ccapi_batch_lines_total{instance="c", status="400"}'
+    growths = ((request, "0+1x100"), (line, "0+1x100"), (rare, "0+0.1x100"))
+    [rule] = [rule for rule in files.alerts() if rule["alert"] == "CcapiInvalidHookRequests"]
+    expected = [
+        {"exp_labels": {**rule["labels"], "instance": name}, "exp_annotations": rule["annotations"]}
+        for name in ("a", "b")
+    ]
+    alert = {"eval_time": "90m", "alertname": rule["alert"], "exp_alerts": expected}
+    series = [{"series": name, "values": values} for name, values in growths]
+    test = {"interval": "1m", "input_series": series, "alert_rule_test": [alert]}
+    (tmp_path / "test.yml").write_text(
+        json.dumps({"rule_files": [str(files.RULES)], "tests": [test]})
+    )
+    promtool("test", "rules", tmp_path / "test.yml")
+
+
 def test_exported_metrics_are_valid(service: Service, directory: Path) -> None:
     request = urllib.request.Request(f"http://127.0.0.1:{service.port}/metrics")
     request.add_header("X-Auth-Token", (directory / "ccapi.token").read_text().strip())
