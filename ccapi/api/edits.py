@@ -1,4 +1,4 @@
-"""The operations that edit finished jobs."""
+"""The operations that edit jobs."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -7,16 +7,16 @@ from marshmallow import ValidationError, fields, post_load
 
 from ccapi.api import fields as job_fields
 from ccapi.api.fields import final_state
-from ccapi.api.schemas import CHANGE, REMOVE, ApiTag, Job, JobMeta, JobStatistics
+from ccapi.api.schemas import CHANGE, REMOVE, ApiTag, Job, JobMeta, JobStatistics, Resource
 from ccapi.api.serializers import job_meta, job_with_timestamp, now
 from ccapi.context import Context
 from ccapi.http import request_log
 from ccapi.http.auth import current_token
 from ccapi.http.blueprint import Blueprint
-from ccapi.http.schema import ContractSchema, ObjectMap, TextMap, describe
-from ccapi.model import compat
-from ccapi.model.job import JobSelection, Tag
-from ccapi.model.rules import match_keys
+from ccapi.http.schema import ContractSchema, Count, ObjectMap, Objects, TextMap, describe
+from ccapi.model import compat, rules
+from ccapi.model.job import Allocation, JobSelection, Tag
+from ccapi.model.rules import count_hosts, match_keys
 from ccapi.model.token import Role
 from ccapi.service import edits
 from ccapi.service.edits import End
@@ -38,6 +38,46 @@ class CorrectJobRequest(ContractSchema):
         if not values:
             raise ValidationError("must have jobState or stopTime, or both")
         return End(values.get("job_state"), values.get("stop_time"))
+
+
+class ResizeJobRequest(ContractSchema):
+    """The nodes of a running job from some time on."""
+
+    definition = "api.ResizeJobApiRequest"
+    example: ClassVar[Mapping[str, Any]] = {
+        "jobId": 123000,
+        "resizeTime": 1649730000,
+        "resources": [{"hostname": "f0101", "hwthreads": [0, 1]}],
+        "numHwthreads": 2,
+    }
+    job_id = job_fields.job_id(required=True)
+    cluster = job_fields.cluster("Cluster of the job")
+    start_time = job_fields.epoch_second("startTime", "Start")
+    resize_time = job_fields.epoch_second(
+        "resizeTime", "Time of the change", required=True, example=1649730000
+    )
+    resources = Objects(
+        Resource(),
+        required=True,
+        metadata=describe("All nodes of the job, with the threads and devices on each"),
+    )
+    num_nodes = Count(rules.COUNT, data_key="numNodes", metadata=describe("Number of nodes"))
+    num_hwthreads = Count(
+        rules.COUNT, data_key="numHwthreads", metadata=describe("Number of hardware threads")
+    )
+    num_acc = Count(rules.COUNT, data_key="numAcc", metadata=describe("Number of accelerators"))
+
+    @post_load
+    def _build(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+        resources = values["resources"]
+        hosts = [resource["hostname"] for resource in resources]
+        allocation = Allocation(
+            resources=resources,
+            num_nodes=count_hosts(hosts, values.get("num_nodes")),
+            num_hwthreads=values.get("num_hwthreads"),
+            num_acc=values.get("num_acc"),
+        )
+        return {**values, "allocation": allocation}
 
 
 class EditMetaRequest(ContractSchema):
@@ -116,6 +156,24 @@ def correct_job(context: Context, end: End, *, id: int) -> dict[str, Any]:
     history`), with time and token. A running job is refused with 422.
     """
     return job_meta(edits.correct_end(context, id, end, current_token().name), now())
+
+
+@blueprint.route(
+    "/resize_job/", Role.WRITER, methods=["POST"], tags=CHANGE, errors=[404, 422], alias="PUT"
+)
+@blueprint.arguments(ResizeJobRequest(), description="Which job, and its nodes from now on")
+@blueprint.response(200, JobMeta(), description="The job with its present nodes")
+def resize_job(context: Context, body: dict[str, Any]) -> dict[str, Any]:
+    """Give a running job other nodes.
+
+    The former hosts stay in its metadata, as nodeHistory. The same nodes again, or nodes from
+    before the last change, leave the job as it is. A finished job is refused with 422. PUT does
+    the same.
+    """
+    selection = JobSelection(body["job_id"], body.get("cluster"), body.get("start_time"))
+    job = edits.resize(context, selection, body["allocation"], body["resize_time"])
+    request_log.current().job = job.id
+    return job_meta(job, now())
 
 
 @blueprint.route("/tag_job/<id>", Role.ADMIN, methods=["DELETE"], tags=REMOVE)

@@ -114,6 +114,21 @@ class NewJob:
         return [resource["hostname"] for resource in self.resources]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """What a running job uses from some time on; the fields are those of NewJob."""
+
+    resources: list[dict[str, Any]]
+    num_nodes: int
+    num_hwthreads: int | None = None
+    num_acc: int | None = None
+
+    @property
+    def hostnames(self) -> list[str]:
+        """Return the hosts in the order in which they were reported."""
+        return [resource["hostname"] for resource in self.resources]
+
+
 @dataclass(slots=True)
 class Job:
     """A job as the database or the archive stores it; times are epoch seconds.

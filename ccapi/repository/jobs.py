@@ -1,6 +1,6 @@
-"""Read, start and stop single jobs: sql/queries/jobs.sql."""
+"""Read, start, resize and stop single jobs: sql/queries/jobs.sql."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from psycopg.rows import class_row, scalar_row
 from ccapi.db import queries
 from ccapi.db.pool import Connection
 from ccapi.errors import DuplicateJob
-from ccapi.model.job import Job, JobKey, JobSelection, JobState, NewJob
+from ccapi.model.job import Allocation, Job, JobKey, JobSelection, JobState, NewJob
 from ccapi.model.token import ALL_JOBS, Scope
 from ccapi.repository import codec
 
@@ -135,6 +135,22 @@ def stop(conn: Connection, id_: int, job_state: str, stop_time: int) -> bool:
     """Give a running job its final state; False if it is not running (any more)."""
     params = {"id": id_, "job_state": job_state, "stop_time": stop_time}
     return conn.execute(_SQL["stop_job"], params).rowcount == 1
+
+
+def resize(
+    conn: Connection, id_: int, allocation: Allocation, meta_data: Mapping[str, str]
+) -> None:
+    """Give a running job other nodes, and metadata; the caller holds the job's lock."""
+    params = {
+        "id": id_,
+        "resources": orjson.dumps(codec.group_nodes(allocation.resources)).decode(),
+        "num_nodes": allocation.num_nodes,
+        "num_hwthreads": allocation.num_hwthreads,
+        "num_acc": allocation.num_acc,
+        "hosts": allocation.hostnames,
+        "meta_data": codec.json_or_none(meta_data),
+    }
+    conn.execute(_SQL["resize_job"], params)
 
 
 def get(conn: Connection, id_: int, scope: Scope = ALL_JOBS) -> Job | None:

@@ -11,9 +11,16 @@ from ccapi.archive import reader, writer
 from ccapi.archive.breaker import ArchiveTimeout
 from ccapi.context import Context
 from ccapi.db.pool import Connection
-from ccapi.errors import ArchiveError, DatabaseUnavailable, InvalidInput, StillRunning, UnknownJob
-from ccapi.model import rules
-from ccapi.model.job import Correction, Job, JobSelection, Tag
+from ccapi.errors import (
+    AlreadyStopped,
+    ArchiveError,
+    DatabaseUnavailable,
+    InvalidInput,
+    StillRunning,
+    UnknownJob,
+)
+from ccapi.model import node_history, rules
+from ccapi.model.job import Allocation, Correction, Job, JobSelection, Tag
 from ccapi.repository import edits, jobs
 from ccapi.service import lifecycle
 
@@ -45,6 +52,44 @@ def correct_end(context: Context, id_: int, end: End, corrected_by: str) -> Job:
         edits.correct_end(conn, id_, end.job_state, end.stop_time, corrected_by)
 
     return _edit(context, id_, edit)
+
+
+def resize(
+    context: Context, selection: JobSelection, allocation: Allocation, resize_time: int
+) -> Job:
+    """Give the selected running job other nodes from some time on, and return the job.
+
+    Its metadata keeps the former hosts. The present nodes again, and nodes from before the last
+    resize, change nothing. Raises NoMatchingJob, SeveralJobsMatch, AlreadyStopped, UnknownJob, and
+    InvalidInput for a time before the start.
+    """
+    with context.database.connection() as conn:
+        run = lifecycle.select_running(lifecycle.find(conn, selection, context.scope))
+    if context.clusters.described:
+        lifecycle.count_unknown_hosts(context.clusters, run.cluster, allocation.hostnames)
+
+    def edit(conn: Connection) -> None:
+        job = jobs.get(conn, run.id)
+        if job is None or not job.is_running:
+            raise AlreadyStopped(f"already stopped: {jobs.get_run(conn, run.id) or run}")
+        if resize_time < job.start_time - lifecycle.CLOCK_SKEW_SECONDS:
+            raise InvalidInput.of("resizeTime", f"must not be before startTime, {job.start_time}")
+        nodes = orjson.loads(job.resources)
+        counts = (job.num_hwthreads, job.num_acc)
+        if (nodes, *counts) == (allocation.resources, allocation.num_hwthreads, allocation.num_acc):
+            return
+        meta_data = orjson.loads(job.meta_data or "{}")
+        history = node_history.load(meta_data)
+        last = max(job.start_time, history[-1]["until"] if history else 0)
+        if resize_time < last and history:
+            return
+        # Nodes that the job had for no time are left out of its history.
+        if resize_time > last:
+            hosts = [node["hostname"] for node in nodes]
+            meta_data = node_history.add(meta_data, history, resize_time, hosts)
+        jobs.resize(conn, run.id, allocation, meta_data)
+
+    return _edit(context, run.id, edit)
 
 
 def edit_meta_data(context: Context, id_: int, changes: Mapping[str, str | None]) -> Job:

@@ -54,7 +54,7 @@ def prepare(context: Context, job: NewJob) -> None:
         raise Forbidden("the token is limited to other users, projects or clusters than this job's")
     if context.clusters.described:
         require_known_cluster(context, job.cluster)
-        _count_unknown_hosts(context.clusters, job)
+        count_unknown_hosts(context.clusters, job.cluster, job.hostnames)
         job.sub_cluster = job.sub_cluster or context.clusters.sub_cluster(
             job.cluster, job.hostnames
         )
@@ -80,12 +80,12 @@ def require_known_cluster(context: Context, cluster: str) -> None:
         raise InvalidInput.of("cluster", f"{cluster} is unknown; the settings have {known}")
 
 
-def _count_unknown_hosts(clusters: Clusters, job: NewJob) -> None:
-    unknown = clusters.unknown_hosts(job.cluster, job.hostnames)
+def count_unknown_hosts(clusters: Clusters, cluster: str, hostnames: Sequence[str]) -> None:
+    """Count and log the hosts of a job that are not in the settings of its cluster."""
+    unknown = clusters.unknown_hosts(cluster, hostnames)
     if unknown:
-        cluster = metrics.cluster_label(job.cluster)
-        metrics.child(metrics.UNKNOWN_HOSTS, cluster).inc(len(unknown))
-        _log.warning("unknown hosts of cluster %s: %s", job.cluster, ", ".join(unknown[:10]))
+        metrics.child(metrics.UNKNOWN_HOSTS, metrics.cluster_label(cluster)).inc(len(unknown))
+        _log.warning("unknown hosts of cluster %s: %s", cluster, ", ".join(unknown[:10]))
 
 
 def stop(context: Context, selection: JobSelection, end: End) -> Job:

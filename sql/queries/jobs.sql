@@ -98,6 +98,18 @@ queued AS (
 SELECT id
 FROM stopped;
 
+-- name: resize_job!
+-- Give a running job other nodes. Call lock_job before, in the same transaction.
+UPDATE jobs
+SET resources     = :resources::json,
+    num_nodes     = :num_nodes,
+    num_hwthreads = :num_hwthreads,
+    num_acc       = :num_acc,
+    meta_data     = :meta_data::json
+WHERE id = :id
+  AND job_state = 'running'
+RETURNING register_hosts(:hosts::text[]);
+
 -- name: get_job
 -- Read one job with everything that the token can see.
 SELECT

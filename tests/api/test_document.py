@@ -29,6 +29,7 @@ RECONCILE = {
     ],
 }
 
+RESIZE = {"jobId": 123000, "resizeTime": START + 60, "resources": [{"hostname": "f2"}]}
 EVERYTHING = full_job()
 
 
@@ -188,6 +189,7 @@ SUCCESSES: dict[str, tuple[str, str, Any]] = {
     "stop": ("POST", "/jobs/stop_job/", stop()),
     "stop by id": ("POST", "/jobs/stop_job/{id}", stop()),
     "tag": ("POST", "/jobs/tag_job/{id}", _TAGS),
+    "resize": ("POST", "/jobs/resize_job/", RESIZE),
     "batch": ("POST", "/jobs/batch/", b'{"start": {}}'),
     "reconcile": ("POST", "/jobs/reconcile/", RECONCILE),
     "correct": ("POST", "/jobs/correct_job/{id}", {"jobState": "timeout"}),
@@ -282,6 +284,8 @@ REJECTED_REQUESTS: dict[str, tuple[str, str, Any, int]] = {
     "stop nothing by id": ("stop by id", "", stop(), 422),
     "tag": ("tag", "", {}, 400),
     "tag nothing": ("tag", "", _TAGS, 404),
+    "resize": ("resize", "", {**RESIZE, "resources": []}, 400),
+    "resize nothing": ("resize", "", {**RESIZE, "jobId": 5}, 422),
     "batch": ("batch", "", b"", 400),
     "reconcile": ("reconcile", "?dry-run=maybe", RECONCILE, 400),
     "reconcile nothing": ("reconcile", "", {}, 400),

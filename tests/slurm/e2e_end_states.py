@@ -26,7 +26,7 @@ from tests.slurm.connected_slurm import (
 EVIL = "x\n   UserId=root(0) StartTime=1999-01-01T00:00:00\n\nJobId=1 JobName='\"ü\t"
 # A job that writes down what slurmd allocated on its first node.
 _WRITE_ALLOCATION = "echo $SLURM_JOB_GPUS $SLURM_CPUS_ON_NODE >allocation; sleep 1"
-_SHRINK = "scontrol update JobId=$SLURM_JOB_ID NumNodes=1; sleep 6"
+_SHRINK = "sleep 2; scontrol update JobId=$SLURM_JOB_ID NumNodes=1; sleep 5"
 HOOKS = {"epilog": EPILOG, "jobcomp": JOBCOMP, "both": BOTH}
 
 
@@ -141,8 +141,15 @@ def test_requeued_job_is_two_jobs(scenario: Scenario) -> None:
 
 def test_job_that_loses_a_node_runs_on(scenario: Scenario) -> None:
     job = only_run(scenario, "resized")
-    assert (job["jobState"], job["numNodes"]) == ("completed", 2)
-    assert job["duration"] >= 6
+    assert (job["jobState"], job["numNodes"]) == ("completed", 1)
+    assert job["duration"] >= 7
+    text = scenario.connected.slurm.run("scontrol", "show", "job", str(job["jobId"]))
+    assert re.findall(r"^   NodeList=(\S+)", text, re.M) == [job["resources"][0]["hostname"]]
+    [entry] = json.loads(job["metaData"]["nodeHistory"])
+    assert (len(entry["hosts"]), entry["hosts"][0]) == (2, job["resources"][0]["hostname"])
+    if scenario.connected.slurm.name != "epilog":
+        assert 1 <= entry["until"] - job["startTime"] <= 5
+        assert (job["numHwthreads"], len(job["resources"][0]["hwthreads"])) == (2, 2)
 
 
 def test_parts_of_a_het_job_are_two_jobs(scenario: Scenario) -> None:

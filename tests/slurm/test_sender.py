@@ -5,6 +5,7 @@ import os
 import pwd
 import random
 import time
+from typing import Any
 
 import pytest
 
@@ -121,16 +122,51 @@ def test_two_runs_of_a_requeued_job_are_two_jobs(service: Service, site: Site) -
 
 
 def test_resized_job_runs_until_its_end(service: Service, site: Site) -> None:
+    """Slurm does not know the job any more; the events still have the hosts of each part."""
     events.write_start(site, 4)
-    events.write_end(site, 4, START + 30, JOBSTATE="RESIZING", NODES="n1", NODECNT="1")
+    # jobcomp runs before the change, with the hosts until then.
+    events.write_end(site, 4, START + 20, JOBSTATE="RESIZING")
     send(site)
-    assert [job["jobState"] for job in list_jobs(service, site)] == ["running"]
-    # jobcomp reports the time of the resize as the start.
-    events.write_end(site, 4, START + 60, START=str(START + 30), NODES="n1", NODECNT="1")
+    [job] = list_jobs(service, site)
+    assert (job["jobState"], hosts(job)) == ("running", ["n1", "n2"])
+    # From then on, START is the time of the last change.
+    second = {"START": str(START + 20), "NODES": "n[2-3]", "PROCS": "6"}
+    events.write_end(site, 4, START + 30, JOBSTATE="RESIZING", **second)
+    third = {"START": str(START + 30), "NODES": "n3", "PROCS": "3"}
+    events.write_end(site, 4, START + 60, **third)
     send(site)
-    runs = [(job["startTime"], job["duration"]) for job in list_jobs(service, site)]
-    assert runs == [(START, 60)]
-    assert counters(site)["resizes"] == 1
+    [job] = list_jobs(service, site)
+    assert (job["startTime"], job["duration"], hosts(job)) == (START, 60, ["n3"])
+    assert (job["numNodes"], job["numHwthreads"], job.get("numAcc")) == (1, 3, None)
+    assert json.loads(job["metaData"]["nodeHistory"]) == [
+        {"until": START + 20, "hosts": ["n1", "n2"]},
+        {"until": START + 30, "hosts": ["n2", "n3"]},
+    ]
+    assert counters(site)["resizes"] == 2
+
+
+def test_epilog_has_the_last_hosts(service: Service, site: Site) -> None:
+    events.write_start(site, 4)
+    last = {"SLURM_JOB_NODELIST": "n1", "SLURM_JOB_CPUS_PER_NODE": "2"}
+    events.write(site, "epilog", START + 60.1, {**EPILOG, **last})
+    send(site)
+    [job] = list_jobs(service, site)
+    assert (job["duration"], hosts(job)) == (60, ["n1"])
+    history = json.loads(job["metaData"]["nodeHistory"])
+    assert history == [{"until": START + 60, "hosts": ["n1", "n2"]}]
+
+
+def test_hosts_that_ccapi_refuses_do_not_hold_back_the_end(service: Service, site: Site) -> None:
+    events.write_start(site, 4)
+    events.write_end(site, 4, START + 60, NODES="None assigned")
+    send(site)
+    [job] = list_jobs(service, site)
+    assert (job["jobState"], hosts(job)) == ("completed", ["n1", "n2"])
+
+
+def hosts(job: dict[str, Any]) -> list[str]:
+    """Return the names of a job's hosts."""
+    return [node["hostname"] for node in job["resources"]]
 
 
 def counters(site: Site) -> dict[str, int]:

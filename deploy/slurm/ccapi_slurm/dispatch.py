@@ -4,7 +4,7 @@ import contextlib
 import logging
 from typing import Any, NamedTuple, Optional
 
-from ccapi_slurm import counters, job_record, request_body, slurm
+from ccapi_slurm import counters, hostlist, job_record, request_body, slurm
 from ccapi_slurm.client import Client, Result, Verdict
 from ccapi_slurm.counters import Counters
 from ccapi_slurm.end_states import NO_END, EndState
@@ -16,6 +16,8 @@ from ccapi_slurm.spool import Run, Spool
 _log = logging.getLogger(__name__)
 
 SUCCESS = {Verdict.ACCEPTED, Verdict.DUPLICATE}
+# A report of hosts that ccapi refuses must not hold back the end of the job.
+_UNSETTLED = {Verdict.ERROR, Verdict.UNAVAILABLE, Verdict.UNAUTHORIZED}
 NOTHING_TO_REPORT = Result(Verdict.ACCEPTED, "nothing to report")
 # What request_body.smaller_bodies leaves out, in its order.
 _REDUCTIONS = ("threads", "script", "metadata")
@@ -46,6 +48,8 @@ class Dispatcher:
         run = self._spool.load_run(event.job_id)
         if run is None or run.stop_time or end_state is None or end_state == NO_END:
             return None
+        if _has_other_hosts(event, run):
+            return None
         return self._stop_report(event, end_state, run)
 
     def record(self, report: Report, result: Result) -> None:
@@ -65,6 +69,59 @@ class Dispatcher:
         """Report the start that a prolog recorded."""
         return self._send_start(self._start_report(event))
 
+    def report_resize(self, event: Event) -> Result:
+        """Report that a running job has other hosts.
+
+        jobcomp runs just before the change: Slurm has the new hosts, the event those until then.
+        """
+        run = self._spool.load_run(event.job_id)
+        if run is None or run.stop_time:
+            return NOTHING_TO_REPORT
+        result = self._report_former_hosts(event, run, int(event.time))
+        if result.verdict in _UNSETTLED:
+            return result
+        try:
+            present = slurm.with_present_hosts(event, self._settings.environment)
+            record = slurm.show_job(present, self._settings.environment) if present else None
+        except slurm.SlurmError as error:
+            _log.warning("cannot ask slurmctld for the hosts of job %d: %s", event.job_id, error)
+            return NOTHING_TO_REPORT
+        if present is None:
+            return NOTHING_TO_REPORT
+        _log.info("job %d was resized: it runs on %.200s", event.job_id, present.host_list)
+        return self._send_hosts(present, record, run, event.get_int("END") or int(event.time))
+
+    def _report_lost_start(self, event: Event, start_time: int) -> Result:
+        record = None
+        with contextlib.suppress(slurm.SlurmError):
+            record = slurm.show_job(event, self._settings.environment)
+        return self._send_start(self._report_of_start(event, record, start_time))
+
+    def _report_former_hosts(self, event: Event, run: Optional[Run], until: int) -> Result:
+        """Report the hosts that an event's job had until then, if ccapi has others."""
+        if run is None or not _has_other_hosts(event, run):
+            return NOTHING_TO_REPORT
+        # After a resize, START is its time. An epilog does not know when that was.
+        return self._send_hosts(event, None, run, event.get_int("START") or until)
+
+    def _send_hosts(
+        self, event: Event, record: Optional[JobRecord], run: Run, resize_time: int
+    ) -> Result:
+        start_time = run.start_time if run.is_exact else 0
+        body = request_body.resize_job(
+            event, self._settings.cluster, record, start_time, resize_time
+        )
+        for smaller in request_body.smaller_bodies(body):
+            result = self._send("resize_job", smaller)
+            if result.verdict not in {Verdict.TOO_LARGE, Verdict.BROKEN}:
+                break
+        if result.message.startswith(("404 ", "405 ")):
+            # An older ccapi cannot do that; the job keeps its hosts.
+            return NOTHING_TO_REPORT
+        if result.verdict in SUCCESS:
+            self._spool.save_run(event.job_id, run._replace(hosts=event.host_list))
+        return result
+
     def report_end(self, event: Event, end_state: EndState) -> Result:
         """Report the end of a run, after its start if that was lost."""
         if end_state == NO_END:
@@ -75,17 +132,16 @@ class Dispatcher:
                 return NOTHING_TO_REPORT
             run = None
         # A job that was cancelled before it started has no nodes.
-        has_run = end_state.start_time and event.get("SLURM_JOB_NODELIST", "NODES")
-        if run is None and has_run:
-            record = None
-            with contextlib.suppress(slurm.SlurmError):
-                record = slurm.show_job(event, self._settings.environment)
-            result = self._send_start(self._report_of_start(event, record, end_state.start_time))
+        if run is None and end_state.start_time and event.host_list:
+            result = self._report_lost_start(event, end_state.start_time)
             if result.verdict not in SUCCESS:
                 return result
             run = self._spool.load_run(event.job_id)
         if run is None and event.kind == JOBCOMP:
             return NOTHING_TO_REPORT
+        result = self._report_former_hosts(event, run, end_state.stop_time)
+        if result.verdict in _UNSETTLED:
+            return result
         report = self._stop_report(event, end_state, run)
         result = self._send(report.operation, report.body)
         self.record(report, result)
@@ -106,7 +162,8 @@ class Dispatcher:
         self, event: Event, record: Optional[JobRecord], start_time: int
     ) -> Report:
         body = request_body.start_job(event, self._settings.cluster, record, start_time)
-        return Report("start_job", body, event.job_id, Run(start_time, is_exact=True))
+        run = Run(start_time, is_exact=True, hosts=event.host_list)
+        return Report("start_job", body, event.job_id, run)
 
     def _stop_report(self, event: Event, end_state: EndState, run: Optional[Run]) -> Report:
         # The reported start time identifies the run; Slurm's own may have changed since.
@@ -132,3 +189,13 @@ class Dispatcher:
         # The event was read without harm; what happens from here on is not its fault.
         self._spool.end_attempt()
         return self._client.send(operation, body)
+
+
+def _has_other_hosts(event: Event, run: Run) -> bool:
+    """Return whether an event's job has other hosts than ccapi."""
+    if not run.hosts or event.host_list in {"", run.hosts}:
+        return False
+    try:
+        return set(event.hosts) != set(hostlist.expand(run.hosts))
+    except ValueError:
+        return False

@@ -70,9 +70,21 @@ class Event(NamedTuple):
         return f"{self.job_id}+0" if is_leader else str(self.job_id)
 
     @property
+    def host_list(self) -> str:
+        """Return the job's hosts in Slurm's notation."""
+        return self.get("SLURM_JOB_NODELIST", "NODES")
+
+    @property
     def hosts(self) -> list[str]:
         """Return the job's hosts; raises ValueError."""
-        return hostlist.expand(self.get("SLURM_JOB_NODELIST", "NODES"))
+        return hostlist.expand(self.host_list)
+
+    def with_hosts(self, host_list: str, cpus: int) -> "Event":
+        """Return the event as it would be if its job had other hosts."""
+        hosts = {"NODES": host_list, "PROCS": str(cpus)}
+        names = ("SLURM_JOB_NODELIST", "SLURM_JOB_CPUS_PER_NODE")
+        others = {name: text for name, text in self.environment.items() if name not in names}
+        return self._replace(environment={**others, **hosts})
 
     @property
     def cpus_by_host(self) -> dict[str, int]:

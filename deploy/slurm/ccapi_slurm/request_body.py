@@ -1,4 +1,4 @@
-"""The request bodies of start_job and stop_job."""
+"""The request bodies of start_job, resize_job and stop_job."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional
@@ -54,8 +54,28 @@ def start_job(
     return body
 
 
+def resize_job(
+    event: Event, cluster: str, record: Optional[JobRecord], start_time: int, resize_time: int
+) -> dict[str, Any]:
+    """Return the body for a job that has the event's hosts from some time on."""
+    nodes = _nodes(event, record)
+    threads = sum(len(node.hwthreads) for node in nodes)
+    return _drop_empty(
+        {
+            "jobId": event.job_id,
+            "cluster": cluster,
+            "startTime": start_time,
+            "resizeTime": max(resize_time, start_time),
+            "numNodes": len(nodes),
+            "numHwthreads": threads or event.get_int("PROCS"),
+            "numAcc": sum(len(node.accelerators) for node in nodes),
+            "resources": [_drop_empty(node._asdict()) for node in nodes],
+        }
+    )
+
+
 def smaller_bodies(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a start's body as it is, then without threads, without script, without metadata."""
+    """Yield a body as it is, then without threads and, of a start, without script and metadata."""
     smaller = dict(body)
     yield smaller
     smaller["resources"] = [
@@ -63,7 +83,9 @@ def smaller_bodies(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for node in body["resources"]
     ]
     yield smaller
-    meta_data = body.get("metaData", {})
+    meta_data = body.get("metaData")
+    if not meta_data:
+        return
     smaller["metaData"] = {key: text for key, text in meta_data.items() if key != "jobScript"}
     yield smaller
     del smaller["metaData"]

@@ -225,10 +225,9 @@ class Sender:
         if event.kind == JOBCOMP:
             end_state = end_states.from_jobcomp(event)
             if end_state == NO_END:
-                nodes = event.get("NODES")
-                _log.info("job %d was resized: it runs on %.200s", event.job_id, nodes)
                 self._counters.add(counters.RESIZES)
-            elif end_state is None:
+                return self._dispatcher.report_resize(event)
+            if end_state is None:
                 end_state = self._resolver.resolve_unknown_state(name, event)
         else:
             end_state = self._spool.load_end_state(name)

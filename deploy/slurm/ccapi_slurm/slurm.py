@@ -1,4 +1,4 @@
-"""Slurm's commands that the sender runs: scontrol and sacct."""
+"""Slurm's commands that the sender runs: scontrol, squeue and sacct."""
 
 import secrets
 import subprocess
@@ -10,6 +10,8 @@ from ccapi_slurm import job_record
 from ccapi_slurm.event import Event
 from ccapi_slurm.job_record import JobRecord
 
+# The job has its hosts.
+RUNNING = {"RUNNING", "SUSPENDED"}
 _TIMEOUT_SECONDS = 10
 # Users decide how long a record is.
 _MAX_OUTPUT_BYTES = 4 * 1024 * 1024
@@ -25,6 +27,22 @@ def show_job(event: Event, environment: Mapping[str, str]) -> Optional[JobRecord
     """Ask slurmctld for the record of an event's job; None if it does not know the job."""
     text = _run(["scontrol", "show", "job", "-d", event.scontrol_id], environment)
     return job_record.find(text, event)
+
+
+def with_present_hosts(event: Event, environment: Mapping[str, str]) -> Optional[Event]:
+    """Return an event with the hosts and CPUs that its running job has now; None if it has ended.
+
+    Unlike scontrol, squeue prints nothing here that users write. Raises SlurmError.
+    """
+    selection = event.scontrol_id if event.array_job_id == event.job_id else str(event.job_id)
+    fields = ["-h", "-t", "all", "-o", "%A|%T|%S|%C|%N"]
+    for line in _run(["squeue", *fields, "-j", selection], environment).splitlines():
+        job_id, state, start, cpus, hosts = [*line.split("|", 4), "", "", "", ""][:5]
+        is_run = job_id == str(event.job_id) and state in RUNNING
+        # A requeued job has started again since the event.
+        if is_run and hosts and cpus.isdigit() and job_record.parse_time(start) <= event.time:
+            return event.with_hosts(hosts, int(cpus))
+    return None
 
 
 def sacct(event: Event, environment: Mapping[str, str]) -> str:

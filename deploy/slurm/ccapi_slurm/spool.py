@@ -43,11 +43,13 @@ class Run(NamedTuple):
     """A run of a job that ccapi has registered; `stop_time` is 0 until the run ends.
 
     `is_exact` is false if ccapi had registered the run before, perhaps with another start time.
+    `hosts` is Slurm's list of the hosts that ccapi has.
     """
 
     start_time: int
     is_exact: bool
     stop_time: int = 0
+    hosts: str = ""
 
 
 class SpoolError(Exception):
@@ -266,7 +268,7 @@ class Spool:
             if _age(self.tmp / name) > _ABANDONED_SECONDS:
                 _unlink(self.tmp / name)
         for name in _names(self.jobs):
-            has_ended = _load(self.jobs / name)[2:] != [0]
+            has_ended = _load(self.jobs / name)[2:3] != [0]
             if has_ended and _age(self.jobs / name) > _ABANDONED_SECONDS:
                 _unlink(self.jobs / name)
 
