@@ -10,13 +10,9 @@ from ccapi_slurm import job_record
 
 from ccapi.db.pool import Database
 from tests.processes import Service, free_port
-from tests.slurm import events
-from tests.slurm.conftest import Measurements
 from tests.slurm.connected_slurm import EPILOG, JOBCOMP, ConnectedSlurm, connected_slurm
-from tests.slurm.site import Site, list_jobs
 
 _JOBS = 200
-_BACKLOG = 10_000
 
 
 @pytest.fixture(params={"epilog": EPILOG, "jobcomp": JOBCOMP}.items(), ids=lambda way: way[0])
@@ -87,18 +83,3 @@ def test_sender_killed_20_times_loses_no_events(connected: ConnectedSlurm) -> No
     with connected.site.sender("slurm"):
         connected.wait_for_jobs(_JOBS)
     assert_all_arrived(connected)
-
-
-def test_10000_events_are_sent_in_order(
-    service: Service, site: Site, measurements: Measurements
-) -> None:
-    for number in range(1, _BACKLOG // 2 + 1):
-        events.write_start(site, number, events.START + number)
-        events.write_end(site, number, events.START + number + 9, START=str(events.START + number))
-    began = time.monotonic()
-    sender = site.run_sender("--once", timeout=600)
-    seconds = time.monotonic() - began
-    measurements.append(("10,000 spooled events sent in", "", f"{seconds:.0f} s"))
-    assert (sender.returncode, site.names("dead")) == (0, [])
-    runs = [(job["jobId"], job["startTime"], job["duration"]) for job in list_jobs(service, site)]
-    assert runs == [(n, events.START + n, 9) for n in range(1, _BACKLOG // 2 + 1)]

@@ -11,9 +11,11 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests.processes import free_port
+from tests.slurm import events
 from tests.slurm.cluster import wait_until
 from tests.slurm.connected_slurm import ConnectedSlurm
 
+_BACKLOG = 20_000
 Scenario = Callable[[ConnectedSlurm], AbstractContextManager[None]]
 
 
@@ -39,6 +41,19 @@ def black_hole(connected: ConnectedSlurm) -> Iterator[None]:
         hole.listen(0)
         connected.configure(CCAPI_URL=f"http://127.0.0.1:{hole.getsockname()[1]}/api/jobs")
         yield
+
+
+@contextlib.contextmanager
+def backlog(connected: ConnectedSlurm) -> Iterator[None]:
+    """Use an address where nothing listens, while 20,000 events wait."""
+    for number in range(1, _BACKLOG + 1):
+        events.write_start(connected.site, 1_000_000 + number)
+    try:
+        with connection_refused(connected):
+            yield
+    finally:
+        for path in (connected.site.spool / "new").glob("1??????-*"):
+            path.unlink()
 
 
 def answer(status: int) -> Scenario:
@@ -105,6 +120,7 @@ def spool_read_only(connected: ConnectedSlurm) -> Iterator[None]:
 SCENARIOS: dict[str, Scenario] = {
     "up": up,
     "connection refused": connection_refused,
+    "20000 events waiting": backlog,
     "black hole": black_hole,
     "answer 500": answer(500),
     "answer 401": answer(401),

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Optional
 
 from ccapi_slurm import end_states
 from ccapi_slurm.client import Client, Result, Verdict
@@ -21,6 +21,14 @@ _MAX_LINE_BYTES = 100 * 1024
 _MISSING_SECONDS, _FAILURE_SECONDS = 3600, 60
 
 
+class BatchFailed(Exception):
+    """A batch has no results: because of an outage, or events have to be sent one by one."""
+
+    def __init__(self, outage: Optional[Result]) -> None:
+        super().__init__(outage)
+        self.outage = outage
+
+
 class Line(NamedTuple):
     """An event, and its line in a batch; None if there is nothing to report."""
 
@@ -35,20 +43,23 @@ class Batcher:
     def __init__(self, spool: Spool, client: Client, dispatcher: Dispatcher) -> None:
         self._spool, self._client, self._dispatcher = spool, client, dispatcher
         self._next = 0.0
+        self._batch: list[Line] = []
 
     def collect(
         self,
         names: list[str],
         alone: set[str],
+        being_sent: set[str],
         by_jobcomp: set[str],
         attempts: Mapping[str, int],
     ) -> list[Line]:
-        """Return the first event of each job but those in `alone`, as far as they fit.
+        """Return the first event of each job, as far as they fit.
 
-        Adds the jobs whose first event cannot be in a batch to `alone`.
+        Leaves out the jobs in `alone` and in `being_sent`. Adds the jobs whose first event cannot
+        be in a batch to `alone`.
         """
         batch: list[Line] = []
-        jobs: set[str] = set()
+        jobs = set(being_sent)
         size = 0
         if time.monotonic() < self._next:
             return batch
@@ -70,27 +81,29 @@ class Batcher:
             batch.append(line)
         return batch
 
-    def send(self, batch: list[Line]) -> Union[list[tuple[str, Result]], Result, None]:
-        """Send a batch, and return the result of each event.
+    def begin(self, batch: list[Line]) -> None:
+        """Send a batch without waiting for its results, which `end` returns."""
+        self._batch = batch
+        lines = [line.data for line in batch if line.report is not None]
+        if lines:
+            self._client.begin_batch(lines)
 
-        Returns the result of all if ccapi is unavailable, None if events have to be sent one by
-        one.
-        """
-        nothing = [(line.name, NOTHING_TO_REPORT) for line in batch if line.report is None]
-        lines = [(line, line.report) for line in batch if line.report is not None]
+    def end(self) -> list[tuple[Line, Result]]:
+        """Return the result of each event of the batch that was begun; raises BatchFailed."""
+        batch, self._batch = self._batch, []
+        nothing = [(line, NOTHING_TO_REPORT) for line in batch if line.report is None]
+        lines = [line for line in batch if line.report is not None]
         if not lines:
             return nothing
-        result, results = self._client.send_batch([line.data for line, _ in lines])
+        result, results = self._client.end_batch()
         if result.verdict is Verdict.ACCEPTED:
-            for (_, report), one in zip(lines, results):
-                self._dispatcher.record(report, one)
-            return nothing + [(line.name, one) for (line, _), one in zip(lines, results)]
+            return nothing + list(zip(lines, results))
         is_missing = result.message.startswith(("404 ", "405 "))
         if result.verdict is Verdict.UNAVAILABLE and not is_missing:
-            return result
+            raise BatchFailed(result)
         _log.info("events are sent one by one: %.200s", result.message)
         self._next = time.monotonic() + (_MISSING_SECONDS if is_missing else _FAILURE_SECONDS)
-        return None
+        raise BatchFailed(None)
 
     def _prepare(self, name: str, attempt: int) -> Optional[Line]:
         """Return the line of an event; None if it has to be sent alone, which finds out why."""

@@ -50,12 +50,12 @@ class Result(NamedTuple):
 
 
 class _Request(NamedTuple):
-    """A request, and where to put the results of a batch's lines."""
+    """A request, its timeout, and where to put the results of a batch's lines."""
 
-    path: str
+    operation: str
     body: bytes
-    headers: dict[str, str]
-    results: Optional[dict[int, Result]]
+    timeout: float
+    results: Optional[dict[int, Result]] = None
 
 
 class Client:
@@ -65,49 +65,69 @@ class Client:
         self._settings = settings
         self._url = urllib.parse.urlsplit(settings.url)
         self._connection: Optional[http.client.HTTPConnection] = None
+        self._batch: Optional[_Request] = None
+        self._is_batch_sent = False
 
     def send(self, operation: str, body: dict[str, Any], timeout: Optional[float] = None) -> Result:
         """Send one request; network and HTTP errors become a Result."""
         data = json.dumps(body, ensure_ascii=False).encode()
-        return self._post(operation, data, timeout or self._settings.timeout)
+        return self._post(_Request(operation, data, timeout or self._settings.timeout))
 
     def send_batch(self, lines: Sequence[bytes]) -> tuple[Result, list[Result]]:
         """Send a batch; return its result, and if it is accepted those of its lines, in order."""
-        results: dict[int, Result] = {}
-        timeout = max(self._settings.timeout, _BATCH_SECONDS)
-        result = self._post("batch", b"\n".join(lines), timeout, results)
-        if result.verdict is Verdict.ACCEPTED and len(results) < len(lines):
-            return Result(Verdict.ERROR, "the answer to a batch has too few lines"), []
-        return result, [results[number] for number in sorted(results)]
+        self.begin_batch(lines)
+        return self.end_batch()
 
-    def _post(
-        self,
-        operation: str,
-        data: bytes,
-        timeout: float,
-        results: Optional[dict[int, Result]] = None,
-    ) -> Result:
-        """Send a request, and put the results of a batch's lines into `results`."""
+    def begin_batch(self, lines: Sequence[bytes]) -> None:
+        """Send a batch without waiting for the answer, which `end_batch` returns."""
+        if self._is_batch_sent:
+            self.close()
+        timeout = max(self._settings.timeout, _BATCH_SECONDS)
+        self._batch = _Request("batch", b"\n".join(lines), timeout, {})
         try:
-            token = self._settings.token_file.read_text("ascii").strip()
-        except (OSError, ValueError) as error:
-            return Result(Verdict.UNAVAILABLE, f"cannot read the token: {error}")
-        headers = {"X-Auth-Token": token, "Content-Type": "application/json"}
-        request = _Request(f"{self._url.path}/{operation}/", data, headers, results)
+            with _time_limit(self._settings.timeout):
+                headers = self._headers()
+                self._connection = self._connection or self._connect()
+                self._request(self._connection, self._batch, headers)
+                self._is_batch_sent = True
+        except (OSError, http.client.HTTPException, ValueError):
+            # `end_batch` tries again, and reports what is wrong.
+            self.close()
+
+    def end_batch(self) -> tuple[Result, list[Result]]:
+        """Return the answer to the batch that was begun, as `send_batch` does."""
+        request = self._batch
+        assert request is not None
+        assert request.results is not None
+        number = request.body.count(b"\n") + 1
+        result = self._post(request)
+        self._batch = None
+        if result.verdict is Verdict.ACCEPTED and len(request.results) < number:
+            return Result(Verdict.ERROR, "the answer to a batch has too few lines"), []
+        return result, [request.results[number] for number in sorted(request.results)]
+
+    def _post(self, request: _Request) -> Result:
+        """Return the answer to a request, and put the results of a batch's lines into it."""
+        if self._is_batch_sent and request is not self._batch:
+            # The answer to the batch would be taken for the answer to this request.
+            self.close()
         try:
-            with _time_limit(timeout):
+            headers = self._headers()
+            with _time_limit(request.timeout):
                 if self._connection is not None:
                     try:
-                        return self._exchange(self._connection, request)
+                        return self._exchange(self._connection, request, headers)
                     except (ConnectionError, http.client.BadStatusLine):
                         # The server closed an idle connection. Repeating a request is safe.
                         self.close()
                 self._connection = self._connect()
                 try:
-                    return self._exchange(self._connection, request)
+                    return self._exchange(self._connection, request, headers)
                 except (ConnectionError, http.client.BadStatusLine) as error:
                     self.close()
                     return Result(Verdict.BROKEN, f"{type(error).__name__}: {error}")
+        except _TokenError as error:
+            return Result(Verdict.UNAVAILABLE, f"cannot read the token: {error}")
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             is_slow = isinstance(error, _RequestTimeout)
@@ -136,6 +156,7 @@ class Client:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        self._is_batch_sent = False
 
     def _connect(self) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port
@@ -151,10 +172,28 @@ class Client:
         connection.sock.settimeout(self._settings.timeout)
         return connection
 
-    def _exchange(self, connection: http.client.HTTPConnection, request: _Request) -> Result:
+    def _headers(self) -> dict[str, str]:
+        """Return the headers of a request; raises _TokenError."""
+        try:
+            token = self._settings.token_file.read_text("ascii").strip()
+        except (OSError, ValueError) as error:
+            raise _TokenError(str(error)) from error
+        return {"X-Auth-Token": token, "Content-Type": "application/json"}
+
+    def _request(
+        self, connection: http.client.HTTPConnection, request: _Request, headers: dict[str, str]
+    ) -> None:
+        path = f"{self._url.path}/{request.operation}/"
         # A server that refuses a large body may answer and close before it has read all of it.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.request("POST", request.path, request.body, request.headers)
+            connection.request("POST", path, request.body, headers)
+
+    def _exchange(
+        self, connection: http.client.HTTPConnection, request: _Request, headers: dict[str, str]
+    ) -> Result:
+        if not self._is_batch_sent:
+            self._request(connection, request, headers)
+        self._is_batch_sent = False
         response = connection.getresponse()
         if request.results is not None and response.status == http.client.OK:
             request.results.update(_read_lines(response))
@@ -179,6 +218,10 @@ def _read_lines(response: http.client.HTTPResponse) -> Iterator[tuple[int, Resul
             yield int(match[1]), Result(classify(status, message), message)
         if len(rest) > _MAX_REST_BYTES:
             raise ValueError("a line of the answer is too long")
+
+
+class _TokenError(ValueError):
+    """The file with the token cannot be read."""
 
 
 class _RequestTimeout(OSError):

@@ -7,8 +7,8 @@ other line of the text contradicts: a user can add lines, but cannot remove Slur
 
 import calendar
 import contextlib
+import datetime
 import re
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 
@@ -21,19 +21,20 @@ _HEAD = re.compile(
     r"(?:HetJobId=\d+ HetJobOffset=\d+ )?JobName="
 )
 _TAIL = re.compile(r"\n   (?:SLUID=(\S+)\n   )?(?=UserId=|HetJobIdSet=)")
-_PRIORITY = re.compile(r"^   Priority=\d+ Nice=-?\d+ Account=", re.M)
+# A pattern that begins with a text is found faster than one that begins with "^".
+_PRIORITY = re.compile(r"\n   Priority=\d+ Nice=-?\d+ Account=")
 _QOS = re.compile(r" QOS=(\S+)")
 # Nodes=n[3-4] CPU_IDs=0-3 Mem=0 GRES=gpu:1(IDX:0)
 _NODES = re.compile(r"^     Nodes=(\S+) CPU_IDs=(\S*)(?: Mem=\S*)?(?: GRES=(\S*))?(?: .*)?$", re.M)
 _GPU = re.compile(r"gpu(?::[^:(),]{1,64}){0,2}:[0-9]+\(IDX:([0-9,-]*)\)")
-_STATE = re.compile(r"^   JobState=(\S+) Reason=", re.M)
-_LIMIT = re.compile(r"^   RunTime=\S+ TimeLimit=(\S+)", re.M)
-_TIMES = re.compile(r"^   StartTime=(\S+) EndTime=(\S+)", re.M)
+_STATE = re.compile(r"\n   JobState=(\S+) Reason=")
+_LIMIT = re.compile(r"\n   RunTime=\S+ TimeLimit=(\S+)")
+_TIMES = re.compile(r"\n   StartTime=(\S+) EndTime=(\S+)")
 # 26.05 says in a field of its own to whom the job's nodes belong alone.
-_SHARING = re.compile(r"^   OverSubscribe=([^\s(]+)\S*(?: Exclusive=(\S+))?", re.M)
-_SUBMIT = re.compile(r"^   SubmitTime=(\S+) EligibleTime=", re.M)
+_SHARING = re.compile(r"\n   OverSubscribe=([^\s(]+)\S*(?: Exclusive=(\S+))?")
+_SUBMIT = re.compile(r"\n   SubmitTime=(\S+) EligibleTime=")
 _MEMORY = re.compile(
-    r"^   MinCPUsNode=\d+ MinMemory(CPU|Node)=([0-9]{1,12}(?:\.[0-9]{1,3})?)([KMGTP]?) ", re.M
+    r"\n   MinCPUsNode=\d+ MinMemory(CPU|Node)=([0-9]{1,12}(?:\.[0-9]{1,3})?)([KMGTP]?) "
 )
 _MEGABYTES = {"": 1, "K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
 _EXCLUSIVE = {"NODE": 1, "TOPO": 1, "EXCLUSIVE": 1, "USER": 2, "MCS": 2, "OK": 0, "YES": 0}
@@ -43,6 +44,8 @@ _MAX_THREADS_PER_CORE = 8
 _MAX_GPUS_PER_NODE = 256
 # Slurm writes one; parsing more only costs time.
 _MAX_BLOCKS = 16
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
 
 # The host list, the CPU ids and the GRES of a line about nodes.
 _Line = tuple[str, str, str]
@@ -116,7 +119,7 @@ def find(text: str, event: Event) -> Optional[JobRecord]:
     [(start, tail)] = heads
     name_end = tail.end()
     end = text.find("\n\nJobId=", name_end)
-    searched = _Text(f"{text[:start]}\n   {text[name_end:]}")
+    searched = _Text(f"\n{text[:start]}\n   {text[name_end:]}")
     (state,) = searched.field("JobState", _STATE)
     (limit,) = searched.field("TimeLimit", _LIMIT)
     start_time, end_time = searched.field("StartTime", _TIMES)
@@ -146,8 +149,11 @@ def gpu_indices(gres: str) -> list[str]:
 
 def parse_time(text: str) -> int:
     """Return the epoch seconds of a UTC time; 0 for "Unknown" and the like."""
+    if not _TIME.fullmatch(text):
+        return 0
     try:
-        return max(0, calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%S")))
+        # strptime takes twenty times as long.
+        return max(0, calendar.timegm(datetime.datetime.fromisoformat(text).timetuple()))
     except ValueError:
         return 0
 

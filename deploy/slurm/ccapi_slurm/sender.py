@@ -7,7 +7,7 @@ import time
 from typing import Optional
 
 from ccapi_slurm import counters, end_states, status
-from ccapi_slurm.batcher import Batcher
+from ccapi_slurm.batcher import Batcher, BatchFailed, Line
 from ccapi_slurm.client import UNAUTHORIZED_STATUSES, Client, Result, Verdict
 from ccapi_slurm.counters import Counters
 from ccapi_slurm.dispatch import NOTHING_TO_REPORT, SUCCESS, Dispatcher
@@ -171,26 +171,45 @@ class Sender:
     ) -> list[str]:
         """Send events in batches, and return those that are left to send one by one.
 
-        A batch has one event of each job, because the next one may depend on its answer.
+        A batch has one event of each job, because the next one may depend on its answer. While
+        ccapi works on a batch, the events of the one before leave the queue, and the next one is
+        collected.
         """
+        # A mistake may have left one behind; sending its events again is safe.
+        self._batcher.begin([])
         alone = set(waiting)
-        while len(names) > _MIN_BATCH and self._outage.is_over and time.monotonic() < deadline:
-            batch = self._batcher.collect(names, alone, by_jobcomp, self._attempts)
-            results = self._batcher.send(batch) if len(batch) > _MIN_BATCH else None
-            if isinstance(results, Result):
-                self._pause(results)
-            if not isinstance(results, list):
-                break
-            sent: set[str] = set()
-            # Successes first, because they end an outage.
-            for name, result in sorted(results, key=lambda pair: pair[1].verdict not in SUCCESS):
-                if self._handle(name, result):
-                    sent.add(name)
-                else:
-                    waiting.add(job_id_of(name))
-                    alone.add(job_id_of(name))
+        being_sent: set[str] = set()
+        while True:
+            batch: list[Line] = []
+            if len(names) > _MIN_BATCH and self._outage.is_over and time.monotonic() < deadline:
+                batch = self._batcher.collect(names, alone, being_sent, by_jobcomp, self._attempts)
+            batch = batch if len(batch) > _MIN_BATCH else []
+            try:
+                results = self._batcher.end()
+            except BatchFailed as failure:
+                if failure.outage:
+                    self._pause(failure.outage)
+                return names
+            self._batcher.begin(batch)
+            being_sent = {job_id_of(line.name) for line in batch}
+            sent = self._handle_all(results)
             names = [name for name in names if name not in sent]
-        return names
+            failed = {job_id_of(line.name) for line, _ in results if line.name not in sent}
+            waiting |= failed
+            alone |= failed
+            if not batch and not results:
+                return names
+
+    def _handle_all(self, results: list[tuple[Line, Result]]) -> set[str]:
+        """Act on the results of a batch, and return the events that have left the queue."""
+        sent: set[str] = set()
+        # Successes first, because they end an outage.
+        for line, result in sorted(results, key=lambda pair: pair[1].verdict not in SUCCESS):
+            if line.report is not None:
+                self._dispatcher.record(line.report, result)
+            if self._handle(line.name, result):
+                sent.add(line.name)
+        return sent
 
     def _send(self, name: str, *, reported_by_jobcomp: bool) -> bool:
         """Send one event, and return whether it has left the queue; raises OSError."""

@@ -75,6 +75,8 @@ class Spool:
         self.counters = directory / "counters"
         self.check_result = directory / "check"
         self._attempt = directory / "attempt"
+        # An earlier sender may have left one.
+        self._has_attempt = True
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -206,6 +208,7 @@ class Spool:
         """
 
         def write(*_: object) -> None:
+            self._has_attempt = True
             # A full disk must not keep the sender from emptying the spool.
             with contextlib.suppress(OSError):
                 self._attempt.write_bytes(f"{number} {name}".encode("utf-8", "surrogateescape"))
@@ -216,7 +219,9 @@ class Spool:
     def end_attempt(self) -> None:
         """Record that the event has not killed the sender."""
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _unlink(self._attempt)
+        if self._has_attempt:
+            self._has_attempt = False
+            _unlink(self._attempt)
 
     def crash(self) -> tuple[str, int]:
         """Return the event that an earlier sender died of, and how often; "" without one."""
