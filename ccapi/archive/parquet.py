@@ -1,28 +1,29 @@
 """Write archived jobs as Parquet, for analysts; needs pyarrow, the extra "parquet"."""
 
-import os
-import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from ccapi import atomic_file
 from ccapi.archive.os_errors import as_archive_error
 from ccapi.errors import StartupError
 from ccapi.model.job import Job
 
 _BATCH_SIZE = 10_000
+# The columns have the names of jobs_view, so that a query can have either.
 _INTEGERS = (
-    "job_id", "array_job_id", "num_nodes", "num_hwthreads", "num_acc", "smt", "walltime",
-    "requested_memory",
+    "job_id", "array_job_id", "walltime", "num_nodes", "num_hwthreads", "num_acc", "smt",
+    "exclusive", "requested_memory",
 )  # fmt: skip
 _TEXTS = (
-    "user_name", "project", "cluster", "sub_cluster", "partition", "shared", "job_state",
+    "user_name", "project", "cluster", "sub_cluster", "partition",
     "meta_data", "statistics", "footprint", "energy_footprint",
 )  # fmt: skip
-_TIMES = ("submit_time", "start_time", "stop_time")
+_TIMES = {"submitted_at": "submit_time", "started_at": "start_time", "stopped_at": "stop_time"}
+_SECONDS_PER_HOUR = 3600
 
 
 def write(path: Path, jobs: Iterable[Job]) -> int:
@@ -33,18 +34,17 @@ def write(path: Path, jobs: Iterable[Job]) -> int:
     """
     pyarrow, parquet = _import()
     schema = _schema(pyarrow)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     number = 0
-    with as_archive_error("write", path):
-        try:
-            with parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
-                for batch in _batches(jobs):
-                    rows = pyarrow.Table.from_pylist([_row(job) for job in batch], schema=schema)
-                    writer.write_table(rows)
-                    number += len(batch)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with (
+        as_archive_error("write", path),
+        atomic_file.create_at(path) as file,
+        parquet.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
+        remaining = iter(jobs)
+        while batch := list(islice(remaining, _BATCH_SIZE)):
+            rows = pyarrow.Table.from_pylist([_row(job) for job in batch], schema=schema)
+            writer.write_table(rows)
+            number += len(batch)
     return number
 
 
@@ -64,9 +64,11 @@ def _schema(pyarrow: Any) -> Any:
             *((name, pyarrow.int64()) for name in _INTEGERS),
             *((name, pyarrow.string()) for name in _TEXTS),
             *((name, times) for name in _TIMES),
+            ("name", pyarrow.string()),
+            ("state", pyarrow.string()),
             ("duration", pyarrow.int64()),
+            ("node_hours", pyarrow.float64()),
             ("energy", pyarrow.float64()),
-            ("job_name", pyarrow.string()),
             ("hosts", strings),
             ("tags", strings),
         ]
@@ -75,19 +77,18 @@ def _schema(pyarrow: Any) -> Any:
 
 def _row(job: Job) -> dict[str, Any]:
     assert job.stop_time is not None
-    row = {name: getattr(job, name) for name in (*_INTEGERS, *_TEXTS, *_TIMES)}
+    row = {name: getattr(job, name) for name in (*_INTEGERS, *_TEXTS)}
+    times = {name: getattr(job, attribute) for name, attribute in _TIMES.items()}
+    duration = job.duration(job.stop_time)
     tags = orjson.loads(job.tags)
     return {
         **row,
-        "duration": job.duration(job.stop_time),
+        **times,
+        "state": job.job_state,
+        "duration": duration,
+        "node_hours": job.num_nodes * duration / _SECONDS_PER_HOUR,
         "energy": job.energy,
-        "job_name": orjson.loads(job.meta_data or "{}").get("jobName"),
+        "name": orjson.loads(job.meta_data or "{}").get("jobName"),
         "hosts": [node["hostname"] for node in orjson.loads(job.resources)],
         "tags": [f"{tag['type']}:{tag['name']}" for tag in tags],
     }
-
-
-def _batches(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    remaining = iter(jobs)
-    while batch := list(islice(remaining, _BATCH_SIZE)):
-        yield batch

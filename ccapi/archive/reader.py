@@ -1,7 +1,7 @@
 """Read the archive: the inverse of the writer."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,6 +46,23 @@ def read_bytes(root: Path, key: JobKey) -> bytes:
     if data is None:
         raise MissingMetaJson(f"{path} does not exist")
     return data
+
+
+def read_batch(root: Path, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:
+    """Return the content of those meta.json that can be read, from the tree or packs."""
+    documents: dict[JobKey, bytes] = {}
+    packed: dict[Path, list[JobKey]] = {}
+    for key in keys:
+        with suppress(ArchiveError):
+            data = _read_file(layout.meta_path(root, key))
+            if data is not None:
+                documents[key] = data
+            elif (path := layout.pack_path(root, key)) is not None:
+                packed.setdefault(path, []).append(key)
+    for path, keys_of_pack in packed.items():
+        with suppress(ArchiveError):
+            documents |= pack.read_batch(path, keys_of_pack)
+    return documents
 
 
 def _read_file(path: Path) -> bytes | None:
@@ -96,10 +113,10 @@ def sub_clusters(root: Path, cluster: str) -> tuple[str, ...] | None:
 
 def keys(root: Path) -> Iterator[JobKey]:
     """Return the keys of all archived jobs, each once, in constant memory."""
-    for directory, key in tree_runs(root):
-        if key is not None and _has_meta_json(directory):
+    yield from tree_keys(root)
+    for key in packed_keys(root):
+        if not is_in_tree(root, key):
             yield key
-    yield from _keys_in_packs_only(root)
 
 
 def pack_paths(root: Path) -> Iterator[Path]:
@@ -108,8 +125,8 @@ def pack_paths(root: Path) -> Iterator[Path]:
         yield from sorted(directory.glob(layout.PACK_PATTERN))
 
 
-def _keys_in_packs_only(root: Path) -> Iterator[JobKey]:
-    """Return the keys of packed jobs; a job that changed since then is in the tree, too.
+def packed_keys(root: Path) -> Iterator[JobKey]:
+    """Return the keys of packed jobs; one that changed since then is in the tree, too.
 
     A pack that cannot be read has none: `archive check` reports it.
     """
@@ -120,7 +137,6 @@ def _keys_in_packs_only(root: Path) -> Iterator[JobKey]:
                 key
                 for key in pack.keys(path)
                 if (key.cluster, layout.month_of(key.start_time)) == place
-                and not is_in_tree(root, key)
             )
 
 
@@ -130,8 +146,16 @@ def runs(root: Path) -> Iterator[tuple[Path, JobKey | None]]:
     The directory of a packed run does not exist.
     """
     yield from tree_runs(root)
-    for key in _keys_in_packs_only(root):
-        yield layout.meta_path(root, key).parent, key
+    for key in packed_keys(root):
+        if not is_in_tree(root, key):
+            yield layout.meta_path(root, key).parent, key
+
+
+def tree_keys(root: Path) -> Iterator[JobKey]:
+    """Return the keys of the tree's archived jobs."""
+    for directory, key in tree_runs(root):
+        if key is not None and _has_meta_json(directory):
+            yield key
 
 
 def tree_runs(root: Path) -> Iterator[tuple[Path, JobKey | None]]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from ccapi import atomic_file
 from ccapi.archive import cluster_json, files, layout, meta_json, reader
 from ccapi.archive.os_errors import as_archive_error
 from ccapi.errors import ArchiveError, StartupError
@@ -39,8 +40,9 @@ def create_if_missing(
 ) -> None:
     """Create the archive's root and version.txt and, in version 3, each cluster.json.
 
-    Files that exist are never replaced. Raises StartupError if the archive has the other
-    version, and ArchiveError if it cannot be written.
+    A cluster.json that exists is only replaced if ccapi wrote it, and the settings have changed.
+    Raises StartupError if the archive has the other version, and ArchiveError if it cannot be
+    written.
     """
     version_file = root / layout.VERSION_FILE
     with as_archive_error("write", version_file):
@@ -72,7 +74,7 @@ def set_version(root: Path, version: int) -> None:
 
 
 def describe_clusters(root: Path, clusters: Clusters) -> None:
-    """Write each cluster.json that version 3 needs; replace none. Raises ArchiveError."""
+    """Write each cluster.json that version 3 needs; replace only our own. Raises ArchiveError."""
     with _open_root(root) as (directory, _):
         _describe_clusters(root, directory, clusters)
 
@@ -94,6 +96,8 @@ def _describe_clusters(root: Path, directory: int, clusters: Clusters) -> None:
         others = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     for name in {*described, *filter(is_name, others)}:
         _describe_cluster(root, directory, name, described.get(name))
+    for cluster in clusters.described:
+        _update_cluster(root, directory, cluster)
 
 
 def _describe_cluster(
@@ -111,6 +115,19 @@ def _describe_cluster(
                 _write_file(cluster_directory, layout.CLUSTER_FILE, content, replace=False)
         names = reader.sub_clusters(root, name)
     return names or ()
+
+
+def _update_cluster(root: Path, directory: int, cluster: Cluster) -> None:
+    """Replace a cluster's cluster.json if ccapi wrote it, and the settings have changed."""
+    with (
+        suppress(files.NotRegularFile),
+        as_archive_error("write", root / cluster.name / layout.CLUSTER_FILE),
+        _open_fd(cluster.name, _OPEN_DIRECTORY, directory) as cluster_directory,
+    ):
+        content = files.read(layout.CLUSTER_FILE, cluster_directory)
+        updated = cluster_json.update(content, cluster)
+        if updated != content:
+            _write_file(cluster_directory, layout.CLUSTER_FILE, updated)
 
 
 def require_mounted(root: Path, version: int = layout.DEFAULT_VERSION) -> None:
@@ -292,32 +309,12 @@ def _back_up(directory: int, data: bytes) -> str | None:
 def _write_file(
     directory: int, name: str, content: bytes | BinaryIO, *, replace: bool = True
 ) -> None:
-    """Write a file atomically and durably: write another one, sync, rename, sync.
-
-    Unless `replace`, a file that exists stays as it is.
-    """
-    temporary = f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
-    try:
-        with os.fdopen(
-            os.open(temporary, _CREATE_FILE, _FILE_MODE, dir_fd=directory), "wb"
-        ) as file:
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
-                shutil.copyfileobj(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    """Write a file atomically and durably; unless `replace`, one that exists stays as it is."""
+    with atomic_file.create(name, directory, mode=_FILE_MODE, replace=replace) as file:
+        if isinstance(content, bytes):
+            file.write(content)
         else:
-            with suppress(FileExistsError):
-                os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-            os.unlink(temporary, dir_fd=directory)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=directory)
-        raise
-    os.fsync(directory)
+            shutil.copyfileobj(content, file)
 
 
 @contextmanager

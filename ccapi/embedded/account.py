@@ -35,10 +35,14 @@ class Account:
         ids = (str(os.getpid()), str(self.uid), str(self.gid))
         return [*python, *ids, str(program), *arguments]
 
-    def take_ownership(self, path: Path) -> None:
+    def take_ownership(self, file: Path | int) -> None:
         """Make the account the owner of a file or directory that this process just created."""
-        if not self.is_current:
-            os.chown(path, self.uid, self.gid, follow_symlinks=False)
+        if self.is_current:
+            return
+        if isinstance(file, int):
+            os.fchown(file, self.uid, self.gid)
+        else:
+            os.chown(file, self.uid, self.gid, follow_symlinks=False)
 
 
 def server_account(data: Path) -> Account:

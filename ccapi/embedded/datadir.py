@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from ccapi import atomic_file
 from ccapi.embedded.account import ROOT, Account
 from ccapi.embedded.installations import Installation
 from ccapi.errors import StartupError
@@ -120,10 +121,6 @@ def _lines(path: Path) -> list[str]:
 
 def _replace(path: Path, text: str, account: Account) -> None:
     """Replace a file of the account; root follows no link that the account may have put there."""
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with temporary.open("x", encoding="utf-8", errors="surrogateescape") as file:
-        temporary.chmod(0o600)
-        file.write(text)
-    account.take_ownership(temporary)
-    temporary.replace(path)
+    with atomic_file.create_at(path, mode=0o600) as file:
+        account.take_ownership(file.fileno())
+        file.write(text.encode("utf-8", "surrogateescape"))

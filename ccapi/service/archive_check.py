@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ccapi.archive import layout, meta_json, pack, reader
 from ccapi.context import Context
 from ccapi.errors import ArchiveError
-from ccapi.model.job import Job
+from ccapi.model.job import Job, JobKey
 from ccapi.repository import jobs, pruned_jobs
 from ccapi.repository.jobs import RunRef
 
@@ -53,7 +53,14 @@ def check_jobs(context: Context) -> Iterator[Finding]:
     """Compare every finished job with its meta.json."""
     root = context.archive_root
     for batch in finished_jobs(context):
-        suspects = [job for job in batch if compare(root, job)]
+        documents = reader.read_batch(root, [job.key for job in batch if job.is_archived])
+        # The same bytes nearly always, which saves reading them as JSON.
+        suspects = [
+            job
+            for job in batch
+            if not job.is_archived or documents.get(job.key) != meta_json.encode(job)
+        ]
+        suspects = [job for job in suspects if compare(root, job)]
         if suspects:
             time.sleep(_RECHECK_DELAY_SECONDS)
         for suspect in suspects:
@@ -83,7 +90,6 @@ def compare(root: Path, job: Job) -> Finding | None:
         return Finding("missing", path, "not archived yet; run `ccapi archive retry`")
     try:
         expected = meta_json.encode(job)
-        # Nearly always, which saves reading the file as JSON.
         if reader.read_bytes(root, job.key) == expected:
             return None
         archived = reader.read(root, job.key)
@@ -99,22 +105,28 @@ def compare(root: Path, job: Job) -> Finding | None:
 def check_files(context: Context) -> Iterator[Finding]:
     """Find every meta.json whose job is not in the database, or still runs there."""
     root = context.archive_root
-    keys = reader.keys(root)
+    yield from (finding for _, finding in _check_keys(context, reader.tree_keys(root)))
+    for key, finding in _check_keys(context, reader.packed_keys(root)):
+        # A job that changed since it was packed is in the tree, too.
+        if not reader.is_in_tree(root, key):
+            yield finding
+
+
+def _check_keys(context: Context, keys: Iterator[JobKey]) -> Iterator[tuple[JobKey, Finding]]:
     while batch := list(islice(keys, _BATCH_SIZE)):
         with context.database.connection() as conn:
             runs = jobs.find_by_keys(conn, batch)
             pruned = pruned_jobs.find(conn, [key for key in batch if key not in runs])
         for key in batch:
+            path = layout.meta_path(context.archive_root, key)
             if key not in runs and key not in pruned:
-                yield Finding(
-                    "orphaned", layout.meta_path(root, key), "no such job in the database"
-                )
+                yield key, Finding("orphaned", path, "no such job in the database")
             elif key in runs and runs[key].is_running:
-                yield Finding("broken", layout.meta_path(root, key), still_running(runs[key]))
+                yield key, Finding("broken", path, still_running(runs[key]))
 
 
 def check_pruned(context: Context, broken_packs: Collection[Path] = ()) -> Iterator[Finding]:
-    """Find every job that was pruned from the database, and whose meta.json is missing now.
+    """Find every job that was pruned from the database, and whose meta.json is missing or broken.
 
     A pack that cannot be read is reported once, unless it is known to be broken.
     """
@@ -123,19 +135,35 @@ def check_pruned(context: Context, broken_packs: Collection[Path] = ()) -> Itera
     while True:
         with context.database.connection() as conn:
             batch = pruned_jobs.list_after(conn, last, _BATCH_SIZE)
+        documents = reader.read_batch(root, batch)
         for key in batch:
             try:
-                if not reader.exists(root, key):
-                    reason = "was pruned from the database, and the archive had the only copy"
-                    yield Finding("missing", layout.meta_path(root, key), reason)
+                finding = _check_only_copy(root, key, documents.get(key))
             except ArchiveError as error:
                 place = layout.pack_path(root, key) or layout.meta_path(root, key)
-                if place not in reported:
-                    yield Finding("broken", place, str(error))
-                    reported.add(place)
+                finding = None if place in reported else Finding("broken", place, str(error))
+                reported.add(place)
+            if finding is not None:
+                yield finding
         if len(batch) < _BATCH_SIZE:
             return
         last = batch[-1]
+
+
+def _check_only_copy(root: Path, key: JobKey, data: bytes | None) -> Finding | None:
+    """Check a pruned job's meta.json; raises ArchiveError for a pack that cannot be read."""
+    if data is not None and meta_json.belongs_to(data, key):
+        return None
+    path = layout.meta_path(root, key)
+    if not reader.exists(root, key):
+        reason = "was pruned from the database, and the archive had the only copy"
+        return Finding("missing", path, reason)
+    if data is not None:
+        try:
+            reader.read(root, key, [])
+        except ArchiveError as error:
+            return Finding("broken", path, str(error))
+    return None
 
 
 def still_running(run: RunRef) -> str:

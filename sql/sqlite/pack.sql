@@ -47,6 +47,15 @@ WHERE job_id = :job_id
   AND cluster = :cluster
   AND start_time = :start_time;
 
+-- name: get_documents
+-- Read the documents of an array of [job_id, cluster, start_time]. CROSS JOIN keeps the array first.
+SELECT j.job_id, j.cluster, j.start_time, j.meta_json
+FROM json_each(:keys) AS key
+CROSS JOIN jobs AS j
+WHERE j.job_id = json_extract(key.value, '$[0]')
+  AND j.cluster = json_extract(key.value, '$[1]')
+  AND j.start_time = json_extract(key.value, '$[2]');
+
 -- name: has_job
 SELECT 1
 FROM jobs

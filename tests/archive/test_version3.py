@@ -81,6 +81,25 @@ def test_cluster_json_of_somebody_else_is_never_replaced(root: Path) -> None:
     assert path.read_bytes() == former
 
 
+def test_cluster_json_of_ours_follows_the_settings(root: Path) -> None:
+    document = cluster_of(root, "fritz")
+    document["subClusters"][0]["coresPerSocket"] = 36
+    path = root / "fritz" / "cluster.json"
+    path.write_text(json.dumps(document))
+    edited = path.read_bytes()
+    writer.create_if_missing(root, 3, CLUSTERS)
+    assert path.read_bytes() == edited
+    nodes = {"main": ["f0101", "f0102", "f0103"], "gpu": ["g1"]}
+    writer.create_if_missing(root, 3, Clusters((Cluster.of("fritz", nodes),)))
+    assert [(sub["name"], sub["nodes"]) for sub in cluster_of(root, "fritz")["subClusters"]] == [
+        ("main", "f[0101-0103]"),
+        ("spr", "f2101"),
+        ("gpu", "g1"),
+    ]
+    assert cluster_of(root, "fritz")["subClusters"][0]["coresPerSocket"] == 36
+    assert written(root, make_job(cluster="fritz", sub_cluster="gpu"))["subCluster"] == "gpu"
+
+
 def test_changed_cluster_json_counts_for_the_next_job(root: Path) -> None:
     job = make_job(cluster="fritz", sub_cluster="new")
     assert written(root, job)["subCluster"] == "main"

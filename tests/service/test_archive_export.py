@@ -37,17 +37,24 @@ def test_file_has_a_row_for_each_job(archived: Context, tmp_path: Path) -> None:
     rows = pyarrow_parquet.read_table(tmp_path / "jobs.parquet").to_pylist()
     [row] = [row for row in rows if row["num_acc"] == 4]
     assert len(rows) == 3
-    assert row["start_time"] == datetime.fromtimestamp(FULL_JOB.start_time, UTC)
-    assert (row["hosts"], row["job_name"]) == (["f0101", "f0102"], 'a "name"')
+    assert row["started_at"] == datetime.fromtimestamp(FULL_JOB.start_time, UTC)
+    assert (row["hosts"], row["name"]) == (["f0101", "f0102"], 'a "name"')
     assert row["tags"] == ["Debug:Testjob", "Performance:slow"]
-    assert (row["job_state"], row["shared"], row["energy"]) == (
-        FULL_JOB.job_state,
-        "single_user",
-        7.5,
-    )
+    assert (row["state"], row["exclusive"], row["energy"]) == (FULL_JOB.job_state, 2, 7.5)
     assert json.loads(row["footprint"]) == {"mem_bw_avg": 1.5}
     assert {row["sub_cluster"] for row in rows} == {"main", ""}
     assert {row["requested_memory"] for row in rows} == {128_000, None}
+
+
+def test_columns_are_those_of_the_view(archived: Context, tmp_path: Path) -> None:
+    pyarrow_parquet = pytest.importorskip("pyarrow.parquet")
+    export(archived, tmp_path / "jobs.parquet")
+    columns = set(pyarrow_parquet.read_schema(tmp_path / "jobs.parquet").names)
+    with archived.database.connection() as conn:
+        view = {column.name for column in conn.execute("SELECT * FROM jobs_view").description or ()}
+    assert columns == view - {"id"} | {
+        "hosts", "tags", "meta_data", "statistics", "footprint", "energy_footprint"
+    }  # fmt: skip
 
 
 def test_export_of_a_cluster(archived: Context, tmp_path: Path) -> None:
