@@ -17,6 +17,7 @@ from bench.load_generator import LoadResult, LoadSpec
 from bench.report import Row, spread
 from bench.testbed import Instance, Testbed, create_token, run_ccapi
 from ccapi.model.token import Role, Scope
+from ccapi.service import rollups
 
 _ROUNDS = 5
 _REQUESTS = 40
@@ -25,6 +26,7 @@ _POLLERS = 100
 _POLL_INTERVAL_SECONDS = 5
 _POLL_DURATION_SECONDS = 30
 _CACHE_TTL_SECONDS = 1
+_DAY_SECONDS = 86_400
 _WEEK_SECONDS = 604_800
 _RUNNING_JOBS = "/api/jobs/?state=running&items-per-page=9999999&page=1&with-metadata=false"
 _FILTERS = (
@@ -134,8 +136,9 @@ def limited_token(testbed: Testbed) -> Iterator[Row]:
 def _send(
     instance: Instance, query: str, count: int = _REQUESTS, token: str | None = None
 ) -> LoadResult:
-    """Send the same GET below /api/jobs/ several times, one after the other."""
-    request = get(f"/api/jobs/{query}", token or instance.admin_token)
+    """Send the same GET several times in turn, below /api/jobs/ or to an absolute path."""
+    path = query if query.startswith("/") else f"/api/jobs/{query}"
+    request = get(path, token or instance.admin_token)
     result = load_generator.run(LoadSpec(socket=instance.socket, request=request, count=count))
     result.require_status(200)
     return result
@@ -185,17 +188,42 @@ def _get_json(instance: Instance, query: str) -> Any:
 
 
 def statistics(testbed: Testbed) -> Iterator[Row]:
-    """Measure statistics of a day and of a month, with 10 million jobs per year."""
+    """Measure statistics without and with roll-ups; a year has 10 million jobs."""
     instance = testbed.large
     end = instance.query_number("SELECT max(start_time) FROM jobs WHERE cluster = 'fritz'")
-    for period, days, bar in (("a day", 1, 200), ("a month", 30, 1000)):
-        query = f"stats/?range={end - days * 86_400}-{end}&group-by=user&timeline"
-        yield Row(
-            what=f"statistics of {period} by user, with timeline: p50",
-            measured=1000 * _send(instance, query, _ROUNDS).p50,
-            bar=bar,
-            unit="ms",
-        )
+
+    def milliseconds(path: str, days: int, query: str = "") -> float:
+        path = f"{path}?range={end - days * _DAY_SECONDS}-{end}{query}"
+        return 1000 * _send(instance, path, _ROUNDS).p50
+
+    by_user = "&group-by=user"
+    instance.execute("DELETE FROM rollup_days; DELETE FROM rollup_changes")
+    rows = [
+        ("statistics of a day by user, with timeline", "stats/", 1, f"{by_user}&timeline", 100),
+        ("statistics of a month without roll-ups", "stats/", 30, f"{by_user}&timeline", None),
+        ("statistics of a week by user, with waits", "stats/", 7, f"{by_user}&waits", None),
+        ("hosts of 30 days without roll-ups", "/api/hosts/", 30, "", None),
+    ]
+    for what, path, days, query, bar in rows:
+        yield Row(what=f"{what}: p50", measured=milliseconds(path, days, query), bar=bar, unit="ms")
+    started = time.monotonic()
+    days = sum(rollups.rebuild(instance.database, end + 2 * _DAY_SECONDS))
+    seconds = time.monotonic() - started
+    yield Row(what=f"ccapi rollup of {days} days", measured=seconds, bar=None, unit="s")
+    size = instance.query_number(
+        "SELECT sum(pg_total_relation_size(oid)) FROM pg_class "
+        "WHERE relname LIKE 'rollup%' AND relkind = 'r'"
+    )
+    yield Row(what="roll-ups on disk", measured=size / 1e6, bar=None, unit="MB")
+    year = f"{by_user}&end-states&histogram=duration&histogram=num-nodes"
+    rows = [
+        ("statistics of a month by user, with timeline", "stats/", 30, f"{by_user}&timeline", 1000),
+        ("statistics of a year by user, with histograms", "stats/", 365, year, 1000),
+        ("statistics of a year, with timeline", "stats/", 365, "&timeline", 1000),
+        ("hosts of 30 days", "/api/hosts/", 30, "", 500),
+    ]
+    for what, path, days, query, bar in rows:
+        yield Row(what=f"{what}: p50", measured=milliseconds(path, days, query), bar=bar, unit="ms")
 
 
 def views(testbed: Testbed) -> Iterator[Row]:

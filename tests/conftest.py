@@ -30,7 +30,9 @@ _MIN_FREE_BYTES = 500_000_000
 _DELETE_ALL = (
     "DELETE FROM jobs; DELETE FROM archive_queue; DELETE FROM archive_edits;"
     "DELETE FROM pruned_jobs; DELETE FROM hosts; DELETE FROM tags;"
-    "DELETE FROM tokens; DELETE FROM node_states"
+    "DELETE FROM tokens; DELETE FROM node_states; DELETE FROM rollup_days;"
+    "DELETE FROM rollup_changes; DELETE FROM rollup_sums; DELETE FROM rollup_timelines;"
+    "DELETE FROM rollup_histograms; DELETE FROM rollup_hosts"
 )
 
 

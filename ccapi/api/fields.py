@@ -34,6 +34,7 @@ PATH_PARAMETERS = {
     "ts": {"description": "Time, in epoch seconds", "x-example": 1649723812},
 }
 _SORTS = [*SortBy]
+_DAY_SECONDS = 86_400
 
 
 class State(EnumField):
@@ -155,6 +156,12 @@ class QueryRange(fields.String):
             expected = f"must be FROM-TO in {self._unit}, FROM not after TO; FROM- or -TO is open"
             raise ValidationError(expected)
         return Range(lower, upper)
+
+
+def resolve_range(time: Range | None, now: int) -> Range:
+    """Return a range of time, by default the last 24 hours; an open end is now."""
+    lower, upper = time or (now - _DAY_SECONDS, now)
+    return Range(lower, max(lower, now) if upper == MAX_INTEGER else upper)
 
 
 class _QueryTag(QueryText):

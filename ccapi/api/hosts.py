@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response
 from marshmallow import fields
 
-from ccapi.api.fields import PlainNames, QueryRange
+from ccapi.api.fields import PlainNames, QueryRange, resolve_range
 from ccapi.api.queries import FORMATS, JSON_OR_CSV
 from ccapi.api.schemas import QUERY
 from ccapi.api.serializers import now
@@ -22,15 +22,12 @@ from ccapi.http.schema import (
 )
 from ccapi.model import rules
 from ccapi.model.hosts import ClusterEnds, HostJobs
-from ccapi.model.job import Range
-from ccapi.model.rules import MAX_INTEGER
 from ccapi.model.token import Role
 from ccapi.service import hosts
 from ccapi.service.hosts import HostReport
 
 blueprint = Blueprint("hosts", __name__, url_prefix="/api")
 
-_DAY_SECONDS = 86_400
 _COLUMNS = (
     *("cluster", "host", "numRunning", "numJobs", "numEnded", "numFailures", "failureRate"),
     *("clusterFailureRate", "standsOut", "isIdle", "states", "lastJob"),
@@ -49,8 +46,9 @@ class HostsQuery(QuerySchema):
     range = QueryRange(
         "epoch seconds",
         metadata=parameter(
-            f"The time range: FROM-TO, epoch seconds, at most {hosts.MAX_RANGE_DAYS} days; FROM- "
-            "ends now. By default it is the last 24 hours",
+            f"The time range: FROM-TO, epoch seconds, at most {hosts.MAX_RANGE_DAYS} days, "
+            "besides days that ccapi rollup has summed up; FROM- ends now. By default it is the "
+            "last 24 hours",
             "1649723812-1649810212",
         ),
     )
@@ -135,9 +133,7 @@ def get_hosts(context: Context, query: dict[str, Any]) -> dict[str, Any] | Respo
     token that is limited to some jobs sees only their hosts, and neither states nor idle hosts.
     """
     at = now()
-    time = query.get("range", Range(at - _DAY_SECONDS, at))
-    if time.upper == MAX_INTEGER:  # an open end
-        time = Range(time.lower, max(time.lower, at))
+    time = resolve_range(query.get("range"), at)
     reports = hosts.report(context, time, query.get("cluster"), at)
     rows = [
         _row(report, cluster.ends)

@@ -179,8 +179,7 @@ def respond(context: Context, request: ListRequest, *, is_large: bool = False) -
     is_short = page.limit <= batch_size and not is_large
     with ExitStack() as stack:
         database = context.database
-        if request.is_expensive or is_large:
-            stack.enter_context(database.expensive())
+        stack.enter_context(database.slot(is_expensive=request.is_expensive or is_large))
         conn = stack.enter_context(database.connection() if is_short else database.snapshot())
         batches = job_list.batches(conn, job_filter, page, request.columns, batch_size)
         first = next(batches)

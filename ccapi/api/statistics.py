@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response
 from marshmallow import fields
 
-from ccapi.api.fields import QueryRange
+from ccapi.api.fields import QueryRange, resolve_range
 from ccapi.api.job_list import parse_filter
 from ccapi.api.queries import FORMATS, JSON_OR_CSV, ListQuery
 from ccapi.api.schemas import QUERY
@@ -22,15 +22,13 @@ from ccapi.http.schema import (
     describe,
     parameter,
 )
-from ccapi.model.job import FAILURES, Range
-from ccapi.model.rules import MAX_INTEGER
+from ccapi.model.job import FAILURES
 from ccapi.model.statistics import GroupBy, GroupOrder, HistogramOf, StatisticsQuery, Sums
 from ccapi.model.token import Role
 from ccapi.service import statistics
 
 blueprint = Blueprint("statistics", __name__, url_prefix="/api/jobs")
 
-_DAY_SECONDS = 86_400
 _DEFAULT_LIMIT = 100
 _MAX_GROUPS = 10_000
 # The keys of the answer.
@@ -51,8 +49,9 @@ class StatsQuery(ListQuery):
     range = QueryRange(
         "epoch seconds",
         metadata=parameter(
-            f"The time range: FROM-TO, epoch seconds, at most {statistics.MAX_RANGE_DAYS} days; "
-            "FROM- ends now. By default it is start-time, else stop-time, else the last 24 hours",
+            f"The time range: FROM-TO, epoch seconds, at most {statistics.MAX_RANGE_DAYS} days, "
+            "besides days that ccapi rollup has summed up; FROM- ends now. By default it is "
+            "start-time, else stop-time, else the last 24 hours",
             "1649723812-1649810212",
         ),
     )
@@ -344,13 +343,10 @@ def parse_query(context: Context, query: dict[str, Any]) -> StatisticsQuery:
     if GroupBy.NAME in query.get("group_by", ()) and not context.scope.sees_metadata:
         raise Forbidden("group-by: this token does not see metadata, which has the names of jobs")
     jobs = parse_filter(query, context.scope)
-    last_day = Range(jobs.now - _DAY_SECONDS, jobs.now)
-    time = query.get("range") or jobs.start_time or jobs.stop_time or last_day
-    if time.upper == MAX_INTEGER:  # an open end
-        time = Range(time.lower, max(time.lower, jobs.now))
+    time = query.get("range") or jobs.start_time or jobs.stop_time
     return StatisticsQuery(
         jobs=jobs,
-        time=time,
+        time=resolve_range(time, jobs.now),
         group_by=frozenset(map(GroupBy, query.get("group_by", [GroupBy.CLUSTER]))),
         order=GroupOrder(query.get("sort", GroupOrder.NODE_HOURS)),
         limit=limit,

@@ -13,6 +13,7 @@ from ccapi.cli.demo import demo
 from ccapi.cli.deploy import deploy
 from ccapi.cli.jobs import jobs
 from ccapi.cli.reconcile import reconcile
+from ccapi.cli.rollup import rollup
 from ccapi.cli.settings import Settings, error_line, show_config, uses_settings
 from ccapi.cli.token import token
 from ccapi.db import migrations
@@ -51,6 +52,7 @@ cli.add_command(token)
 cli.add_command(archive)
 cli.add_command(jobs)
 cli.add_command(reconcile)
+cli.add_command(rollup)
 cli.add_command(check)
 cli.add_command(demo)
 cli.add_command(deploy)

@@ -39,7 +39,7 @@ Read and change them as you like. Then, as root:
 sh {directory}/install.sh    installs them, and starts nothing
 ccapi migrate                when the database exists
 ccapi check                  reports what is missing
-systemctl enable --now ccapi.socket ccapi.service ccapi-archive-retry.timer
+systemctl enable --now ccapi.socket ccapi.service ccapi-archive-retry.timer ccapi-rollup.timer
 systemctl reload nginx       when the certificate is installed"""
 
 

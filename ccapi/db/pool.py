@@ -215,9 +215,9 @@ class Database:
                 if (charge := on_return.get()) is not None:
                     charge(seconds)
 
-    def expensive(self) -> AbstractContextManager[None]:
+    def slot(self, *, is_expensive: bool) -> AbstractContextManager[None]:
         """Use a slot for an expensive request during the block; raises Busy if there is none."""
-        return self._slots.hold() if self._slots else nullcontext()
+        return self._slots.hold() if self._slots and is_expensive else nullcontext()
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:

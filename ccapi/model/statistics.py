@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from ccapi.model.job import FAILURES, JobFilter, JobState, Range
 
+DAY_SECONDS = 86_400
+
 
 class GroupBy(StrEnum):
     """What jobs are grouped by; a job may be in the groups of several hosts or days."""
@@ -74,6 +76,18 @@ class Points(NamedTuple):
     first: int
     step: int
     number: int
+
+
+class Days(NamedTuple):
+    """Whole days (UTC) from `first` up to `end`, excluded: numbers since 1970-01-01."""
+
+    first: int
+    end: int
+
+    @property
+    def seconds(self) -> int:
+        """Return their length in seconds."""
+        return (self.end - self.first) * DAY_SECONDS
 
 
 class Waits(NamedTuple):

@@ -6,21 +6,30 @@ from ccapi.db import queries
 from ccapi.db.pool import Connection
 from ccapi.model.hosts import HostJobs, LastJob
 from ccapi.model.job import FAILURES, JobFilter, Range
+from ccapi.model.statistics import Days
 from ccapi.repository.job_filter import own_conditions
 from ccapi.repository.job_list import timeout_as_too_slow
+from ccapi.repository.rollups import parts_of
 
 _SQL = queries.load("hosts")
 _PARTS = queries.parts("job_groups")
 
 
-def list_hosts(conn: Connection, jobs: JobFilter, time: Range) -> list[HostJobs]:
-    """Count the jobs of each host that ran within a time range; raises TooSlow."""
+def list_hosts(conn: Connection, jobs: JobFilter, time: Range, days: Days | None) -> list[HostJobs]:
+    """Count the jobs of each host that ran within a time range; raises TooSlow.
+
+    Those of `days` are read from their roll-ups.
+    """
     conditions = own_conditions(jobs)
-    sql = queries.fill(_SQL["list_hosts"], conditions=conditions.sql, hosts=_PARTS["by_host"])
+    sql = queries.fill(
+        _SQL["list_hosts"],
+        conditions=conditions.sql,
+        hosts=_PARTS["by_host"],
+        rollups=_PARTS["host_rollups"] if days else "",
+    )
     params = {
         **conditions.params,
-        "range_from": time.lower,
-        "range_to": time.upper,
+        **parts_of(time, days),
         "failures": f"{{{','.join(sorted(FAILURES))}}}",
     }
     with timeout_as_too_slow(), conn.cursor(row_factory=dict_row) as cursor:

@@ -1,7 +1,6 @@
 """Report the jobs of each host, idle hosts, and hosts that fail too often."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import NamedTuple
 
 from ccapi.context import Context
@@ -9,11 +8,12 @@ from ccapi.errors import InvalidInput
 from ccapi.model.hosts import ClusterEnds, HostJobs, stands_out, sum_ends
 from ccapi.model.job import JobFilter, Range
 from ccapi.model.rules import MAX_EPOCH_SECOND
-from ccapi.repository import hosts, nodes
+from ccapi.model.statistics import DAY_SECONDS
+from ccapi.repository import hosts, nodes, rollups
+from ccapi.service.rollups import require_short
 
 MAX_RANGE_DAYS = 31
 _CHEAP_DAYS = 1
-_DAY_SECONDS = 86_400
 _IDLE = "idle"
 
 
@@ -40,14 +40,17 @@ def report(
 
     A limited token sees its own jobs' hosts only: states would show those of other jobs.
     """
-    if time.upper > MAX_EPOCH_SECOND or time.upper - time.lower > MAX_RANGE_DAYS * _DAY_SECONDS:
-        raise InvalidInput.of("range", f"must be at most {MAX_RANGE_DAYS} days long")
+    if time.upper > MAX_EPOCH_SECOND:
+        raise InvalidInput.of("range", f"must end at {MAX_EPOCH_SECOND} at the latest")
     scope, database = context.scope, context.database
-    is_expensive = time.upper - time.lower > _CHEAP_DAYS * _DAY_SECONDS
+    is_expensive = time.upper - time.lower > _CHEAP_DAYS * DAY_SECONDS
     jobs = JobFilter(cluster=clusters, scope=scope, now=now)
     states: dict[tuple[str, str], list[str]] = {}
-    with database.expensive() if is_expensive else nullcontext(), database.connection() as conn:
-        known = {(host.cluster, host.host): host for host in hosts.list_hosts(conn, jobs, time)}
+    with database.slot(is_expensive=is_expensive), database.snapshot() as conn:
+        days = rollups.find_days(conn, jobs, time, rollups.HOST_COLUMNS)
+        require_short(time, days, MAX_RANGE_DAYS)
+        jobs_of_hosts = hosts.list_hosts(conn, jobs, time, days)
+        known = {(host.cluster, host.host): host for host in jobs_of_hosts}
         if not scope.is_limited:
             states = nodes.list_states(conn, clusters)
     ends = sum_ends(known.values())

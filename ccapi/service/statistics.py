@@ -1,22 +1,29 @@
 """Compute statistics of the jobs that ran within a time range."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import accumulate
 
 from ccapi.context import Context
 from ccapi.errors import InvalidInput
 from ccapi.model.rules import MAX_EPOCH_SECOND
-from ccapi.model.statistics import PERIODS, Distinct, Point, Points, Statistics, StatisticsQuery
+from ccapi.model.statistics import (
+    DAY_SECONDS,
+    PERIODS,
+    Distinct,
+    Point,
+    Points,
+    Statistics,
+    StatisticsQuery,
+)
 from ccapi.model.usage import DistinctUsage
-from ccapi.repository import statistics
+from ccapi.repository import rollups, statistics
+from ccapi.service.rollups import require_short
 
-# A leap year: what a statement can read within its timeout at a site of any size.
+# A leap year: what a statement can read within its timeout at a site of any size, beside roll-ups.
 MAX_RANGE_DAYS = 366
 MAX_POINTS = 2_000
 _CHEAP_DAYS = 2
-_DAY_SECONDS = 86_400
-# Steps that a person would choose, up to one for the longest range.
+# Steps that a person would choose; longer ones are whole days.
 _STEPS = (60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800)
 _DEFAULT_MAX_POINTS = 300
 _NO_POINTS = Points(0, 1, 0)
@@ -27,16 +34,16 @@ def compute(context: Context, query: StatisticsQuery) -> Statistics:
     begin, end = query.time
     if end > MAX_EPOCH_SECOND:
         raise InvalidInput.of("range", f"must end at {MAX_EPOCH_SECOND} at the latest")
-    if end - begin > MAX_RANGE_DAYS * _DAY_SECONDS:
-        raise InvalidInput.of("range", f"must be at most {MAX_RANGE_DAYS} days long")
     if len(PERIODS & query.group_by) > 1:
         raise InvalidInput.of("group-by", "must have only one of day, week and month")
     points = _timeline_points(query) if query.with_timeline else _NO_POINTS
     database = context.database
-    is_expensive = query.with_distinct or end - begin > _CHEAP_DAYS * _DAY_SECONDS
-    with database.expensive() if is_expensive else nullcontext(), database.connection() as conn:
-        result = statistics.compute(conn, query, points)
-        histograms = {of: statistics.histogram(conn, query, of) for of in query.histograms}
+    is_expensive = query.with_distinct or end - begin > _CHEAP_DAYS * DAY_SECONDS
+    with database.slot(is_expensive=is_expensive), database.snapshot() as conn:
+        days = rollups.find_days_of_query(conn, query, points)
+        require_short(query.time, days, MAX_RANGE_DAYS)
+        result = statistics.compute(conn, query, points, days)
+        histograms = {of: statistics.histogram(conn, query, of, days) for of in query.histograms}
         usage = statistics.usage(conn, query, points) if query.with_distinct else None
     numbers = range(points.number)
     times = (points.first + number * points.step for number in numbers)
@@ -72,7 +79,9 @@ def _timeline_points(query: StatisticsQuery) -> Points:
     """
     begin, end = query.time.lower, min(query.time.upper, query.jobs.now)
     length = end - begin
-    step = query.step or next(step for step in _STEPS if length <= step * _DEFAULT_MAX_POINTS)
+    whole_days = -(-length // (_DEFAULT_MAX_POINTS * DAY_SECONDS)) * DAY_SECONDS
+    steps = (step for step in _STEPS if length <= step * _DEFAULT_MAX_POINTS)
+    step = query.step or next(steps, whole_days)
     first = -(-begin // step) * step
     number = max(0, (end - first) // step + 1)
     if number > MAX_POINTS:

@@ -1,6 +1,5 @@
 """The list of jobs, and one job with its forms."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -107,7 +106,7 @@ def _rows(context: Context, query: dict[str, Any]) -> str:
         list_request = ListRequest.parse(context, resolve(query))
         job_filter, page = list_request.job_filter, list_request.page
         database = context.database
-        slot = database.expensive() if list_request.is_expensive else nullcontext()
+        slot = database.slot(is_expensive=list_request.is_expensive)
         with slot, database.connection() as conn:
             batch = next(job_list.batches(conn, job_filter, page, _COLUMNS, page.limit))
             names = job_list.names(conn, batch.jobs, context.scope)

@@ -40,27 +40,67 @@ CROSS JOIN LATERAL (
 CROSS JOIN (SELECT NULL::text, 1, :range_from::bigint, :range_to::bigint)
     AS period (name, number, lower, upper)
 
--- name: waits
-percentile_disc(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY wait)
+-- name: rollups
+-- Sums of days, beside the jobs of other days: one by one from :first_day to :end_day, excluded,
+-- but 16 at a time from :first_block to :end_block.
+UNION ALL
+SELECT
+    CASE WHEN :by_cluster     THEN cluster                 END,
+    CASE WHEN :by_state       THEN job_state               END,
+    CASE WHEN :by_user        THEN user_name               END,
+    CASE WHEN :by_project     THEN project                 END,
+    CASE WHEN :by_partition   THEN COALESCE(partition, '') END,
+    CASE WHEN :by_sub_cluster THEN sub_cluster             END,
+    NULL, NULL, NULL, NULL, true, job_state, num_jobs, NULL, NULL, NULL, node_seconds,
+    core_seconds, gpu_seconds, NULL, NULL
+FROM rollup_sums
+WHERE (num_days = 1 AND day >= :first_day AND day < :first_block
+       OR num_days = 16 AND day >= :first_block AND day < :end_block
+       OR num_days = 1 AND day >= :end_block AND day < :end_day)
+  AND {{ROLLUP_CONDITIONS}}
 
--- name: no_waits
-NULL::bigint[]
+-- name: host_rollups
+-- All these jobs have ended within the range. Few rows remain for the next step, which sorts them.
+UNION ALL
+SELECT cluster, host, failing_user, 0, sum(num_jobs), sum(num_jobs), max(last_job)
+FROM rollup_hosts
+WHERE day >= :first_day
+  AND day < :end_day
+  AND {{CONDITIONS}}
+GROUP BY cluster, host, failing_user
+
+-- name: wait_rollups
+-- The times in the queue of the same jobs.
+UNION ALL
+SELECT
+    CASE WHEN :by_cluster     THEN cluster                 END,
+    CASE WHEN :by_state       THEN job_state               END,
+    CASE WHEN :by_user        THEN user_name               END,
+    CASE WHEN :by_project     THEN project                 END,
+    CASE WHEN :by_partition   THEN COALESCE(partition, '') END,
+    CASE WHEN :by_sub_cluster THEN sub_cluster             END,
+    NULL, NULL, NULL, NULL, true, unnest(waits)
+FROM rollup_sums
+WHERE num_days = 1
+  AND day >= :first_day
+  AND day < :end_day
+  AND {{ROLLUP_CONDITIONS}}
 
 -- name: end_states
 -- In the order of the type job_state.
 ARRAY[
-    count(*) FILTER (WHERE job_state = 'running'),
-    count(*) FILTER (WHERE job_state = 'completed'),
-    count(*) FILTER (WHERE job_state = 'failed'),
-    count(*) FILTER (WHERE job_state = 'cancelled'),
-    count(*) FILTER (WHERE job_state = 'stopped'),
-    count(*) FILTER (WHERE job_state = 'timeout'),
-    count(*) FILTER (WHERE job_state = 'preempted'),
-    count(*) FILTER (WHERE job_state = 'out_of_memory'),
-    count(*) FILTER (WHERE job_state = 'node_fail'),
-    count(*) FILTER (WHERE job_state = 'boot_fail'),
-    count(*) FILTER (WHERE job_state = 'deadline')
-]
+    sum(num_jobs) FILTER (WHERE job_state = 'running'),
+    sum(num_jobs) FILTER (WHERE job_state = 'completed'),
+    sum(num_jobs) FILTER (WHERE job_state = 'failed'),
+    sum(num_jobs) FILTER (WHERE job_state = 'cancelled'),
+    sum(num_jobs) FILTER (WHERE job_state = 'stopped'),
+    sum(num_jobs) FILTER (WHERE job_state = 'timeout'),
+    sum(num_jobs) FILTER (WHERE job_state = 'preempted'),
+    sum(num_jobs) FILTER (WHERE job_state = 'out_of_memory'),
+    sum(num_jobs) FILTER (WHERE job_state = 'node_fail'),
+    sum(num_jobs) FILTER (WHERE job_state = 'boot_fail'),
+    sum(num_jobs) FILTER (WHERE job_state = 'deadline')
+]::bigint[]
 
 -- name: no_end_states
 NULL::bigint[]

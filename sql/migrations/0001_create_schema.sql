@@ -440,3 +440,118 @@ BEGIN
         LIMIT 1
     );
 END $$;
+
+-- Roll-ups: sums of the jobs by the day (UTC, since 1970) in which they started, for statistics of
+-- long ranges. They have the finished jobs of up to 25 hours, as in the index jobs_long. A row here
+-- is a day that they have; while rollup_changes has the day too, readers do not use them.
+CREATE TABLE rollup_days (
+    day integer PRIMARY KEY
+);
+
+-- The days in which a job changed since they were summed up, once for each transaction: a row of
+-- another one may vanish before this one's jobs are summed up, too.
+CREATE TABLE rollup_changes (
+    day        integer NOT NULL,
+    changed_by xid8    NOT NULL DEFAULT pg_current_xact_id(),
+
+    PRIMARY KEY (day, changed_by)
+);
+
+-- Sums of a day and, for whole years, of each 16 days.
+CREATE TABLE rollup_sums (
+    day          integer          NOT NULL,
+    num_days     integer          NOT NULL DEFAULT 1,
+    cluster      text COLLATE "C" NOT NULL,
+    sub_cluster  text COLLATE "C" NOT NULL,
+    partition    text COLLATE "C",
+    user_name    text COLLATE "C" NOT NULL,
+    project      text COLLATE "C" NOT NULL,
+    job_state    job_state        NOT NULL,
+    num_jobs     bigint           NOT NULL,
+    node_seconds double precision NOT NULL,
+    core_seconds double precision NOT NULL,
+    gpu_seconds  double precision NOT NULL,
+    waits        bigint[]
+);
+
+-- How many jobs, nodes, cores and GPUs more are in use from an hour on, as the timeline has them.
+CREATE TABLE rollup_timelines (
+    day         integer          NOT NULL,
+    hour        integer          NOT NULL,
+    cluster     text COLLATE "C" NOT NULL,
+    sub_cluster text COLLATE "C" NOT NULL,
+    partition   text COLLATE "C",
+    jobs        bigint           NOT NULL,
+    nodes       numeric          NOT NULL,
+    cores       numeric          NOT NULL,
+    gpus        numeric          NOT NULL
+);
+
+CREATE TABLE rollup_histograms (
+    day         integer          NOT NULL,
+    value       text COLLATE "C" NOT NULL,
+    bin         integer          NOT NULL,
+    cluster     text COLLATE "C" NOT NULL,
+    sub_cluster text COLLATE "C" NOT NULL,
+    partition   text COLLATE "C",
+    num_jobs    bigint           NOT NULL
+);
+
+CREATE TABLE rollup_hosts (
+    day          integer          NOT NULL,
+    cluster      text COLLATE "C" NOT NULL,
+    host         text COLLATE "C" NOT NULL,
+    failing_user text COLLATE "C",
+    num_jobs     bigint           NOT NULL,
+    last_job     bigint[]         NOT NULL
+);
+
+CREATE INDEX rollup_sums_by_day         ON rollup_sums (num_days, day);
+CREATE INDEX rollup_timelines_by_day    ON rollup_timelines (day);
+CREATE INDEX rollup_histograms_by_day   ON rollup_histograms (value, day);
+CREATE INDEX rollup_hosts_by_day        ON rollup_hosts (day);
+
+COMMENT ON COLUMN rollup_sums.waits IS 'The times in the queue that are known; not of 16 days.';
+COMMENT ON COLUMN rollup_timelines.hour IS 'Since 1970: the first full hour after the change.';
+COMMENT ON COLUMN rollup_hosts.failing_user IS 'Whose jobs failed; NULL: the others'' jobs, which did not.';
+COMMENT ON COLUMN rollup_hosts.last_job     IS 'Start time, id and number of the last job.';
+
+-- Records that the days of a changed job need new roll-ups, in the transaction of the change.
+CREATE FUNCTION record_change_of_day() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    INSERT INTO rollup_changes (day)
+    SELECT day
+    FROM rollup_days
+    WHERE TG_OP = 'TRUNCATE'
+       OR day IN (OLD.start_time / 86400, NEW.start_time / 86400)
+    ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+
+-- A start changes no roll-up, nor does the stop of a day that has none.
+CREATE TRIGGER rollup_of_new_job
+    AFTER INSERT ON jobs FOR EACH ROW
+    WHEN (NEW.stop_time - NEW.start_time <= 90000)
+    EXECUTE FUNCTION record_change_of_day();
+CREATE TRIGGER rollup_of_changed_job
+    AFTER UPDATE OF
+        start_time, stop_time, job_state, cluster, sub_cluster, partition, user_name, project,
+        submit_time, walltime, num_nodes, num_hwthreads, num_acc, resources
+    ON jobs FOR EACH ROW
+    WHEN (OLD.stop_time - OLD.start_time <= 90000 OR NEW.stop_time - NEW.start_time <= 90000)
+    EXECUTE FUNCTION record_change_of_day();
+CREATE TRIGGER rollup_of_deleted_job
+    AFTER DELETE ON jobs FOR EACH ROW
+    WHEN (OLD.stop_time - OLD.start_time <= 90000)
+    EXECUTE FUNCTION record_change_of_day();
+CREATE TRIGGER rollup_of_truncated_jobs
+    AFTER TRUNCATE ON jobs FOR EACH STATEMENT
+    EXECUTE FUNCTION record_change_of_day();
+-- Also where a subscription writes the jobs.
+ALTER TABLE jobs
+    ENABLE ALWAYS TRIGGER rollup_of_new_job,
+    ENABLE ALWAYS TRIGGER rollup_of_changed_job,
+    ENABLE ALWAYS TRIGGER rollup_of_deleted_job,
+    ENABLE ALWAYS TRIGGER rollup_of_truncated_jobs;

@@ -2,34 +2,17 @@
 -- Count the jobs that ran within a time range, by group and, for the timeline, by the first point
 -- at which each job ran and the first at which it no longer ran. A job in several groups, by host
 -- or by day, has a row for each; only its first counts in totals and in the timeline. Groups are
--- sorted and cut at `limit`. Plan it with its values (prepare=False), as list_jobs.
+-- sorted and cut at `limit`. Roll-ups take the place of the jobs that they have, except in the
+-- timeline. Plan it with its values (prepare=False), as list_jobs.
 WITH {{ran}},
 measured AS (
     SELECT
-        CASE WHEN :by_cluster     THEN cluster                          END AS cluster,
-        CASE WHEN :by_state       THEN job_state                         END AS state,
-        CASE WHEN :by_user        THEN user_name                         END AS user_name,
-        CASE WHEN :by_project     THEN project                           END AS project,
-        CASE WHEN :by_partition   THEN COALESCE(partition, '')           END AS partition,
-        CASE WHEN :by_sub_cluster THEN sub_cluster                       END AS sub_cluster,
-        CASE WHEN :by_array       THEN COALESCE(array_job_id::text, '') END AS array_job_id,
-        CASE WHEN :by_name        THEN COALESCE(job_name, '')            END AS job_name,
-        host.name   AS host,
-        period.name AS period,
-        host.number = 1 AND period.number = 1 AS is_first,
+        {{group_keys}},
         job_state,
-        CASE WHEN submit_time IS NOT NULL
-             THEN GREATEST(start_time - submit_time, 0)
-        END AS wait,
         -- The share of a host, when the group is one.
         CASE WHEN :by_host THEN num_nodes ELSE 1 END AS num_parts,
         num_nodes,
-        COALESCE(num_hwthreads, count_units(resources, 'hwthreads')) AS num_cores,
-        -- A client that reports threads also reports GPUs, if there are any.
-        CASE WHEN num_acc IS NULL AND num_hwthreads IS NULL
-             THEN count_units(resources, 'accelerators')
-             ELSE COALESCE(num_acc, 0)
-        END AS num_gpus,
+        {{num_units}},
         GREATEST(
             LEAST(COALESCE(stop_time, :now), period.upper) - GREATEST(start_time, period.lower), 0
         )::float8 AS seconds,
@@ -48,6 +31,19 @@ measured AS (
     ) AS seconds_to
     WHERE {{CONDITIONS}}
 ),
+counted AS (
+    SELECT
+        cluster, state, user_name, project, partition, sub_cluster, array_job_id, job_name, host,
+        period, is_first, job_state,
+        1::bigint AS num_jobs,
+        num_nodes, num_cores, num_gpus,
+        seconds * num_nodes / num_parts AS node_seconds,
+        seconds * num_cores / num_parts AS core_seconds,
+        seconds * num_gpus / num_parts AS gpu_seconds,
+        first_point, end_point
+    FROM measured
+    {{ROLLUPS}}
+),
 summed AS (
     SELECT
         CASE GROUPING(cluster, first_point, end_point)
@@ -59,16 +55,15 @@ summed AS (
         is_first, cluster, state, user_name, project, partition, sub_cluster, array_job_id,
         job_name, host, period,
         COALESCE(first_point, end_point) AS point,
-        count(*) AS num_jobs,
+        sum(num_jobs)::bigint AS num_jobs,
         sum(num_nodes) AS num_nodes,
         sum(num_cores)::bigint AS num_cores,
         sum(num_gpus)::bigint AS num_gpus,
-        sum(seconds * num_nodes / num_parts) AS node_seconds,
-        sum(seconds * num_cores / num_parts) AS core_seconds,
-        sum(seconds * num_gpus / num_parts) AS gpu_seconds,
-        {{WAITS}} AS waits,
+        sum(node_seconds) AS node_seconds,
+        sum(core_seconds) AS core_seconds,
+        sum(gpu_seconds) AS gpu_seconds,
         {{END_STATES}} AS end_states
-    FROM measured
+    FROM counted
     GROUP BY GROUPING SETS (
         (cluster, state, user_name, project, partition, sub_cluster, array_job_id, job_name, host,
          period),
@@ -95,10 +90,42 @@ ranked AS (
 SELECT
     kind, is_first, cluster, state, user_name, project, partition, sub_cluster, array_job_id,
     job_name, host, period, point, num_jobs, num_nodes, num_cores, num_gpus, node_seconds,
-    core_seconds, gpu_seconds, waits, end_states, num_groups
+    core_seconds, gpu_seconds, end_states, num_groups
 FROM ranked
-WHERE CASE kind WHEN 'group' THEN rank <= :limit WHEN 'total' THEN true ELSE is_first END
+WHERE CASE kind
+          WHEN 'group' THEN rank <= :limit
+          WHEN 'total' THEN true
+          -- Roll-ups have no point.
+          ELSE is_first AND point IS NOT NULL
+      END
 ORDER BY rank;
+
+-- name: job_waits
+-- Return how long the jobs of each group waited in the queue, and those of all groups together.
+WITH {{ran}},
+counted AS (
+    SELECT
+        {{group_keys}},
+        GREATEST(start_time - submit_time, 0) AS wait
+    FROM ran
+    {{HOSTS}}
+    {{PERIODS}}
+    WHERE {{CONDITIONS}}
+      AND submit_time IS NOT NULL
+    {{ROLLUPS}}
+)
+SELECT
+    GROUPING(is_first) = 0 AS is_total,
+    cluster, state, user_name, project, partition, sub_cluster, array_job_id, job_name, host,
+    period,
+    percentile_disc(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY wait) AS waits
+FROM counted
+GROUP BY GROUPING SETS (
+    (cluster, state, user_name, project, partition, sub_cluster, array_job_id, job_name, host,
+     period),
+    (is_first)
+)
+HAVING GROUPING(is_first) = 1 OR is_first;
 
 -- name: job_histogram
 -- Count the jobs that ran within a time range by the bin of a value; bin n is from the n-th of

@@ -203,7 +203,7 @@ def test_metric_counts_failing_hosts_of_the_last_day(
         ("host=a b", "host: must be 1 to 255 letters"),
         ("range=5", "range: must be FROM-TO in epoch seconds"),
         ("range=0-99999999", "range: must be at most 31 days long"),
-        (f"range={2**62}-{2**62}", "range: must be at most 31 days long"),
+        (f"range={2**62}-{2**62}", "range: must end at"),
         ("stands-out=x", "stands-out: must be true, false, 1 or 0"),
         ("idle=x", "idle: must be true, false, 1 or 0"),
         ("format=xml", "format: must be json or csv"),

@@ -6,7 +6,12 @@ import pytest
 
 from tests.deploy.machine import Machine
 
-UNITS = ("ccapi.service", "ccapi-readers.service", "ccapi-archive-retry.service")
+UNITS = (
+    "ccapi.service",
+    "ccapi-readers.service",
+    "ccapi-archive-retry.service",
+    "ccapi-rollup.service",
+)
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -17,7 +22,8 @@ def test_exposure_of_a_unit_is_at_most_3(machine: Machine, unit: str) -> None:
 
 
 def test_units_are_valid(machine: Machine) -> None:
-    names = f"{' '.join(UNITS)} ccapi.socket ccapi-readers.socket ccapi-archive-retry.timer"
+    timers = "ccapi-archive-retry.timer ccapi-rollup.timer"
+    names = f"{' '.join(UNITS)} ccapi.socket ccapi-readers.socket {timers}"
     assert machine.execute(f"systemd-analyze verify {names}") == ""
 
 

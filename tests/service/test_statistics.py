@@ -23,6 +23,7 @@ from ccapi.model.statistics import (
     GroupOrder,
     HistogramOf,
     Point,
+    Statistics,
     StatisticsQuery,
     Sums,
     Waits,
@@ -110,6 +111,15 @@ def is_counted(job: NewJob, query: StatisticsQuery) -> bool:
         (job_filter.cluster, job.cluster),
         (job_filter.user_name, job.user_name),
         (job_filter.project, job.project),
+        (job_filter.sub_cluster, job.sub_cluster),
+        (job_filter.partition, job.partition),
+        (job_filter.scope.users, job.user_name),
+        (job_filter.scope.clusters, job.cluster),
+    )
+    unequal = (
+        (job_filter.not_state, state(job)),
+        (job_filter.not_user_name, job.user_name),
+        (job_filter.not_partition, job.partition),
     )
     within = (
         (job_filter.start_time, job.start_time),
@@ -121,6 +131,7 @@ def is_counted(job: NewJob, query: StatisticsQuery) -> bool:
         and end(job) >= begin
         and (not job_filter.state or state(job) in job_filter.state)
         and all(expected is None or value in expected for expected, value in equal)
+        and all(value not in (excluded or ()) for excluded, value in unequal)
         and all(span is None or span[0] <= value <= span[1] for span, value in within)
     )
 
@@ -171,10 +182,10 @@ def periods(job: NewJob, query: StatisticsQuery) -> Iterator[tuple[str, int, int
         begin = after
 
 
-def sums(entries: list[tuple[NewJob, int, int]]) -> Sums:
+def sums(entries: list[tuple[NewJob, int, int]], query: StatisticsQuery) -> Sums:
     """Return what jobs used within some seconds each, as whole or as a part of their hosts."""
     jobs = [job for job, _, _ in entries]
-    waits = sorted(value for value in map(wait, jobs) if value is not None)
+    waits = sorted(value for value in map(wait, jobs) if value is not None and query.with_waits)
     ranks = [waits[ceil(share * len(waits)) - 1] for share in (0.5, 0.9, 0.99)] if waits else None
     return Sums(
         num_jobs=len(entries),
@@ -210,7 +221,7 @@ def groups(counted: list[NewJob], query: StatisticsQuery) -> list[Group]:
                 key = tuple(names[by] for by in order)
                 entries[key].append((job, seconds_within(job, lower, upper), parts))
     return [
-        Group({by.value: name for by, name in zip(order, names, strict=True)}, sums(several))
+        Group({by.value: name for by, name in zip(order, names, strict=True)}, sums(several, query))
         for names, several in entries.items()
     ]
 
@@ -284,24 +295,27 @@ def histogram(counted: list[NewJob], of: HistogramOf) -> list[Bin]:
     return [Bin(2**n // 2, 2**n, bins[n]) for n in numbers]
 
 
+def assert_sum_over_jobs(result: Statistics, jobs: list[NewJob], query: StatisticsQuery) -> None:
+    counted = [job for job in jobs if is_counted(job, query)]
+    expected = groups(counted, query)
+    for group, other in zip(by_name(result.groups), by_name(expected), strict=True):
+        assert group.key == other.key, query
+        assert_equal_sums(group.sums, other.sums)
+    whole = [(job, seconds_within(job, *query.time), 1) for job in counted]
+    assert_equal_sums(result.total, sums(whole, query) if whole else Sums())
+    assert result.histograms == {of: histogram(counted, of) for of in query.histograms}
+    assert result.num_groups == len(expected)
+    first = -(-query.time.lower // result.step)  # type: ignore[operator] # set by the query
+    last = min(query.time.upper, NOW) // result.step  # type: ignore[operator]
+    times = [number * result.step for number in range(first, last + 1)]  # type: ignore[operator]
+    assert result.timeline == [point(counted, time) for time in times], query
+
+
 def test_statistics_equal_the_sum_over_jobs(jobs: list[NewJob], context: Context) -> None:
     rng = Random(2)
     for _ in range(QUERIES):
         query = random_query(rng)
-        counted = [job for job in jobs if is_counted(job, query)]
-        result = statistics.compute(context, query)
-        expected = groups(counted, query)
-        for group, other in zip(by_name(result.groups), by_name(expected), strict=True):
-            assert group.key == other.key, query
-            assert_equal_sums(group.sums, other.sums)
-        whole = [(job, seconds_within(job, *query.time), 1) for job in counted]
-        assert_equal_sums(result.total, sums(whole) if whole else Sums())
-        assert result.histograms == {of: histogram(counted, of) for of in HistogramOf}
-        assert result.num_groups == len(expected)
-        first = -(-query.time.lower // result.step)  # type: ignore[operator] # set by the query
-        last = min(query.time.upper, NOW) // result.step  # type: ignore[operator]
-        times = [number * result.step for number in range(first, last + 1)]  # type: ignore[operator]
-        assert result.timeline == [point(counted, time) for time in times], query
+        assert_sum_over_jobs(statistics.compute(context, query), jobs, query)
 
 
 @pytest.mark.parametrize("order", GroupOrder)
