@@ -82,6 +82,17 @@ def prune(
         return cursor.execute(_SQL["prune_jobs"], params, prepare=False).fetchone()
 
 
+def delete_unused_tags(conn: Connection, after_id: int, limit: int) -> int | None:
+    """Delete at most `limit` tags that no job has, after an id, in the caller's transaction.
+
+    Returns the last id; None if there are no more.
+    """
+    params = {"after_id": after_id, "limit": limit}
+    ids = [id_ for (id_,) in conn.execute(_SQL["lock_unused_tags"], params)]
+    conn.execute(_SQL["delete_unused_tags"], {"ids": ids})
+    return max(ids, default=None)
+
+
 def count_old(conn: Connection, before: int) -> OldJobs:
     """Count the jobs that started before a time."""
     with conn.cursor(row_factory=class_row(OldJobs)) as cursor:

@@ -1,5 +1,6 @@
 """Delete jobs from the database; the archive is never touched."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from ccapi.service import lifecycle
 _MAX_SECONDS = MAX_REQUEST_SECONDS - 20.0
 # Deleting so few jobs takes about 3 ms; other requests wait no longer than that.
 BATCH_SIZE = 100
+_TAGS = 1_000
 
 
 def delete(context: Context, selection: JobSelection) -> int:
@@ -40,7 +42,7 @@ def delete_before(context: Context, start_time: int, *, omit_tagged: bool = Fals
     With `omit_tagged`, jobs with a tag stay.
 
     Each batch is one statement, so that starts and stops need not wait; a failure keeps the
-    batches before it. Raises Unfinished.
+    batches before it. At the end, tags that no job has are deleted, too. Raises Unfinished.
     """
     deleted, since = 0, 0
     deadline = time.monotonic() + _MAX_SECONDS
@@ -56,6 +58,7 @@ def delete_before(context: Context, start_time: int, *, omit_tagged: bool = Fals
             )
         deleted += batch.deleted
         if batch.latest_start is None and since == 0:
+            _delete_unused_tags(context, deadline)
             return deleted
         # At the end, start over once: older jobs may have been added meanwhile.
         since = batch.latest_start or 0
@@ -69,7 +72,8 @@ def prune(context: Context, before: int, *, with_unarchived: bool = False) -> It
     """Delete finished jobs that started before a time; yield the number of each batch.
 
     Keeps running jobs and, unless `with_unarchived`, those that are not archived yet. Each
-    batch is one statement; an interruption keeps what was done.
+    batch is one statement; an interruption keeps what was done. At the end, tags that no job has
+    are deleted, too.
     """
     position = ListPosition(0, 0)
     while True:
@@ -78,9 +82,17 @@ def prune(context: Context, before: int, *, with_unarchived: bool = False) -> It
                 conn, before, position, BATCH_SIZE, with_unarchived=with_unarchived
             )
         if batch is None:
+            _delete_unused_tags(context, math.inf)
             return
         yield batch.deleted
         position = batch.position
+
+
+def _delete_unused_tags(context: Context, deadline: float) -> None:
+    last: int | None = 0
+    while last is not None and time.monotonic() < deadline:
+        with _pause_after(), context.database.transaction() as conn:
+            last = deletion.delete_unused_tags(conn, last, _TAGS)
 
 
 @contextmanager

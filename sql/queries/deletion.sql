@@ -95,3 +95,19 @@ SELECT
     count(*) FILTER (WHERE d.job_state <> 'running' AND d.monitoring_status <> 3) AS unarchived
 FROM job_details AS d
 WHERE d.start_time < :before;
+
+-- name: lock_unused_tags
+-- Lock a batch of the tags that no job has, after one of them; skip those that a start uses now.
+SELECT id
+FROM tags AS t
+WHERE id > :after_id
+  AND NOT EXISTS (SELECT FROM job_tags AS jt WHERE jt.tag = t.id)
+ORDER BY id
+LIMIT :limit
+FOR UPDATE SKIP LOCKED;
+
+-- name: delete_unused_tags!
+-- Delete tags that lock_unused_tags has locked, unless a job had got one before.
+DELETE FROM tags AS t
+WHERE id = ANY (:ids::bigint[])
+  AND NOT EXISTS (SELECT FROM job_tags AS jt WHERE jt.tag = t.id);
