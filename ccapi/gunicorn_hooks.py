@@ -18,6 +18,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from ccapi import prometheus_multiproc
 from ccapi.context import MAX_REQUEST_SECONDS
 from ccapi.db import slots
+from ccapi.http import lingering_close
 
 control_socket_disable = True
 timeout = MAX_REQUEST_SECONDS
@@ -47,6 +48,7 @@ def on_starting(server: Any) -> None:
                     "address with --bind, or find the program that uses it with `ss -ltnp`"
                 )
     util.write_error = write_error
+    util.close_graceful = lingering_close.close
     slots.share(lambda: server.cfg.workers * server.cfg.threads)
     _directories.append(prometheus_multiproc.make(server.cfg.uid, server.cfg.gid))
 
@@ -55,6 +57,11 @@ def post_fork(server: Any, worker: Any) -> None:
     """Allocate the memory for a new worker's metrics, before it imports the application."""
     if not prometheus_multiproc.prepare_worker(worker.pid, server.cfg.uid, server.cfg.gid):
         server.log.warning("no memory for metrics: worker %s counts for itself", worker.pid)
+
+
+def post_request(_worker: Any, request: Any, _environ: Any, _response: Any) -> None:
+    """Record whether the connection may be closed at once."""
+    lingering_close.record_end(request)
 
 
 def write_error(connection: socket.socket, status: int, _reason: str, message: str) -> None:

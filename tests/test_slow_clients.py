@@ -7,6 +7,8 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,32 @@ def test_slots_of_a_killed_worker_are_free(service: Service, token: str) -> None
         assert time.monotonic() < deadline
     for connection in occupied:
         connection.close()
+
+
+def test_clients_that_close_late_occupy_no_worker(service: Service, token: str) -> None:
+    head = f"GET /api/jobs/?items-per-page=1 HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {token}\r\n"
+    begin = time.monotonic()
+    with ExitStack() as connections:
+        for _ in range(100):
+            connection = connections.enter_context(
+                socket.create_connection(("127.0.0.1", service.port))
+            )
+            connection.settimeout(60)
+            connection.sendall(f"{head}Connection: keep-alive\r\n\r\n".encode())
+            assert b"".join(iter(partial(connection.recv, 65_536), b"")).startswith(b"HTTP/1.1 200")
+        assert start(service, token, FIRST_JOB) == 201
+    # gunicorn itself waits two seconds for each, with four workers.
+    assert time.monotonic() - begin < 40
+
+
+def test_answer_arrives_before_the_body_is_sent(service: Service) -> None:
+    size = 9_000_000
+    head = f"POST /api/jobs/start_job/ HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
+            connection.sendall(head.encode())
+            for _ in range(90):
+                connection.sendall(bytes(size // 90))
+            answer = b"".join(iter(partial(connection.recv, 65_536), b""))
+        assert answer.startswith(b"HTTP/1.1 4")
+        assert set(json.loads(answer.partition(b"\r\n\r\n")[2])) == {"status", "error"}

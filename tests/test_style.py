@@ -25,7 +25,7 @@ MAX_SINGLE_CALLER_HELPERS = 0.08
 # Called from outside: by gunicorn, by its configuration, by the framework.
 ENTRY_POINTS = {
     "MONITORING_STATUS", "child_exit", "control_socket_disable", "on_exit", "on_starting",
-    "post_fork", "socket_warnings",
+    "post_fork", "post_request", "socket_warnings",
 }  # fmt: skip
 _NO_CODE = {
     tokenize.COMMENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.INDENT, tokenize.NEWLINE,
