@@ -72,6 +72,9 @@ def prepare_worker(pid: int, uid: int, gid: int) -> bool:
         for file in files:
             file.unlink(missing_ok=True)
         del os.environ[VARIABLE]
+        # gunicorn's master has imported it, and chosen mapped files, if a worker has died before.
+        if values := sys.modules.get("prometheus_client.values"):
+            vars(values)["ValueClass"] = vars(values)["MutexValue"]
         return False
     return True
 

@@ -14,13 +14,18 @@ from tests.processes import clean_environment
 
 COUNT = """
 import os, sys
+{first}
 from ccapi import prometheus_multiproc
 is_prepared = prometheus_multiproc.prepare_worker(os.getpid(), os.getuid(), os.getgid())
 from ccapi import metrics
 for number in range(200):
-    metrics.STARTS.labels(f"cluster{number}").inc()
+    metrics.STARTS.labels(str(number)).inc()
 print(is_prepared)
 """
+
+
+# As for the counters of a dead worker.
+IMPORT = "from prometheus_client import multiprocess"
 
 
 @pytest.fixture
@@ -38,10 +43,11 @@ def small_memory(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
-def count(directory: Path) -> str:
+def count(directory: Path, first: str = "") -> str:
+    """Run a worker that counts; `first` is what gunicorn's master has done before."""
     environment = {**clean_environment(), prometheus_multiproc.VARIABLE: str(directory)}
     environment["PYTHONPATH"] = ":".join(sys.path)
-    command = [sys.executable, "-c", COUNT]
+    command = [sys.executable, "-c", COUNT.format(first=first)]
     ended = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
@@ -49,8 +55,9 @@ def count(directory: Path) -> str:
     return ended.stdout.strip()
 
 
-def test_a_worker_counts_for_itself_if_there_is_no_memory(small_memory: Path) -> None:
-    assert count(small_memory) == "False"
+@pytest.mark.parametrize("first", ["", IMPORT], ids=["first worker", "after a dead worker"])
+def test_a_worker_counts_for_itself_if_there_is_no_memory(small_memory: Path, first: str) -> None:
+    assert count(small_memory, first) == "False"
     assert [file.name for file in small_memory.iterdir()] == ["filler"]
 
 
