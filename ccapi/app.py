@@ -19,7 +19,7 @@ from ccapi.db import migrations
 from ccapi.db.budgets import Budgets
 from ccapi.db.pool import Database, Limits
 from ccapi.db.replica import Replica
-from ccapi.db.slots import Slots
+from ccapi.db.slots import ARCHIVE_WAITS, Slots
 from ccapi.errors import ArchiveError, CcapiError, DatabaseUnavailable
 from ccapi.http import openapi
 from ccapi.http.cache import Caches
@@ -30,6 +30,8 @@ from ccapi.web.proxy_login import ProxyLogin
 _log = logging.getLogger(__name__)
 # With this status of a worker, gunicorn gives up instead of trying again.
 _APP_LOAD_ERROR = 4
+# Of the workers, this share may wait for an archive that hangs.
+_ARCHIVE_SHARE = 0.5
 
 
 def application() -> Flask:
@@ -120,7 +122,9 @@ def build_context(config: Config) -> Context:
         archive_root=config.archive.root,
         archive_version=config.archive.version,
         archive_io=CircuitBreaker(
-            config.archive.timeout, partial(writer.require_writable, config.archive.root)
+            config.archive.timeout,
+            partial(writer.require_writable, config.archive.root),
+            Slots(_ARCHIVE_SHARE, settings.pool_size, ARCHIVE_WAITS).hold,
         ),
         clusters=config.clusters,
         budgets=Budgets(config.limits.database_seconds),

@@ -6,15 +6,18 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, nullcontext, suppress
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
-from ccapi.errors import ArchiveError
+from ccapi.errors import ArchiveError, Busy
 
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 _PROBE_INTERVAL_SECONDS = 1
+# How long a call may take without a slot.
+_SHORT_SECONDS = 0.5
 
 
 class ArchiveTimeout(ArchiveError):
@@ -24,16 +27,24 @@ class ArchiveTimeout(ArchiveError):
 class CircuitBreaker:
     """Runs calls to the archive in threads, within a time limit.
 
-    After a timeout, calls fail at once: no other one touches a file system that hangs. When
-    the late call has returned and `probe` succeeds, `on_recovery` gets the ids of the jobs whose
-    files may have been written late, and calls run again. SIGKILL does not end a thread that
-    hangs; it is a daemon, so that it does not keep the process alive.
+    After a timeout, calls fail at once: no other one touches a file system that hangs. A call
+    that waits for longer than a moment needs a slot, so that a hanging file system does not hold
+    all workers; without one, `hold_slot` raises Busy. When the late call has returned and `probe`
+    succeeds, `on_recovery` gets the ids of the jobs whose files may have been written late, and
+    calls run again. SIGKILL does not end a thread that hangs; it is a daemon, so that it does not
+    keep the process alive.
     """
 
-    def __init__(self, timeout: float = 5, probe: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        timeout: float = 5,
+        probe: Callable[[], object] = lambda: None,
+        hold_slot: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.on_recovery: Callable[[Collection[int]], object] | None = None
         self._timeout = timeout
         self._probe = probe
+        self._hold_slot = hold_slot
         self._lock = threading.Lock()
         self._late: list[_LateCall] = []
 
@@ -60,17 +71,21 @@ class CircuitBreaker:
                 future.set_exception(error)
 
         _threads.submit(call)
+        seconds = min(_SHORT_SECONDS, self._timeout)
         try:
-            return future.result(self._timeout)
+            return future.result(seconds)
         except TimeoutError:
+            with suppress(Busy, TimeoutError), self._hold_slot():
+                seconds = self._timeout
+                future.exception(seconds - min(_SHORT_SECONDS, seconds))
             if future.done():  # It came just now, or the error is the function's own.
                 return future.result()
         with self._lock:
             self._late.append(_LateCall(future, job_id))
             if len(self._late) == 1:
-                _log.warning("the archive does not answer within %s seconds", self._timeout)
+                _log.warning("the archive does not answer within %s seconds", seconds)
                 _threads.submit(self._recover)
-        raise ArchiveTimeout(f"the archive does not answer within {self._timeout:g} seconds")
+        raise ArchiveTimeout(f"the archive does not answer within {seconds:g} seconds")
 
     def _recover(self) -> None:
         """Wait until the archive answers, and let calls run again."""

@@ -1,4 +1,4 @@
-"""Slots for expensive requests: all workers of a gunicorn together run only so many at a time.
+"""Slots for what may occupy workers for long: those of a gunicorn do only so much at a time.
 
 A slot is a lock of a byte of a file without a name, which the workers inherit from gunicorn's
 master. The kernel releases the locks of a worker that dies.
@@ -23,8 +23,10 @@ class _Workers:
 
 
 _shared: list[_Workers] = []
-# The first bytes are locked as slots; ccapi/db/budgets.py locks later ones.
+# The first bytes are locked as slots of expensive requests; ccapi/db/budgets.py locks later ones.
 MAX_SLOTS = 1 << 20
+# The first byte of the slots of requests that wait for the archive.
+ARCHIVE_WAITS = 1 << 40
 
 
 def share(threads: Callable[[], int]) -> None:
@@ -43,11 +45,13 @@ def shared_file() -> int | None:
 class Slots:
     """A share of the workers' threads, at least one; all of them if there is no gunicorn.
 
-    Within a process, expensive requests hold at most the same share of its connections.
+    Within a process, at most the same share of its connections are held. `first` is the first
+    byte.
     """
 
-    def __init__(self, share: float, connections: int) -> None:
+    def __init__(self, share: float, connections: int, first: int = 0) -> None:
         self._share = share
+        self._first = first
         self._max_connections = max(1, int(share * connections))
         self._held: set[int] = set()
         self._lock = threading.Lock()
@@ -64,7 +68,8 @@ class Slots:
         with self._lock:
             if len(self._held) < self._max_connections:
                 # A process gets a lock again that it has, so those are left out.
-                for number in set(range(number_of_slots)) - self._held:
+                numbers = range(self._first, self._first + number_of_slots)
+                for number in set(numbers) - self._held:
                     with suppress(BlockingIOError, PermissionError):
                         fcntl.lockf(workers.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
                         slot = number

@@ -5,11 +5,12 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
 from ccapi.archive.breaker import ArchiveTimeout, CircuitBreaker
-from ccapi.errors import ArchiveError
+from ccapi.errors import ArchiveError, Busy
 
 TIMEOUT = 0.2
 
@@ -61,6 +62,16 @@ def test_a_call_ends_at_its_time_limit_and_no_other_begins(disk: HangingDisk) ->
         with pytest.raises(ArchiveTimeout, match="does not answer"):
             breaker.run(disk.write)
     assert (disk.calls, breaker.is_open) == (1, True)
+
+
+def test_call_without_a_slot_ends_early(disk: HangingDisk) -> None:
+    def no_slot() -> AbstractContextManager[None]:
+        raise Busy("others wait")
+
+    breaker = CircuitBreaker(600, hold_slot=no_slot)
+    with pytest.raises(ArchiveTimeout, match=r"within 0\.5 seconds"):
+        breaker.run(disk.write)
+    assert breaker.is_open
 
 
 def test_calls_run_again_when_the_late_one_has_returned(disk: HangingDisk) -> None:
