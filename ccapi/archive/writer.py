@@ -186,15 +186,18 @@ def write_bytes(root: Path, key: JobKey, data: bytes) -> None:
 
 
 @contextmanager
-def exclusive(root: Path) -> Iterator[None]:
-    """Keep other processes from moving files between tree and packs; raises ArchiveError."""
+def exclusive(root: Path, *, is_import: bool = False) -> Iterator[None]:
+    """Keep other processes from moving files between tree and packs; raises ArchiveError.
+
+    Several imports may run at once.
+    """
     version_file = root / layout.VERSION_FILE
     with as_archive_error("lock", version_file), _open_fd(version_file, os.O_RDWR) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if is_import else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ArchiveError(
-                "another process packs or unpacks the archive; wait for it"
+                "another process packs, unpacks or imports the archive; wait for it"
             ) from None
         yield
 

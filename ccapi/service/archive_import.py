@@ -119,7 +119,11 @@ def _insert(
     replaced: list[RepairAction] = []
     root = context.archive_root
     if not dry_run:
-        with context.database.transaction() as conn, ThreadPoolExecutor(_WRITERS) as pool:
+        with (
+            writer.exclusive(root, is_import=True),
+            context.database.transaction() as conn,
+            ThreadPoolExecutor(_WRITERS) as pool,
+        ):
             added = bulk_insert.import_finished(conn, [job for job, _ in new.values()])
             pruned_jobs.discard(conn, added)
             own = is_own(context, tree)

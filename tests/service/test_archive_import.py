@@ -323,3 +323,11 @@ def test_both_archives_have_the_same_keys(context: Context, tree: Path) -> None:
     ours = list(reader.keys(context.archive_root))
     assert ours == list(reader.keys(tree))
     assert all(layout.meta_path(tree, key).exists() for key in ours)
+
+
+def test_import_waits_for_no_pack(context: Context, tree: Path, database: Database) -> None:
+    with writer.exclusive(context.archive_root), pytest.raises(ArchiveError, match="packs"):
+        run(context, tree)
+    assert count(database, "jobs") == 0
+    with writer.exclusive(context.archive_root, is_import=True):
+        assert kinds(run(context, tree)) == {"imported": 10}
