@@ -33,31 +33,58 @@ logfile = {directory}/log
 """
 
 
+class Pooler:
+    """A pgbouncer with so many connections to the server; `url` is that of its database."""
+
+    def __init__(
+        self, postgres: PrivatePostgres, mode: str, connections: int, database: str = "ccapi"
+    ) -> None:
+        port = free_port()
+        self.url = f"postgresql://ccapi@127.0.0.1:{port}/ccapi"
+        self._owner = server_account(Path("/nonexistent"))
+        self._directory = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+        self._owner.take_ownership(self._directory)
+        server = psycopg.conninfo.conninfo_to_dict(postgres.url)
+        self._settings = self._directory / "pgbouncer.ini"
+        text = _SETTINGS.format(
+            server=f"host={server['host']} port={server['port']} dbname={database}",
+            port=port,
+            mode=mode,
+            connections=connections,
+            directory=self._directory,
+        )
+        self._settings.write_text(text, "utf-8")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and wait for the first connection."""
+        self._process = subprocess.Popen(
+            self._owner.command(PROGRAM, "-q", str(self._settings)), stderr=subprocess.DEVNULL
+        )
+        _await(self.url)
+
+    def kill(self) -> None:
+        """Kill -9 it."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
+
+    def remove(self) -> None:
+        """Kill it, and remove its files."""
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self._directory)
+
+
 @contextmanager
 def pgbouncer(postgres: PrivatePostgres, mode: str, connections: int) -> Iterator[str]:
-    """Start a pooler with so many connections to the server, and return the database's URL."""
-    port = free_port()
-    owner = server_account(Path("/nonexistent"))
-    directory = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
-    owner.take_ownership(directory)
-    server = psycopg.conninfo.conninfo_to_dict(postgres.url)
-    where = f"host={server['host']} port={server['port']} dbname=ccapi"
-    settings = directory / "pgbouncer.ini"
-    text = _SETTINGS.format(
-        server=where, port=port, mode=mode, connections=connections, directory=directory
-    )
-    settings.write_text(text, "utf-8")
-    process = subprocess.Popen(
-        owner.command(PROGRAM, "-q", str(settings)), stderr=subprocess.DEVNULL
-    )
-    url = f"postgresql://ccapi@127.0.0.1:{port}/ccapi"
+    """Run a pooler, and return the database's URL."""
+    pooler = Pooler(postgres, mode, connections)
     try:
-        _await(url)
-        yield url
+        pooler.start()
+        yield pooler.url
     finally:
-        process.kill()
-        process.wait(30)
-        shutil.rmtree(directory)
+        pooler.remove()
 
 
 def _await(url: str) -> None:

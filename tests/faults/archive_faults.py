@@ -23,7 +23,8 @@ _ATTEMPTS = 30
 _BLOCK = bytes(1 << 20)
 
 
-def _is_archived(attempt: Attempt) -> bool:
+def is_archived(attempt: Attempt) -> bool:
+    """Return whether an attempt stopped a job and archived it."""
     return attempt.operation == "stop" and attempt.archived == 3
 
 
@@ -37,7 +38,7 @@ def _flagged(flag: str, content: str = "", seconds: float = 0) -> Callable[[Seri
             if not seconds:
                 series.await_attempts(_ATTEMPTS)
 
-        series.strike(hold, (series.flags / flag).unlink, _is_archived)
+        series.strike(hold, (series.flags / flag).unlink, is_archived)
 
     return inject
 
@@ -51,7 +52,7 @@ def _fill(series: Series) -> None:
                 pass
         series.await_attempts(_ATTEMPTS)
 
-    series.strike(hold, lambda: filler.unlink(missing_ok=True), _is_archived)
+    series.strike(hold, lambda: filler.unlink(missing_ok=True), is_archived)
 
 
 def _remount_read_only(series: Series) -> None:
@@ -65,7 +66,7 @@ def _remount_read_only(series: Series) -> None:
     def heal() -> None:
         _run("mount", "-o", "remount,rw", str(series.archive))
 
-    series.strike(hold, heal, _is_archived)
+    series.strike(hold, heal, is_archived)
 
 
 def _forbid(series: Series) -> None:
@@ -87,7 +88,7 @@ def _forbid(series: Series) -> None:
         else:
             cluster.chmod(0o750)
 
-    series.strike(hold, heal, _is_archived)
+    series.strike(hold, heal, is_archived)
 
 
 def _obstructed(
@@ -111,7 +112,7 @@ def _obstructed(
             for run in obstacles:
                 heal(run)
 
-        series.strike(hold, heal_all, _is_archived)
+        series.strike(hold, heal_all, is_archived)
         series.planted.update(obstacles)
         if [path.name for path in trap.iterdir()] != ["meta.json"] or (
             trap / "meta.json"

@@ -27,6 +27,7 @@ class Gunicorn:
         *,
         workers: int = 4,
         options: Sequence[str] = (),
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
         self.log = directory / f"gunicorn-{self.port}.log"
@@ -34,6 +35,7 @@ class Gunicorn:
         self._pid_file = directory / f"gunicorn-{self.port}.pid"
         self._settings = dict(settings)
         self._options = ["--workers", str(workers), *options]
+        self._wrapper = wrapper
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -44,7 +46,7 @@ class Gunicorn:
     def start(self) -> None:
         """Start, and wait for the first answer; it ends with this process."""
         process = (str(os.getpid()), str(os.geteuid()), str(os.getegid()))
-        command = [sys.executable, "-I", "-S", launch.__file__, *process]
+        command = [sys.executable, "-I", "-S", launch.__file__, *process, *self._wrapper]
         # Not `python -m gunicorn`: after SIGUSR2 it would run as a script, and import
         # gunicorn's own module `http`.
         command += [str(Path(sys.executable).with_name("gunicorn")), "--config", str(_CONFIG)]

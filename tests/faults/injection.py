@@ -13,6 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ccapi.gunicorn_hooks import (  # noqa: F401 - gunicorn calls them
+    child_exit,
+    on_exit,
+    on_starting,
+    post_fork,
+    post_request,
+)
+
 _FLAGS = Path(os.environ["FAULT_FLAGS"])
 
 

@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.faults.gunicorn_process import Gunicorn
 from tests.faults.ledger import Attempt, Ledger
+from tests.pgbouncer import Pooler
 from tests.processes import clean_environment
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -36,7 +37,7 @@ LOAD_SECONDS = 1_800
 
 @dataclass(frozen=True)
 class Setup:
-    """The services and clients of a series."""
+    """The services and clients of a series; a pooler is in front of PostgreSQL if `is_pooled`."""
 
     limits: Limits = LIMITS
     workers: int = 4
@@ -46,6 +47,10 @@ class Setup:
     twins: int = 1
     client_timeout: float = 10
     archive: str = "job-archive"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    # A program that runs gunicorn, and its arguments.
+    wrapper: tuple[str, ...] = ()
+    is_pooled: bool = False
 
 
 class Strike(NamedTuple):
@@ -69,6 +74,7 @@ class Series:
     clients: list[subprocess.Popen[bytes]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     planted: set[Path] = field(default_factory=set)
+    pooler: Pooler | None = None
 
     def __post_init__(self) -> None:
         self.url = self.postgres.database_url(self.database)
@@ -89,9 +95,10 @@ class Series:
         limits = vars(self.setup.limits)
         return {
             **{f"CCAPI_DATABASE_{name.upper()}": str(value) for name, value in limits.items()},
-            "CCAPI_DATABASE_URL": self.url,
+            "CCAPI_DATABASE_URL": self.pooler.url if self.pooler else self.url,
             "CCAPI_ARCHIVE_ROOT": str(self.archive),
             "FAULT_FLAGS": str(self.flags),
+            **self.setup.settings,
         }
 
     def prepare(self) -> None:
@@ -104,14 +111,20 @@ class Series:
         migrations.migrate(database)
         self.token = tokens.create(database, "clients", Role.ADMIN)
         database.close()
+        if self.setup.is_pooled:
+            self.pooler = Pooler(self.postgres, "transaction", 4, self.database)
+            self.pooler.start()
 
     def start(self) -> None:
         """Start services and clients."""
         for _ in range(self.setup.services):
-            options = self.setup.gunicorn
             self.services.append(
                 Gunicorn(
-                    self.directory, self.environment, workers=self.setup.workers, options=options
+                    self.directory,
+                    self.environment,
+                    workers=self.setup.workers,
+                    options=self.setup.gunicorn,
+                    wrapper=self.setup.wrapper,
                 )
             )
             self.services[-1].start()
@@ -238,6 +251,8 @@ class Series:
                 client.wait()
         for service in self.services:
             service.stop()
+        if self.pooler is not None:
+            self.pooler.remove()
         with self.administrator() as conn:
             conn.execute(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
 

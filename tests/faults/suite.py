@@ -10,13 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ccapi.embedded import PrivatePostgres, find_installations
-from tests.faults import archive_faults, database_faults, process_faults
+from tests.faults import archive_faults, company_faults, database_faults, process_faults
 from tests.faults.audit import Verdict, audit
 from tests.faults.fault import Fault
 from tests.faults.ledger import NO_ANSWER
 from tests.faults.series import Series, running
 
-ALL = (*process_faults.FAULTS, *database_faults.FAULTS, *archive_faults.FAULTS)
+ALL = (
+    *process_faults.FAULTS,
+    *database_faults.FAULTS,
+    *archive_faults.FAULTS,
+    *company_faults.FAULTS,
+)
 _SETTINGS = {"max_connections": "40", "superuser_reserved_connections": "0"}
 _MAX_DETAILS = 5
 _COLUMNS = "{:<58}{:>6}{:>10}{:>8}{:>11}{:>6}{:>7}{:>7}{:>10}{:>8}{:>11}"
