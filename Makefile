@@ -88,6 +88,7 @@ fuzz: $(STAMP)
 	PROPERTIES_MINUTES=$(MINUTES) MUTATED_BODIES=100000 $(BIN)/python -m pytest -s $(ARGS) \
 	    tests/properties/test_hostile.py tests/properties/test_mutated_bodies.py \
 	    tests/properties/long_contract_fuzz.py
+	$(BIN)/python -m tests.properties.hostile --requests 100000
 
 test-metrics: $(STAMP)
 	$(BIN)/python -m pytest -o python_files='e2e_*.py' tests/monitoring $(ARGS)

@@ -21,6 +21,7 @@ from tests.client import START, job
 from tests.processes import gunicorn
 from tests.properties import hostile_requests, hostile_texts, invalid_bodies
 from tests.properties.duration import long_form, rounds
+from tests.properties.hostile import Attack, broken_rules
 from tests.properties.hostile_client import HostileClient, Response
 
 pytestmark = pytest.mark.slow
@@ -29,6 +30,7 @@ _WORKERS = 2
 _MAX_TIME = 253_402_300_799
 _SHORT_SECONDS = 3
 _EXAMPLES = 200
+_MIXED_REQUESTS = 1_000
 
 
 @pytest.fixture
@@ -38,6 +40,7 @@ def client(config: Config, database: Database, tmp_path: Path) -> Iterator[Hosti
         "CCAPI_DATABASE_URL": config.database.url,
         "CCAPI_ARCHIVE_ROOT": str(config.archive.root),
         "CCAPI_LOG_LEVEL": "DEBUG",
+        "CCAPI_LIMITS_EXPENSIVE_SHARE": "1",
         # Otherwise a SCRIPT_NAME header changes the routing.
         "GUNICORN_CMD_ARGS": "--access-logfile=- --forwarder-headers=",
     }
@@ -170,6 +173,16 @@ def test_requests_with_changed_bytes_do_not_fail(client: HostileClient) -> None:
     for _ in rounds(_SHORT_SECONDS, share=0.5):
         client.send(invalid_bodies.with_changed_bytes(random.choice(requests), random))
     print(f"{client.answers} answers, seed {seed}")
+
+
+def test_mixed_requests_get_no_5xx_and_break_no_rule(client: HostileClient) -> None:
+    """`python -m tests.properties.hostile` sends more of them."""
+    client.changes_bytes = True
+    attack = Attack(client)
+    attack.run("mixture", _MIXED_REQUESTS)
+    assert attack.answers.total() == _MIXED_REQUESTS
+    assert attack.mistakes == {}, attack.examples
+    assert list(broken_rules(client)) == []
 
 
 def test_tokens_are_looked_up_by_digest(client: HostileClient, database: Database) -> None:
