@@ -48,6 +48,8 @@ def main() -> int:
 
 def _act(config: Settings, arguments: argparse.Namespace) -> int:
     """Run an action that needs settings."""
+    for warning in settings.warnings(config):
+        logging.warning(warning)
     if arguments.status or arguments.retry or arguments.acknowledge:
         return _look_at(Spool(config.spool, config.slurm_state), arguments)
     if arguments.command == "backfill":

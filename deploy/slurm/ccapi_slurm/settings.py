@@ -1,8 +1,10 @@
 """The settings in ccapi.conf, which sender and hooks share."""
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Optional
+from urllib.parse import urlsplit
 
 
 class SettingsError(Exception):
@@ -51,6 +53,21 @@ def load(path: Path) -> Settings:
         raise SettingsError(f"{path}: {missing.args[0]} is missing") from None
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: {error}") from error
+
+
+def warnings(settings: Settings) -> Iterator[str]:
+    """Yield how others may come to know the token."""
+    url = urlsplit(settings.url)
+    host = url.hostname or ""
+    if url.scheme == "http" and host not in {"localhost", "::1"} and not host.startswith("127."):
+        yield f"CCAPI_URL is {settings.url}: the network can read the token; use https://"
+    try:
+        mode = settings.token_file.stat().st_mode & 0o777
+    except OSError:
+        return
+    if mode & 0o007:
+        path = settings.token_file
+        yield f"other users can access the token: {path} has mode {mode:o}; run chmod 600 {path}"
 
 
 def _settings(values: dict[str, str]) -> Settings:
