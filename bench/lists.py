@@ -220,6 +220,8 @@ def statistics(testbed: Testbed) -> Iterator[Row]:
         ("statistics of a month by user, with timeline", "stats/", 30, f"{by_user}&timeline", 1000),
         ("statistics of a year by user, with histograms", "stats/", 365, year, 1000),
         ("statistics of a year, with timeline", "stats/", 365, "&timeline", 1000),
+        ("statistics of a year by user, with waits", "stats/", 365, f"{by_user}&waits", None),
+        ("statistics of a year by month", "stats/", 365, "&group-by=month", 1000),
         ("hosts of 30 days", "/api/hosts/", 30, "", 500),
     ]
     for what, path, days, query, bar in rows:

@@ -496,6 +496,20 @@ CREATE TABLE rollup_histograms (
     num_jobs    bigint           NOT NULL
 );
 
+-- The same by each day in which the jobs ran, and without users and projects.
+CREATE TABLE rollup_periods (
+    day          integer          NOT NULL,
+    run_day      integer          NOT NULL,
+    cluster      text COLLATE "C" NOT NULL,
+    sub_cluster  text COLLATE "C" NOT NULL,
+    partition    text COLLATE "C",
+    job_state    job_state        NOT NULL,
+    num_jobs     bigint           NOT NULL,
+    node_seconds double precision NOT NULL,
+    core_seconds double precision NOT NULL,
+    gpu_seconds  double precision NOT NULL
+);
+
 CREATE TABLE rollup_hosts (
     day          integer          NOT NULL,
     cluster      text COLLATE "C" NOT NULL,
@@ -508,6 +522,7 @@ CREATE TABLE rollup_hosts (
 CREATE INDEX rollup_sums_by_day         ON rollup_sums (num_days, day);
 CREATE INDEX rollup_timelines_by_day    ON rollup_timelines (day);
 CREATE INDEX rollup_histograms_by_day   ON rollup_histograms (value, day);
+CREATE INDEX rollup_periods_by_day      ON rollup_periods (day);
 CREATE INDEX rollup_hosts_by_day        ON rollup_hosts (day);
 
 COMMENT ON COLUMN rollup_sums.waits IS 'The times in the queue that are known; not of 16 days.';

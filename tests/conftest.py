@@ -32,7 +32,8 @@ _DELETE_ALL = (
     "DELETE FROM pruned_jobs; DELETE FROM hosts; DELETE FROM tags;"
     "DELETE FROM tokens; DELETE FROM node_states; DELETE FROM rollup_days;"
     "DELETE FROM rollup_changes; DELETE FROM rollup_sums; DELETE FROM rollup_timelines;"
-    "DELETE FROM rollup_histograms; DELETE FROM rollup_hosts"
+    "DELETE FROM rollup_histograms; DELETE FROM rollup_hosts;"
+    "DELETE FROM rollup_periods"
 )
 
 

@@ -7,7 +7,15 @@ from psycopg.rows import scalar_row
 from ccapi.db import queries
 from ccapi.db.pool import Connection
 from ccapi.model.job import FAILURES, JobFilter, Range
-from ccapi.model.statistics import DAY_SECONDS, Days, GroupBy, HistogramOf, Points, StatisticsQuery
+from ccapi.model.statistics import (
+    DAY_SECONDS,
+    PERIODS,
+    Days,
+    GroupBy,
+    HistogramOf,
+    Points,
+    StatisticsQuery,
+)
 from ccapi.repository.job_filter import Conditions, own_conditions
 
 _SQL = queries.load("rollups")
@@ -21,6 +29,10 @@ _HOUR_SECONDS = 3600
 _GROUPS = {
     *(GroupBy.CLUSTER, GroupBy.STATE, GroupBy.USER),
     *(GroupBy.PROJECT, GroupBy.PARTITION, GroupBy.SUB_CLUSTER),
+}
+_PERIOD_GROUPS = {
+    *(GroupBy.CLUSTER, GroupBy.STATE, GroupBy.PARTITION, GroupBy.SUB_CLUSTER),
+    *PERIODS,
 }
 # The columns of sums; those of timelines and histograms; those of hosts.
 _FINE = ("cluster", "sub_cluster", "partition", "user_name", "project", "state")
@@ -42,14 +54,20 @@ def conditions_of(job_filter: JobFilter) -> Conditions:
 
 def find_days_of_query(conn: Connection, query: StatisticsQuery, points: Points) -> Days | None:
     """Find the days whose roll-ups a query can use, if there are any."""
-    is_coarse = query.with_timeline or bool(query.histograms)
+    has_period = bool(query.group_by & PERIODS)
     if (
-        not query.group_by <= _GROUPS
+        not query.group_by <= (_PERIOD_GROUPS if has_period else _GROUPS)
         or query.with_distinct
+        or (query.with_waits and has_period)
         or (query.with_timeline and points.step % _HOUR_SECONDS)
     ):
         return None
-    return find_days(conn, query.jobs, query.time, _COARSE if is_coarse else _FINE)
+    columns = {*_FINE}
+    if has_period:
+        columns &= {*_COARSE, "state"}
+    if query.with_timeline or query.histograms:
+        columns &= {*_COARSE}
+    return find_days(conn, query.jobs, query.time, columns)
 
 
 def find_days(

@@ -123,7 +123,7 @@ def statistics_statement(
         _SQL["job_statistics"],
         query,
         days,
-        rollups=_PARTS["rollups"] if days else "",
+        rollups=_PARTS["period_rollups" if query.group_by & PERIODS else "rollups"] if days else "",
         end_states=_PARTS["end_states" if query.with_end_states else "no_end_states"],
     )
     return sql, {

@@ -59,6 +59,27 @@ WHERE (num_days = 1 AND day >= :first_day AND day < :first_block
        OR num_days = 1 AND day >= :end_block AND day < :end_day)
   AND {{ROLLUP_CONDITIONS}}
 
+-- name: period_rollups
+-- The same in days, weeks or months. A job counts on its first day and, if it runs on, on the
+-- first day of each further period.
+UNION ALL
+SELECT
+    CASE WHEN :by_cluster     THEN cluster                 END,
+    CASE WHEN :by_state       THEN job_state               END,
+    NULL, NULL,
+    CASE WHEN :by_partition   THEN COALESCE(partition, '') END,
+    CASE WHEN :by_sub_cluster THEN sub_cluster             END,
+    NULL, NULL, NULL,
+    to_char(date, :period_format),
+    run_day = day, job_state,
+    CASE WHEN run_day = day OR date = date_trunc(:period, date) THEN num_jobs ELSE 0 END,
+    NULL, NULL, NULL, node_seconds, core_seconds, gpu_seconds, NULL, NULL
+FROM rollup_periods
+CROSS JOIN LATERAL (SELECT to_timestamp(run_day * 86400.0) AT TIME ZONE 'UTC') AS run (date)
+WHERE day >= :first_day
+  AND day < :end_day
+  AND {{ROLLUP_CONDITIONS}}
+
 -- name: host_rollups
 -- All these jobs have ended within the range. Few rows remain for the next step, which sorts them.
 UNION ALL

@@ -38,6 +38,7 @@ sums AS (
     WHERE num_days = 1 AND day = ANY (:days::integer[])
        OR num_days = 16 AND day = ANY (:blocks::integer[])
 ),
+periods AS (DELETE FROM rollup_periods WHERE day = ANY (:days::integer[])),
 timelines AS (DELETE FROM rollup_timelines WHERE day = ANY (:days::integer[])),
 hosts AS (DELETE FROM rollup_hosts WHERE day = ANY (:days::integer[]))
 DELETE FROM rollup_histograms
@@ -67,6 +68,24 @@ sums AS (
         array_agg(GREATEST(start_time - submit_time, 0)) FILTER (WHERE submit_time IS NOT NULL)
     FROM job
     GROUP BY day, cluster, sub_cluster, partition, user_name, project, job_state
+),
+periods AS (
+    INSERT INTO rollup_periods (
+        day, run_day, cluster, sub_cluster, partition, job_state, num_jobs, node_seconds,
+        core_seconds, gpu_seconds
+    )
+    SELECT
+        day, run_day, cluster, sub_cluster, partition, job_state, count(*),
+        sum(part.seconds * num_nodes), sum(part.seconds * num_cores),
+        sum(part.seconds * num_gpus)
+    FROM job
+    CROSS JOIN LATERAL generate_series(day, stop_time / 86400) AS run_day
+    CROSS JOIN LATERAL (
+        SELECT (
+            LEAST(stop_time, (run_day + 1) * 86400) - GREATEST(start_time, run_day * 86400)
+        )::float8 AS seconds
+    ) AS part
+    GROUP BY day, run_day, cluster, sub_cluster, partition, job_state
 ),
 timelines AS (
     INSERT INTO rollup_timelines (

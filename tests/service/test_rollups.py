@@ -29,7 +29,8 @@ from tests.service.test_statistics import DAY, NOW, assert_sum_over_jobs, query_
 
 FIRST_DAY, LAST_DAY = -(-START // DAY), NOW // DAY
 ROUNDS, JOBS, QUERIES, WRITES = 8, 300, 15, 6
-GROUPS = ("cluster", "state", "user", "project", "partition", "sub-cluster")
+GROUPS = ("cluster", "state", "partition", "sub-cluster", "user", "project")
+PERIOD_NAMES = ("day", "week", "month")
 Write = Callable[[Connection, dict[int, NewJob], Random], None]
 
 
@@ -56,15 +57,18 @@ def random_query(rng: Random) -> StatisticsQuery:
             {"state": ["failed", "completed", "running"]}, {"not_state": ["failed"]},
             {"scope": Scope(users=("anna", "Carla"))}, {"num_nodes": Range(1, 2)}]  # fmt: skip
     is_coarse = rng.random() < 0.5
+    period = rng.choice([*PERIOD_NAMES, None, None, None])
+    names = GROUPS[:4] if period else GROUPS
+    group_by = {GroupBy(name) for name in rng.sample(names, rng.randrange(4))}
     return StatisticsQuery(
         jobs=JobFilter(**rng.choice(coarse if is_coarse else fine), now=NOW),  # type: ignore[arg-type] # one of several kinds
         time=Range(begin, begin + length),
-        group_by=frozenset(map(GroupBy, rng.sample(GROUPS, rng.randrange(4)))),
+        group_by=frozenset(group_by | ({GroupBy(period)} if period else set())),
         order=rng.choice(list(GroupOrder)),
         limit=1000,
         with_timeline=True,
         step=rng.choice([None, 3600 * rng.randrange(5, 48), DAY]) if is_coarse else 3600 * 5,
-        with_waits=rng.random() < 0.5,
+        with_waits=period is None and rng.random() < 0.5,
         with_end_states=True,
         histograms=tuple(HistogramOf) if is_coarse else (),
     )
@@ -273,7 +277,8 @@ def test_days_wait_until_their_short_jobs_must_have_ended(context: Context) -> N
     [
         {"with_distinct": True},
         {"group_by": frozenset({GroupBy.HOST})},
-        {"group_by": frozenset({GroupBy.DAY})},
+        {"group_by": frozenset({GroupBy.DAY, GroupBy.USER})},
+        {"group_by": frozenset({GroupBy.DAY}), "with_waits": True},
         {"jobs": JobFilter(num_nodes=Range(1, 2), now=NOW)},
         {"jobs": JobFilter(host=["f0101"], now=NOW)},
         {"jobs": JobFilter(user_name=["abcd100h"], now=NOW), "histograms": (HistogramOf.WAIT,)},
