@@ -54,9 +54,10 @@ def create_app(config: Config | None = None, context: Context | None = None) -> 
     config = config or load()
     logs.configure(config.log.level, config.log.format)
     context = context or build_context(config)
-    _prepare_archive(config, context)
+    if not context.is_hub:
+        _prepare_archive(config, context)
     try:
-        migrations.require_current(context.database)
+        migrations.require_current(context.database, config.database.site_number)
     except DatabaseUnavailable as error:
         _log.warning("starting without a database: %s", error)
     app = Flask(__name__, static_folder=None)
@@ -129,6 +130,7 @@ def build_context(config: Config) -> Context:
         clusters=config.clusters,
         budgets=Budgets(config.limits.database_seconds),
         duplicate_window=config.jobs.duplicate_window,
+        is_hub=settings.hub,
         replica=(
             Replica(Database(settings.replica_url, limits, slots), settings.replica_max_lag)
             if settings.replica_url

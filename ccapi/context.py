@@ -26,7 +26,8 @@ class Context:
 
     A run is a duplicate if another one of the same cluster and job id starts within
     `duplicate_window` seconds of it. A `replica` may answer readers. Jobs out of `scope` do
-    not exist for the request's token. Requests access the archive through `archive_io` only.
+    not exist for the request's token. Requests access the archive through `archive_io` only. A hub
+    shows the jobs of many sites; it changes none, and has no archive.
     """
 
     database: "Database"
@@ -36,5 +37,6 @@ class Context:
     archive_version: int = 3
     replica: "Replica | None" = None
     scope: Scope = ALL_JOBS
+    is_hub: bool = False
     budgets: Budgets = field(default_factory=Budgets, compare=False)
     archive_io: CircuitBreaker = field(default_factory=CircuitBreaker, compare=False)

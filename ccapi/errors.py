@@ -26,6 +26,13 @@ class Forbidden(CcapiError):
     """The token's role does not allow the operation."""
 
 
+class HubChangesNothing(Forbidden):
+    """The request changes something, and this is a hub."""
+
+    def __init__(self) -> None:
+        super().__init__("this is a hub, which changes no jobs: send it to the job's site")
+
+
 class Unknown(CcapiError):
     """The address names something that does not exist."""
 

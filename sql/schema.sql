@@ -140,6 +140,9 @@ CREATE TABLE hosts (
 
 CREATE INDEX hosts_by_name              ON hosts (name);
 
+-- Without a key, a site could publish no deletion to the hub.
+ALTER TABLE hosts REPLICA IDENTITY FULL;
+
 CREATE FUNCTION register_hosts(names text[]) RETURNS void
     LANGUAGE plpgsql VOLATILE
     AS $$
@@ -228,10 +231,16 @@ CREATE TABLE pruned_jobs (
 CREATE TABLE tags (
     id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     type text   COLLATE "C" NOT NULL,
-    name text   COLLATE "C" NOT NULL,
-
-    CONSTRAINT tags_are_unique UNIQUE (type, name)
+    name text   COLLATE "C" NOT NULL
 );
+
+-- Returns the site that has given out a database id; a registry without a hub is site 0.
+CREATE FUNCTION site_of(id bigint) RETURNS bigint
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS 'SELECT id / 1000000000000';
+
+-- The hub has the tags of all sites, and two of them may use the same one.
+CREATE UNIQUE INDEX tags_are_unique ON tags (type, name, site_of(id));
 
 CREATE TABLE job_tags (
     job bigint NOT NULL REFERENCES jobs ON DELETE CASCADE,
@@ -315,6 +324,100 @@ CREATE TABLE node_states (
 
 COMMENT ON COLUMN node_states.states           IS 'As reported, such as allocated, idle or down.';
 COMMENT ON COLUMN node_states.memory_allocated IS 'MB.';
+
+-- The place of this database among the sites of a hub, decided once by `ccapi migrate`: 0 is the
+-- hub itself. A registry without a hub has no row.
+CREATE TABLE this_site (
+    number integer NOT NULL CHECK (number BETWEEN 0 AND 999)
+);
+
+CREATE UNIQUE INDEX this_site_is_one ON this_site ((true));
+
+-- Make this empty registry a site, whose ids no other site gives out, or bring its publication up to
+-- date.
+CREATE FUNCTION become_site(site integer) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    AS $$
+DECLARE
+    first_id CONSTANT bigint := site * 1000000000000 + 1;
+    table_name text;
+BEGIN
+    IF NOT EXISTS (SELECT FROM this_site) THEN
+        INSERT INTO this_site (number) VALUES (site);
+        FOREACH table_name IN ARRAY ARRAY['jobs', 'tags'] LOOP
+            EXECUTE format(
+                'ALTER TABLE %I ALTER id SET START WITH %s SET MAXVALUE %s RESTART WITH %s',
+                table_name, first_id, first_id + 999999999998, first_id
+            );
+        END LOOP;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'ccapi') THEN
+        CREATE PUBLICATION ccapi;
+    END IF;
+    -- Tokens and sessions stay at their site, and so does what concerns its archive alone.
+    ALTER PUBLICATION ccapi
+        SET TABLE jobs, tags, job_tags, job_corrections, archive_queue, hosts, node_states;
+END $$;
+
+-- Make this empty registry a hub, or bring its triggers up to date. They stop everybody but the
+-- subscriptions. Tokens, sessions and roll-ups are the hub's own.
+CREATE FUNCTION become_hub() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    AS $$
+DECLARE
+    table_id regclass;
+BEGIN
+    INSERT INTO this_site (number) VALUES (0) ON CONFLICT DO NOTHING;
+    FOR table_id IN
+        SELECT c.oid
+        FROM pg_class AS c
+        WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'this_site'::regclass)
+          AND c.relkind = 'r'
+          AND c.relname NOT IN ('tokens', 'sessions', 'schema_migrations', 'this_site')
+          AND c.relname NOT LIKE 'rollup\_%'
+          AND NOT EXISTS (
+              SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgname = 'hub_is_read_only'
+          )
+    LOOP
+        EXECUTE format(
+            'CREATE TRIGGER hub_is_read_only BEFORE INSERT OR UPDATE OR DELETE ON %s
+             WHEN (current_setting(''ccapi.removes_site'', true) IS DISTINCT FROM ''on'')
+             EXECUTE FUNCTION refuse_write()',
+            table_id
+        );
+    END LOOP;
+END $$;
+
+CREATE FUNCTION refuse_write() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE
+    AS $$
+BEGIN
+    RAISE insufficient_privilege
+        USING MESSAGE = 'this is the database of a hub, and changes are made at the sites';
+END $$;
+
+-- Delete everything that came to this hub from a site whose subscription is gone; returns how many
+-- jobs. The site's nodes are those of its jobs' clusters.
+CREATE FUNCTION remove_site(site integer) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    AS $$
+DECLARE
+    first_id CONSTANT bigint := site * 1000000000000 + 1;
+    last_id  CONSTANT bigint := first_id + 999999999998;
+    number_of_jobs bigint;
+BEGIN
+    PERFORM set_config('ccapi.removes_site', 'on', true);
+    DELETE FROM node_states
+    WHERE cluster IN (SELECT cluster FROM jobs WHERE id BETWEEN first_id AND last_id);
+    DELETE FROM archive_queue   WHERE job BETWEEN first_id AND last_id;
+    DELETE FROM job_corrections WHERE job BETWEEN first_id AND last_id;
+    DELETE FROM job_tags        WHERE job BETWEEN first_id AND last_id;
+    DELETE FROM tags            WHERE id  BETWEEN first_id AND last_id;
+    DELETE FROM jobs            WHERE id  BETWEEN first_id AND last_id;
+    GET DIAGNOSTICS number_of_jobs = ROW_COUNT;
+    PERFORM set_config('ccapi.removes_site', 'off', true);
+    RETURN number_of_jobs;
+END $$;
 
 -- A job as the API shows it, JSON as text. Without meta_data: job scripts are large, and only
 -- requests that ask for them read them.
@@ -530,9 +633,11 @@ COMMENT ON COLUMN rollup_timelines.hour IS 'Since 1970: the first full hour afte
 COMMENT ON COLUMN rollup_hosts.failing_user IS 'Whose jobs failed; NULL: the others'' jobs, which did not.';
 COMMENT ON COLUMN rollup_hosts.last_job     IS 'Start time, id and number of the last job.';
 
--- Records that the days of a changed job need new roll-ups, in the transaction of the change.
+-- Records that the days of a changed job need new roll-ups, in the transaction of the change. A
+-- subscription runs it, too, and finds no table without the search path.
 CREATE FUNCTION record_change_of_day() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path FROM CURRENT
     AS $$
 BEGIN
     INSERT INTO rollup_changes (day)

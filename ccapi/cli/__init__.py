@@ -16,7 +16,7 @@ from ccapi.cli.reconcile import reconcile
 from ccapi.cli.rollup import rollup
 from ccapi.cli.settings import Settings, error_line, show_config, uses_settings
 from ccapi.cli.token import token
-from ccapi.db import migrations
+from ccapi.db import migrations, sites
 from ccapi.db.pool import Database
 from ccapi.errors import CcapiError
 
@@ -39,11 +39,17 @@ def cli(context: click.Context, path: Path | None) -> None:
 @cli.command()
 @uses_settings
 def migrate(settings: Settings) -> None:
-    """Create or upgrade the database's schema."""
-    applied = migrations.migrate(Database(settings.config.database.url))
+    """Create or upgrade the database's schema.
+
+    With [database] site or hub, also make the database a site of a hub, or the hub.
+    """
+    database = settings.config.database
+    applied = migrations.migrate(Database(database.url), database.site_number)
     for migration in applied:
         click.echo(f"applied {migration.name}")
-    if not applied:
+    if database.site_number is not None:
+        click.echo(f"the database is {sites.describe(database.site_number)}")
+    elif not applied:
         click.echo("the database is up to date")
 
 

@@ -50,7 +50,7 @@ def check(settings: Settings) -> None:
     pruned from it.
     """
     counts: Counter[str] = Counter()
-    for finding in archive_check.check(settings.context):
+    for finding in archive_check.check(settings.own_context):
         click.echo(printable(f"{finding.kind:<8} {finding.path}: {finding.reason}"))
         counts[finding.kind] += 1
     if counts:
@@ -80,7 +80,7 @@ def repair(settings: Settings, *, import_orphans: bool, with_pruned: bool, dry_r
     """
     if with_pruned and not import_orphans:
         raise click.UsageError("--with-pruned needs --import")
-    context = settings.context
+    context = settings.own_context
     tree = context.archive_root if import_orphans else None
     _repair(context, tree, with_pruned=with_pruned, dry_run=dry_run)
 
@@ -100,7 +100,7 @@ def import_(settings: Settings, directory: Path, *, with_pruned: bool, dry_run: 
     """
     if not directory.is_dir():
         raise StartupError(f"cannot import {directory}: not a directory")
-    _repair(settings.context, directory, with_pruned=with_pruned, dry_run=dry_run)
+    _repair(settings.own_context, directory, with_pruned=with_pruned, dry_run=dry_run)
 
 
 @archive.command()
@@ -110,7 +110,10 @@ def retry(settings: Settings) -> None:
 
     Safe at any time, also several at once.
     """
-    outcomes = Counter(job.is_archived for job in archive_service.retry(settings.context))
+    if settings.config.database.hub:
+        click.echo("a hub has no archive")
+        return
+    outcomes = Counter(job.is_archived for job in archive_service.retry(settings.own_context))
     click.echo(f"archived {outcomes[True]}, failed {outcomes[False]}")
     if outcomes[False]:
         sys.exit(1)
@@ -124,7 +127,7 @@ def convert(settings: Settings) -> None:
     Stop the service first. You can interrupt and repeat it at any time. Files that cannot be
     read are listed and stay as they are; the exit status is then 1.
     """
-    context = settings.context
+    context = settings.own_context
     counts: Counter[str] = Counter()
     with tqdm(desc="convert", unit=" jobs", disable=None) as bar:
         for conversion in archive_conversion.convert(context):
@@ -153,7 +156,7 @@ def pack_(settings: Settings, older_than: timedelta, cluster: str | None) -> Non
     Works beside the running service. You can interrupt and repeat it at any time.
     """
     before = int(time.time() - older_than.total_seconds())
-    _print_moves(archive_packs.pack_months(settings.context, before, cluster))
+    _print_moves(archive_packs.pack_months(settings.own_context, before, cluster))
 
 
 @archive.command()
@@ -170,7 +173,7 @@ def unpack(settings: Settings, cluster: str | None, month: datetime | None) -> N
     Works beside the running service. You can interrupt and repeat it at any time.
     """
     name = f"{month:%Y-%m}" if month else None
-    _print_moves(archive_packs.unpack(settings.context, cluster, name))
+    _print_moves(archive_packs.unpack(settings.own_context, cluster, name))
 
 
 def _print_moves(moves: Iterator[Move]) -> None:
@@ -206,7 +209,7 @@ def export(settings: Settings, path: Path, cluster: str | None) -> None:
     cannot be read are listed and left out; the exit status is then 1.
     """
     problems: list[str] = []
-    number = archive_export.export_parquet(settings.context, path, cluster, problems.append)
+    number = archive_export.export_parquet(settings.own_context, path, cluster, problems.append)
     for problem in problems:
         click.echo(printable(f"bad {problem}"))
     click.echo(f"wrote {number} jobs to {path}")
@@ -223,7 +226,7 @@ def discard_pruned(settings: Settings, before: int) -> None:
     `ccapi archive check` then does not miss their files, so that you can remove old files from
     the archive, too. A file that is still there becomes an orphan.
     """
-    with settings.context.database.session() as conn:
+    with settings.own_context.database.session() as conn:
         number = pruned_jobs.discard_before(conn, before)
     click.echo(
         f"discarded the records of {number} pruned jobs that started before {format_utc(before)}"

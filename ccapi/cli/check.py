@@ -12,7 +12,7 @@ from ccapi.archive import writer
 from ccapi.cli.params import format_utc
 from ccapi.cli.settings import Settings, error_line, uses_settings
 from ccapi.context import Context
-from ccapi.db import migrations, pool
+from ccapi.db import migrations, pool, sites
 from ccapi.errors import CcapiError, DatabaseUnavailable, StartupError
 from ccapi.repository import tokens
 
@@ -38,9 +38,13 @@ def check(settings: Settings, *, startup: bool) -> None:
     prevents_start = False
     steps: list[Callable[[], None]] = [
         lambda: context.archive_io.run(problems.extend, modes),
-        lambda: migrations.require_current(context.database),
+        lambda: migrations.require_current(context.database, config.database.site_number),
         lambda: context.archive_io.run(_check_archive, context),
         lambda: _check_connections(context, config.database.pool_size),
+        lambda: problems.extend(
+            f"ccapi: {problem}"
+            for problem in sites.problems(context.database, config.database.site_number)
+        ),
     ]
     for step in steps:
         try:
@@ -59,7 +63,8 @@ def check(settings: Settings, *, startup: bool) -> None:
         _report_expiring_tokens(context)
     if not problems:
         pooler = " (behind a connection pooler)" if context.database.is_pooled() else ""
-        click.echo(f"ok: settings, file modes, database{pooler} and archive")
+        last = "subscriptions" if context.is_hub else "archive"
+        click.echo(f"ok: settings, file modes, database{pooler} and {last}")
 
 
 def _report_expiring_tokens(context: Context) -> None:
@@ -82,5 +87,7 @@ def _check_connections(context: Context, pool_size: int) -> None:
 
 
 def _check_archive(context: Context) -> None:
+    if context.is_hub:
+        return
     writer.create_if_missing(context.archive_root, context.archive_version, context.clusters)
     writer.require_writable(context.archive_root)

@@ -83,7 +83,7 @@ def skip_ids(settings: Settings) -> None:
     Jobs that started after the backup had ids which would be given out again: a hook that
     reports the end of a lost job by its id would then stop another job.
     """
-    with settings.context.database.connection() as conn:
+    with settings.own_context.database.connection() as conn:
         last = job_rows.skip_ids(conn, _SKIPPED_IDS)
     click.echo(f"the next job gets the database id {last + 1}")
 
@@ -113,7 +113,7 @@ def prune(
     end = int(time.time() - age) if before is None else before
     if end > time.time():
         raise click.UsageError(f"--before {format_utc(end)} is in the future")
-    context = settings.context
+    context = settings.own_context
     with context.database.session() as conn:
         old = count_old(conn, end)
     total = old.archived + include_unarchived * old.unarchived

@@ -58,11 +58,11 @@ def reconcile(
     walltime if that is earlier. The exit status is 1 if differences remain, or if Slurm cannot
     be queried; then nothing changes.
     """
+    context = settings.own_context
     as_of, running, active = slurm.running_jobs(slurm_cluster or cluster)
     snapshot = Snapshot(
         cluster=cluster, as_of=as_of, running=running, active=active, job_state=state
     )
-    context = settings.context
     differences = reconciliation.compare(context, snapshot)
     if any(differences):
         sleep(wait.total_seconds())

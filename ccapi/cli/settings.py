@@ -9,7 +9,13 @@ from ccapi.app import build_context
 from ccapi.config import Config, load, to_toml
 from ccapi.context import Context
 from ccapi.db import migrations
-from ccapi.errors import ArchiveError, CcapiError, DatabaseRefuses, DatabaseUnavailable
+from ccapi.errors import (
+    ArchiveError,
+    CcapiError,
+    DatabaseRefuses,
+    DatabaseUnavailable,
+    StartupError,
+)
 
 _HINTS = {
     DatabaseRefuses: "; check role, password and database of [database] url, and the role's rights",
@@ -33,8 +39,17 @@ class Settings:
     def context(self) -> Context:
         """Build the context of the use cases; raises StartupError for pending migrations."""
         context = build_context(self.config)
-        migrations.require_current(context.database)
+        migrations.require_current(context.database, self.config.database.site_number)
         return context
+
+    @property
+    def own_context(self) -> Context:
+        """Build the context of what changes jobs or the archive; raises StartupError on a hub."""
+        if self.config.database.hub:
+            raise StartupError(
+                "a hub changes no jobs, and has no archive: use this command at the job's site"
+            )
+        return self.context
 
 
 uses_settings = click.make_pass_decorator(Settings)

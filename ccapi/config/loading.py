@@ -40,6 +40,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
         source = url_file or file
         if source and values[key] and mask(values[key]) != values[key]:
             secret_files.append(source)
+    if values["database.hub"] and values["database.site"]:
+        raise StartupError("database.site: expected nothing, because database.hub is true")
     sections = {
         name: section(**{f.name: values[f"{name}.{f.name}"] for f in fields_of(section)})
         for name, section in SECTIONS.items()

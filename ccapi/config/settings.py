@@ -57,6 +57,13 @@ class Database:
     pool_timeout: Annotated[float, TIMEOUT] = 3.0
     statement_timeout: Annotated[float, TIMEOUT] = 10.0
     lock_timeout: Annotated[float, TIMEOUT] = 5.0
+    site: Annotated[int, integer(0, 999)] = 0
+    hub: Annotated[bool, BOOLEAN] = False
+
+    @property
+    def site_number(self) -> int | None:
+        """Return the number among the sites of a hub, 0 for the hub, None without one."""
+        return 0 if self.hub else self.site or None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from ccapi.db import queries
+from ccapi.db import queries, sites
 from ccapi.db.pool import Connection, Database, is_pooled
 from ccapi.errors import StartupError
 
@@ -75,17 +75,24 @@ def missing(conn: Connection) -> list[str]:
     return [migration.name for migration in available() if migration.version not in applied]
 
 
-def require_current(database: Database) -> None:
-    """Raise StartupError if the database has pending migrations; raises DatabaseUnavailable."""
+def require_current(database: Database, site: int | None = None) -> None:
+    """Raise StartupError if the database has pending migrations, or is another site.
+
+    Raises DatabaseUnavailable.
+    """
     with database.session() as conn:
         migrations = pending(conn)
+        if not migrations:
+            sites.require(conn, site)
     if migrations:
         names = ", ".join(migration.name for migration in migrations)
         raise StartupError(f"migrations are missing: {names}; run `ccapi migrate` first")
 
 
-def migrate(database: Database) -> list[Migration]:
+def migrate(database: Database, site: int | None = None) -> list[Migration]:
     """Apply the pending migrations, each in its own transaction, and return them.
+
+    Then make the database a site of a hub, or the hub, if it is to be one.
 
     Several processes may call this at once: one does the work, the others wait. Raises
     StartupError behind a connection pooler, which may pass the lock on to another client.
@@ -108,6 +115,8 @@ def migrate(database: Database) -> list[Migration]:
                     _record(conn, migration)
                 else:
                     _apply(conn, migration)
+            with conn.transaction():
+                sites.prepare(conn, site)
     return migrations
 
 

@@ -15,7 +15,7 @@ from flask_smorest import Blueprint as SmorestBlueprint
 from marshmallow import Schema
 
 from ccapi.context import Context
-from ccapi.errors import InvalidInput
+from ccapi.errors import HubChangesNothing, InvalidInput
 from ccapi.http import auth, cache, json_format, request_log
 from ccapi.http.parser import RequestParser
 from ccapi.http.schema import ErrorResponse
@@ -152,6 +152,8 @@ def _operation(
         auth.authorize(token, roles)
         if role is Role.READER:  # Reports are not limited.
             context.budgets.begin(token.id)
+        elif context.is_hub:
+            raise HubChangesNothing
         if token.scope != ALL_JOBS:
             context = replace(context, scope=token.scope)
         if request.query_string and not has_query:

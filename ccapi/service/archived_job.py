@@ -25,6 +25,8 @@ def read(context: Context, key: JobKey) -> bytes:
     A job out of the token's scope does not exist. Raises NotArchived, and ArchiveError.
     """
     scope = context.scope
+    if context.is_hub:
+        raise NotArchived("a hub has no archive: send this to the job's site")
     try:
         data = context.archive_io.run(reader.read_bytes, context.archive_root, key)
         job = meta_json.decode(data)

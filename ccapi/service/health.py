@@ -34,8 +34,9 @@ class HealthCheck:
         self._context = context
         self._probes: dict[str, CachedProbe[_Problem | None]] = {
             "the database": CachedProbe(self._check_database, ttl_seconds=_TTL_SECONDS),
-            "the archive": CachedProbe(self._check_archive, ttl_seconds=_TTL_SECONDS),
         }
+        if not context.is_hub:
+            self._probes["the archive"] = CachedProbe(self._check_archive, ttl_seconds=_TTL_SECONDS)
         self._logged: list[_Problem] = []
 
     def reasons(self) -> list[str]:

@@ -213,6 +213,7 @@ def job_page(context: Context, query: dict[str, Any], *, id: str) -> str | Respo
         at=at,
         archive_path="/".join((*layout.parts(job.key), layout.META_FILE)),
         final_states=FINAL_STATES,
+        is_hub=context.is_hub,
     )
 
 

@@ -28,7 +28,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ccapi import __version__
 from ccapi.context import Context
-from ccapi.errors import CcapiError, Unauthenticated
+from ccapi.errors import CcapiError, HubChangesNothing, Unauthenticated
 from ccapi.http import auth, errors
 from ccapi.http.cache import CachedResponse, Caches, compute
 from ccapi.http.parser import RequestParser
@@ -83,6 +83,8 @@ class Pages(Blueprint):
                 caches: Caches = current_app.extensions["ccapi_caches"]
                 g.visitor = visitor = current_visitor(context.database, caches)
                 auth.authorize(visitor.token, roles)
+                if role is not Role.READER and context.is_hub:
+                    raise HubChangesNothing
                 if visitor.token.scope != ALL_JOBS:
                     context = replace(context, scope=visitor.token.scope)
                 if request.method == "POST":

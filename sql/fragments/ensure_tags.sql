@@ -13,7 +13,7 @@ new_tags AS (
     FROM requested_tags AS r
     WHERE NOT EXISTS (SELECT FROM known_tags AS k WHERE k.type = r.type AND k.name = r.name)
     ORDER BY type, name
-    ON CONFLICT (type, name) DO UPDATE SET name = EXCLUDED.name
+    ON CONFLICT (type, name, site_of(id)) DO UPDATE SET name = EXCLUDED.name
     RETURNING id, type, name
 ),
 ensured_tags AS (

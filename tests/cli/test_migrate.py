@@ -78,3 +78,57 @@ def test_a_connection_pooler_is_refused_in_one_line(
         status, out, err = ccapi("migrate")
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert err.endswith("set CCAPI_DATABASE_URL to PostgreSQL itself for this command\n")
+
+
+def be_site(monkeypatch: pytest.MonkeyPatch, number: int, *, hub: bool = False) -> None:
+    monkeypatch.setenv("CCAPI_DATABASE_SITE", str(number))
+    monkeypatch.setenv("CCAPI_DATABASE_HUB", str(hub).lower())
+
+
+@pytest.mark.usefixtures("empty")
+def test_site_is_decided_once(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    ccapi("migrate")
+    be_site(monkeypatch, 7)
+    _, _, err = ccapi("token", "list")
+    assert err == "ccapi: the database is not site 7 of a hub yet; run `ccapi migrate` first\n"
+    for _ in range(2):
+        assert ccapi("migrate") == (0, "the database is site 7 of a hub\n", "")
+    assert ccapi("token", "list").status == 0
+    others = ((8, False, "site 8 of a hub"), (0, False, "a registry without"), (0, True, "a hub"))
+    for number, hub, other in others:
+        be_site(monkeypatch, number, hub=hub)
+        for command in (("migrate",), ("token", "list")):
+            status, out, err = ccapi(*command)
+            assert (status, out) == (1, "")
+            assert err.startswith(
+                f"ccapi: the database is site 7 of a hub, and the settings say {other}"
+            )
+
+
+def test_database_with_jobs_becomes_neither_site_nor_hub(
+    ccapi: Command, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ccapi("migrate")
+    with psycopg.connect(empty) as conn:
+        conn.execute("INSERT INTO tags (type, name) VALUES ('a', 'b')")
+    for number, hub in ((1, False), (0, True)):
+        be_site(monkeypatch, number, hub=hub)
+        status, out, err = ccapi("migrate")
+        assert (status, out) == (1, "")
+        assert err.startswith("ccapi: the database has jobs already, and cannot become ")
+
+
+def test_hub_without_subscription_is_reported(
+    ccapi: Command, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_site(monkeypatch, 0, hub=True)
+    assert ccapi("migrate").out.endswith("the database is a hub\n")
+    assert ccapi("check").err == "ccapi: the hub has no subscription\n"
+    with psycopg.connect(empty) as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        conn.execute("INSERT INTO tags (type, name) VALUES ('a', 'b')")
+
+
+def test_hub_with_a_number_is_refused(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    be_site(monkeypatch, 1, hub=True)
+    _, _, err = ccapi("migrate")
+    assert err == "ccapi: database.site: expected nothing, because database.hub is true\n"

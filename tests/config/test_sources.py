@@ -72,6 +72,7 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
             Path("url").write_text("postgresql:///x")
             missing = "postgresql:///y" if key == "replica_url" else "url"
             text = missing if value is None else str(value)
+            text = text.lower() if isinstance(value, bool) else text
             assert load(environ={variable: text}).sources[f"{section}.{key}"] == "environment"
 
 

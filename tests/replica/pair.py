@@ -42,9 +42,9 @@ class Server:
             with suppress(ProcessLookupError):
                 os.kill(int(pid), number)
 
-    def run(self, statement: str, database: str = "ccapi") -> object:
+    def run(self, statement: str, database: str = "ccapi", user: str = "ccapi") -> object:
         """Execute one statement and return its first value, if it has one."""
-        url = f"postgresql://ccapi@{_HOST}:{self.port}/{database}"
+        url = f"postgresql://{user}@{_HOST}:{self.port}/{database}"
         with psycopg.connect(url, autocommit=True) as conn:
             cursor = conn.execute(statement)
             row = cursor.fetchone() if cursor.description else None
@@ -99,16 +99,16 @@ def pair() -> Iterator[Pair]:
     programs = max(find_installations(), key=lambda one: one.major)
     try:
         with ExitStack() as running:
-            primary, replica = _directory(directory / "primary", account), directory / "replica"
+            primary, replica = make_directory(directory / "primary", account), directory / "replica"
             options = ("--auth=trust", "--username=ccapi", "--encoding=UTF8", "--no-sync")
-            _run(account, programs.initdb, *options, "-D", str(primary))
-            first = running.enter_context(_server(programs, account, primary))
+            run(account, programs.initdb, *options, "-D", str(primary))
+            first = running.enter_context(serve(programs, account, primary))
             first.run("CREATE DATABASE ccapi", "postgres")
             source = f"host={_HOST} port={first.port} user=ccapi application_name={_REPLICA}"
-            _directory(replica, account)
+            make_directory(replica, account)
             basebackup = programs.bin_dir / "pg_basebackup"
-            _run(account, basebackup, "-d", source, "-D", str(replica), "-RN", "-c", "fast")
-            second = running.enter_context(_server(programs, account, replica))
+            run(account, basebackup, "-d", source, "-D", str(replica), "-RN", "-c", "fast")
+            second = running.enter_context(serve(programs, account, replica))
             servers = Pair(first, second)
             servers.await_state("async")
             yield servers
@@ -116,37 +116,49 @@ def pair() -> Iterator[Pair]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _directory(path: Path, account: Account) -> Path:
+def make_directory(path: Path, account: Account) -> Path:
+    """Make a private directory of the account."""
     path.mkdir(mode=0o700)
     account.take_ownership(path)
     return path
 
 
-def _run(account: Account, program: Path, *arguments: str) -> None:
+def run(account: Account, program: Path, *arguments: str) -> None:
+    """Run a program of PostgreSQL as the account."""
     command = account.command(program, *arguments)
     done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 @contextmanager
-def _server(programs: Installation, account: Account, data: Path) -> Iterator[Server]:
-    port = free_port()
+def serve(
+    programs: Installation,
+    account: Account,
+    data: Path,
+    port: int | None = None,
+    *,
+    user: str = "ccapi",
+    database: str = "postgres",
+) -> Iterator[Server]:
+    """Run a server on its data, by default on any free port, until `database` answers `user`."""
+    port = port or free_port()
     settings = {"listen_addresses": _HOST, "port": port, "unix_socket_directories": ""}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     command = account.command(programs.postgres, "-D", str(data), *options)
-    log = os.open(data.with_suffix(".log"), os.O_CREAT | os.O_WRONLY, 0o600)
+    log = os.open(data.with_suffix(".log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     server = Server(subprocess.Popen(command, cwd="/", stdout=log, stderr=log), port)
     os.close(log)
     try:
-        wait_until(lambda: _answers(server), f"{data.name} does not start")
+        wait_until(lambda: _answers(server, database, user), f"{data.name} does not start", 60)
         yield server
     finally:
-        server.process.terminate()
+        # SIGTERM would wait until all clients are gone.
+        server.process.send_signal(signal.SIGINT)
         server.process.wait(30)
 
 
-def _answers(server: Server) -> bool:
+def _answers(server: Server, database: str, user: str) -> bool:
     try:
-        return server.run("SELECT true", "postgres") is True
+        return server.run("SELECT true", database, user) is True
     except psycopg.OperationalError:
         return False

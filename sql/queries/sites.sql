@@ -1,0 +1,36 @@
+-- name: this_site
+-- Return this database's number among the sites of a hub, 0 for the hub; no row without a hub.
+SELECT number
+FROM this_site;
+
+-- name: has_ids
+-- Return whether the registry has given out an id.
+SELECT EXISTS (SELECT FROM jobs) OR EXISTS (SELECT FROM tags);
+
+-- name: become_site
+SELECT become_site(:site);
+
+-- name: become_hub
+SELECT become_hub();
+
+-- name: wal_level
+SELECT current_setting('wal_level');
+
+-- name: list_subscriptions
+-- List the subscriptions of this database: whether each is enabled and connected, how many of its
+-- tables are not copied yet, and the seconds since its site was last heard.
+SELECT
+    s.subname                                                  AS name,
+    s.subenabled                                               AS is_enabled,
+    worker.pid IS NOT NULL                                     AS is_connected,
+    (SELECT count(*)
+     FROM pg_subscription_rel AS r
+     WHERE r.srsubid = s.oid
+       AND r.srsubstate <> 'r')                                AS tables_left,
+    EXTRACT(epoch FROM now() - worker.last_msg_receipt_time)   AS seconds_silent
+FROM pg_subscription AS s
+LEFT JOIN pg_stat_subscription AS worker
+    ON worker.subid = s.oid
+   AND worker.relid IS NULL
+WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+ORDER BY s.subname;
