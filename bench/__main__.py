@@ -14,6 +14,8 @@ from bench import (
     greedy_readers,
     lists,
     nginx,
+    open_pages,
+    pages,
     report,
     starts,
     testbed,
@@ -39,6 +41,8 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "stops": starts.stops,
     "bytes": disk_space.bytes_per_job,
     "pollers": lists.pollers,
+    "pages": pages.pages,
+    "open-pages": open_pages.open_pages,
     "deletion": deletion.starts_during_deletion,
     "greedy-readers": greedy_readers.starts_beside_readers,
 }

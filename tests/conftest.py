@@ -37,11 +37,29 @@ _DELETE_ALL = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the files of `make check` in memory: a disk makes each stop durable, and is slow."""
+    is_check = config.option.markexpr == "not slow" and config.option.basetemp is None
+    if not is_check or hasattr(config, "workerinput") or not has_shared_memory():
+        return
+    # Some tests run what they have written.
+    if not os.statvfs(_SHARED_MEMORY).f_flag & os.ST_NOEXEC:
+        directory = tempfile.mkdtemp(prefix="ccapi-check-", dir=_SHARED_MEMORY)
+        config.option.basetemp = Path(directory) / "tests"
+        config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+
+
+def has_shared_memory() -> bool:
+    """Return whether the tests' data fits into memory."""
+    return _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > _MIN_FREE_BYTES
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PrivatePostgres]:
     """Run the newest installed PostgreSQL, with its data in memory if there is enough."""
-    in_memory = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > _MIN_FREE_BYTES
-    directory = Path(tempfile.mkdtemp(prefix="ccapi-", dir=_SHARED_MEMORY if in_memory else None))
+    place = _SHARED_MEMORY if has_shared_memory() else None
+    directory = Path(tempfile.mkdtemp(prefix="ccapi-", dir=place))
     directory.chmod(0o755)
     newest = max(find_installations(), key=lambda installation: installation.major)
     with PrivatePostgres(directory, newest, durable=False) as server:

@@ -180,6 +180,7 @@ def test_reconcile_of_slurm_guide(site: Site) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(cc_backend.NGINX is None, reason="nginx is not installed")
 def test_coming_from_cc_backend(site: Site) -> None:
     document = sections("docs/cc-backend.rst")

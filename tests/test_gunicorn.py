@@ -85,6 +85,7 @@ def test_a_busy_port_ends_gunicorn_at_once_with_one_line(
     )
 
 
+@pytest.mark.slow
 def test_the_service_starts_without_a_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

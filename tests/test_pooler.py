@@ -66,6 +66,7 @@ def test_behind_a_pooler_each_transaction_has_its_limits(pooled: Database) -> No
         assert conn.execute("SHOW transaction_isolation").fetchone() == ("repeatable read",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 def test_mixed_requests_behind_a_pooler_are_right(
     postgres: PrivatePostgres, database: Database, config: Config, tmp_path: Path, mode: str

@@ -17,7 +17,7 @@ DOCUMENTS = [
     *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.rst")),
 ]
 _RULE = re.compile(r"[=-]+( +[=-]+)*")
-_ITEM = re.compile(r"(?:-|\d+\.) ")
+_ITEM = re.compile(r"^(?:-|\d+\.) ")
 _LITERAL = re.compile(r"``.+?``")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[*)\"]* +")
 
@@ -69,8 +69,7 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def test_sentences_of_a_document() -> None:
-    text = """\
+DOCUMENT = """\
 =====
 Title
 =====
@@ -98,8 +97,14 @@ Another term
 - An item
   of two lines.
 - Another one.
+
+9. The limit is 12. It - and no other - counts.
+10. The last one.
 """
-    assert list(sentences(text)) == [
+
+
+def test_sentences_of_a_document() -> None:
+    assert list(sentences(DOCUMENT)) == [
         "One sentence, with literal.",
         "And a second one: it has two clauses!",
         "Its definition.",
@@ -108,4 +113,7 @@ Another term
         "Another definition.",
         "An item of two lines.",
         "Another one.",
+        "The limit is 12.",
+        "It - and no other - counts.",
+        "The last one.",
     ]

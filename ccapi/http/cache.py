@@ -36,6 +36,10 @@ _MAX_RESPONSE_BYTES = 16 * 2**20
 # What a response takes in memory beside its body.
 _OVERHEAD_BYTES = 1_000
 _LOCKS = 64
+# A page asks for its live rows every 14 seconds, so they may be older than an answer to a person.
+_LIVE_FACTOR = 5
+# Longer than that, so that open pages keep their sessions among the recent ones.
+_RECENT_SECONDS = 30
 _CACHE_HEADERS = (
     ("Cache-Control", "private, no-cache"),
     ("Vary", "X-Auth-Token, Authorization, Accept"),
@@ -61,10 +65,13 @@ class TTLCache(Generic[Value]):
         self._lock = threading.Lock()
         self._compute_locks = [threading.Lock() for _ in range(_LOCKS)]
 
-    def get(self, key: Hashable, now: float | None = None) -> Value | None:
+    def get(
+        self, key: Hashable, now: float | None = None, ttl: float | None = None
+    ) -> Value | None:
         """Return the value of a key, None if there is none that is young enough."""
         entry = self._entries.get(key)
-        if entry is None or entry.created_at <= (now or time.monotonic()) - self._ttl:
+        ttl = self._ttl if ttl is None else ttl
+        if entry is None or entry.created_at <= (now or time.monotonic()) - ttl:
             return None
         return entry.value
 
@@ -93,16 +100,17 @@ class TTLCache(Generic[Value]):
         key: Hashable,
         compute: Callable[[], Value],
         size_of: Callable[[Value], int | None],
+        ttl: float | None = None,
     ) -> Value:
         """Return the value of a key; if there is none, one thread computes it for all.
 
-        A value whose size is None is not kept.
+        A value whose size is None is not kept. A `ttl` below the cache's asks for a younger one.
         """
         arrived_at = time.monotonic()
-        if (value := self.get(key, arrived_at)) is not None:
+        if (value := self.get(key, arrived_at, ttl)) is not None:
             return value
         with self._compute_locks[hash(key) % _LOCKS]:
-            if (value := self.get(key, arrived_at)) is not None:
+            if (value := self.get(key, arrived_at, ttl)) is not None:
                 return value
             started_at = time.monotonic()
             value = compute()
@@ -169,15 +177,45 @@ class UnknownTokens:
         self._second, self._count = now, self._count + 1 if now == self._second else 1
 
 
+class RecentKeys:
+    """The latest keys that were used within `ttl` seconds; safe between threads."""
+
+    def __init__(self, ttl: float, max_size: int) -> None:
+        self._ttl, self._max_size = ttl, max_size
+        self._used_at: dict[bytes, float] = {}
+        self._lock = threading.Lock()
+
+    def use(self, key: bytes) -> None:
+        """Record that a key is used now."""
+        with self._lock:
+            self._used_at.pop(key, None)
+            self._used_at[key] = time.monotonic()
+            if len(self._used_at) > self._max_size:
+                del self._used_at[next(iter(self._used_at))]
+
+    def list(self) -> list[bytes]:
+        """Return the keys, and forget older ones."""
+        begin = time.monotonic() - self._ttl
+        with self._lock:
+            self._used_at = {key: at for key, at in self._used_at.items() if at > begin}
+            return [*self._used_at]
+
+
 class Caches:
-    """The caches of an app: responses for readers, and valid tokens."""
+    """The caches of an app: responses for readers, parts of pages, and valid tokens."""
 
     def __init__(self, response_ttl: float) -> None:
+        self.response_ttl = response_ttl
         self.responses: TTLCache[CachedResponse | Response] = TTLCache(
             response_ttl, _MAX_RESPONSE_BYTES
         )
+        self.parts: TTLCache[CachedResponse | Response] = TTLCache(
+            response_ttl * _LIVE_FACTOR, _MAX_RESPONSE_BYTES
+        )
         self.tokens: TTLCache[ValidToken] = TTLCache(TOKEN_TTL_SECONDS, _MAX_TOKENS)
         self.unknown_tokens = UnknownTokens()
+        self.recent_sessions = RecentKeys(_RECENT_SECONDS, _MAX_TOKENS)
+        self.session_lock = threading.Lock()
 
 
 def respond(
@@ -206,6 +244,8 @@ def compute(
     view: View,
     context: Context,
     cache: TTLCache[CachedResponse | Response],
+    *,
+    ttl: float | None = None,
 ) -> CachedResponse | Response:
     """Return a response that readers who see the same jobs share under a key."""
     if token.role is not Role.READER:
@@ -216,7 +256,9 @@ def compute(
             return None
         return response.size + sum(len(str(part)) for part in key)
 
-    return cache.get_or_compute((*key, token.scope), lambda: _freeze(_read(view, context)), size_of)
+    return cache.get_or_compute(
+        (*key, token.scope), lambda: _freeze(_read(view, context)), size_of, ttl
+    )
 
 
 def _freeze(response: Response) -> CachedResponse | Response:

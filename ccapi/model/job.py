@@ -169,6 +169,8 @@ class Job:
     sort_key: int | None = None
     # Only of a job in a list: whether it is so large that its large columns are not read yet.
     is_partial: bool = False
+    # Only of a job in a list of a page: metaData.jobName.
+    name: str | None = None
 
     @property
     def shared(self) -> str:

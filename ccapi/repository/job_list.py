@@ -1,6 +1,6 @@
 """List and count jobs: sql/queries/job_list.sql."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,7 +11,6 @@ from ccapi.db.pool import Connection
 from ccapi.errors import TooSlow
 from ccapi.model.job import DEFAULT_ORDER, Job, JobFilter, ListOrder, ListPosition
 from ccapi.model.rules import MAX_INTEGER
-from ccapi.model.token import Scope
 from ccapi.repository import codec
 from ccapi.repository.job_filter import Conditions, conditions_of
 
@@ -34,12 +33,13 @@ class Page(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Which of the large columns to read; the others appear empty."""
+    """Which of the large columns and the names to read; the others appear empty."""
 
     meta_data: bool = False
     resources: bool = True
     statistics: bool = True
     tags: bool = True
+    name: bool = False
 
 
 _NO_COLUMNS = Columns(meta_data=False, resources=False, statistics=False, tags=False)
@@ -71,12 +71,6 @@ def list_page(conn: Connection, job_filter: JobFilter, page: Page, columns: Colu
         if periods is None or len(jobs) == page.limit or conditions.is_complete:
             return jobs
         periods *= _PERIODS_FACTOR
-
-
-def names(conn: Connection, jobs: Iterable[Job], scope: Scope) -> dict[int, str]:
-    """Return the names of jobs by database id; they are metadata, which not all tokens see."""
-    ids = [job.id for job in jobs if scope.sees_metadata]
-    return dict(conn.execute(_SQL["list_names"], {"ids": ids}).fetchall()) if ids else {}
 
 
 def list_statement(

@@ -42,9 +42,9 @@ def archive_backlog(conn: Connection) -> ArchiveBacklog:
 
 
 def list_overdue_jobs(
-    conn: Connection, now: int, grace: int, cluster: str | None = None
+    conn: Connection, now: int, grace: int, cluster: str | None = None, limit: int | None = None
 ) -> list[OverdueJob]:
     """List the running jobs that are past their walltime and a grace, the most overdue first."""
-    params = {"now": now, "grace": grace, "cluster": cluster}
+    params = {"now": now, "grace": grace, "cluster": cluster, "limit": limit}
     with conn.cursor(row_factory=class_row(OverdueJob)) as cursor:
         return cursor.execute(_SQL["list_overdue_jobs"], params).fetchall()

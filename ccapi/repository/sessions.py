@@ -1,5 +1,6 @@
 """Store the logins of people by their digests: sql/queries/sessions.sql."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from ccapi.db import queries
@@ -18,10 +19,11 @@ def insert(
     conn.execute(_SQL["insert_session"], params)
 
 
-def find(conn: Connection, digest: bytes) -> ValidToken | None:
-    """Find the valid token of a session by the SHA-256 of the session's secret."""
-    params = {"digest": digest, "ttl": TOKEN_TTL_SECONDS}
-    return tokens.to_valid_token(conn.execute(_SQL["find_session"], params).fetchone())
+def find(conn: Connection, digests: Collection[bytes]) -> dict[bytes, ValidToken]:
+    """Find the valid tokens of sessions by the SHA-256 of each session's secret."""
+    params = {"digests": list(digests), "ttl": TOKEN_TTL_SECONDS}
+    rows = conn.execute(_SQL["find_sessions"], params)
+    return {digest: tokens.to_valid_token(row) for digest, *row in rows}
 
 
 def use_link(conn: Connection, link_digest: bytes, digest: bytes, lifetime: timedelta) -> bool:

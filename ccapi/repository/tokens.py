@@ -1,5 +1,6 @@
 """Store tokens by their digests: sql/queries/tokens.sql."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,13 +16,12 @@ _SQL = queries.load("tokens")
 def find(conn: Connection, digest: bytes) -> ValidToken | None:
     """Find a valid token by the SHA-256 of its secret."""
     parameters = {"digest": digest, "ttl": TOKEN_TTL_SECONDS}
-    return to_valid_token(conn.execute(_SQL["find_token"], parameters).fetchone())
+    row = conn.execute(_SQL["find_token"], parameters).fetchone()
+    return None if row is None else to_valid_token(row)
 
 
-def to_valid_token(row: tuple[Any, ...] | None) -> ValidToken | None:
-    """Make a token of a row of find_token or find_session."""
-    if row is None:
-        return None
+def to_valid_token(row: Sequence[Any]) -> ValidToken:
+    """Make a token of a row of find_token or find_sessions."""
     id_, name, role, *limits, should_record_use, is_cacheable = row
     return ValidToken(
         id=id_,
@@ -33,9 +33,9 @@ def to_valid_token(row: tuple[Any, ...] | None) -> ValidToken | None:
     )
 
 
-def record_use(conn: Connection, id_: int) -> None:
-    """Record that a token was used just now."""
-    conn.execute(_SQL["record_use"], {"id": id_})
+def record_use(conn: Connection, ids: Sequence[int]) -> None:
+    """Record that tokens were used just now."""
+    conn.execute(_SQL["record_use"], {"ids": list(ids)})
 
 
 def lock(conn: Connection, name: str) -> None:

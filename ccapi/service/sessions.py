@@ -1,6 +1,7 @@
 """Log people in with a token or a link, and out again."""
 
 import secrets
+from collections.abc import Collection
 from datetime import timedelta
 
 from ccapi.db.pool import Database
@@ -38,13 +39,12 @@ def begin_by_link(database: Database, link_secret: str) -> str | None:
     return secret if is_valid else None
 
 
-def authenticate(database: Database, secret: str) -> ValidToken | None:
-    """Find the valid token of a session's secret; None without one."""
+def authenticate(database: Database, digests: Collection[bytes]) -> dict[bytes, ValidToken]:
+    """Find the tokens of those sessions that are valid, by the digests of their secrets."""
     with database.connection() as conn:
-        token = sessions.find(conn, digest(secret))
-    if token is not None:
-        tokens.record_use(database, token)
-    return token
+        valid = sessions.find(conn, digests)
+    tokens.record_use(database, valid.values())
+    return valid
 
 
 def end(database: Database, secret: str) -> None:

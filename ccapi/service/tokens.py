@@ -5,6 +5,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 
 from ccapi.db.pool import Connection, Database
@@ -118,18 +119,20 @@ def authenticate(database: Database, secret: str) -> ValidToken | None:
     with database.connection() as conn:
         token = tokens.find(conn, digest(secret))
     if token is not None:
-        record_use(database, token)
+        record_use(database, [token])
     return token
 
 
-def record_use(database: Database, token: ValidToken) -> None:
-    """Record that a token was used, unless that was recorded within the last minute."""
-    if token.should_record_use:
+def record_use(database: Database, used: Iterable[ValidToken]) -> None:
+    """Record that tokens were used, unless that was recorded within the last minute."""
+    names = {token.id: token.name for token in used if token.should_record_use}
+    if names:
         try:
             with database.connection() as conn:
-                tokens.record_use(conn, token.id)
+                tokens.record_use(conn, [*names])
         except DatabaseUnavailable as error:
-            _log.warning("recording the use of token %s failed: %s", token.name, error)
+            name = ", ".join(names.values())
+            _log.warning("recording the use of token %s failed: %s", name, error)
 
 
 def _require_valid(conn: Connection, name: str) -> list[tuple[int, Role, Scope]]:

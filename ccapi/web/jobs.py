@@ -8,19 +8,19 @@ from flask import Response, current_app, render_template, request
 
 from ccapi.api import job_list as api_list
 from ccapi.api.job_list import ListRequest
-from ccapi.api.serializers import job_meta, now
+from ccapi.api.serializers import JOB_FIELDS, job_meta, now
 from ccapi.archive import layout
 from ccapi.context import Context
 from ccapi.errors import UnknownJob
-from ccapi.http import json_format
 from ccapi.model.job import FINAL_STATES, Job, JobFilter, JobState, Range
 from ccapi.model.rules import MAX_INTEGER
+from ccapi.model.token import Scope
 from ccapi.repository import edits as edit_rows
 from ccapi.repository import job_list, jobs
 from ccapi.repository.job_list import Columns, Page
 from ccapi.web import words
 from ccapi.web.job_links import links_of
-from ccapi.web.pages import blueprint, shared_part
+from ccapi.web.pages import blueprint, data_response, shared_part
 from ccapi.web.queries import JobQuery, JobsQuery, require_one_screen, resolve
 
 # Fields of the filter form; the form carries other filters along unseen.
@@ -30,10 +30,11 @@ _FORM_FIELDS = {
 }  # fmt: skip
 
 
-_COLUMNS = Columns(statistics=False)
 _MAX_CSV_ROWS, _MAX_SORTED_CSV_ROWS = "100000", "1000"
 # Hosts of a job that its page lists one by one, and on which it looks for other jobs.
 _MAX_HOSTS, _MAX_SHARED_HOSTS = 2_000, 50
+# How long before it they may have begun: a busy host had millions of jobs.
+_MAX_NEIGHBOUR_SECONDS = 7 * 86_400
 
 
 # Choices of the form: parameter, label, and values with their texts.
@@ -78,7 +79,7 @@ def jobs_page(context: Context, query: dict[str, Any]) -> str | Response:
     filters = words.filters(request.args)
     return render_template(
         "jobs.html",
-        rows=_rows(context, query),
+        rows=_rows(context, query, is_live=False),
         rows_address=words.address("/jobs/rows", request.args.items(multi=True)),
         filters=filters,
         hidden=[
@@ -98,23 +99,23 @@ def jobs_page(context: Context, query: dict[str, Any]) -> str | Response:
 def job_rows(context: Context, query: dict[str, Any]) -> str:
     """Show the rows of a list alone: the page replaces its own by them."""
     require_one_screen(query)
-    return _rows(context, query)
+    return _rows(context, query, is_live=True)
 
 
-def _rows(context: Context, query: dict[str, Any]) -> str:
+def _rows(context: Context, query: dict[str, Any], *, is_live: bool) -> str:
     def render(context: Context) -> str:
         list_request = ListRequest.parse(context, resolve(query))
         job_filter, page = list_request.job_filter, list_request.page
         database = context.database
         slot = database.slot(is_expensive=list_request.is_expensive)
         with slot, database.connection() as conn:
-            batch = next(job_list.batches(conn, job_filter, page, _COLUMNS, page.limit))
-            names = job_list.names(conn, batch.jobs, context.scope)
+            columns = _columns(context.scope)
+            batch = next(job_list.batches(conn, job_filter, page, columns, page.limit))
             total = job_list.count(conn, job_filter) if list_request.total else None
         cursor = list_request.next_cursor(batch.end)
         return render_template(
             "job_rows.html",
-            rows=to_rows(batch.jobs, names),
+            rows=to_rows(batch.jobs),
             sentence=words.describe(request.args),
             total=total,
             number=list_request.page_number,
@@ -123,7 +124,7 @@ def _rows(context: Context, query: dict[str, Any]) -> str:
             at=now(),
         )
 
-    return shared_part("job_rows", context, render)
+    return shared_part("job_rows", context, render, is_live=is_live)
 
 
 def list_links(number: int, cursor: str) -> dict[str, str]:
@@ -150,11 +151,16 @@ def list_links(number: int, cursor: str) -> dict[str, str]:
 def latest_rows(context: Context, jobs: JobFilter, limit: int = 20) -> list[Row]:
     """Return the latest jobs for a table."""
     with context.database.connection() as conn:
-        page = job_list.list_page(conn, jobs, Page(0, limit), _COLUMNS)
-        return to_rows(page, job_list.names(conn, page, context.scope))
+        page = job_list.list_page(conn, jobs, Page(0, limit), _columns(context.scope))
+        return to_rows(page)
 
 
-def to_rows(page: list[Job], names: dict[int, str]) -> list[Row]:
+def _columns(scope: Scope) -> Columns:
+    """Return what a table shows; a job's name is metadata, which not all tokens see."""
+    return Columns(statistics=False, name=scope.sees_metadata)
+
+
+def to_rows(page: list[Job]) -> list[Row]:
     """Return what a table shows of jobs."""
     at = now()
     rows = []
@@ -164,7 +170,7 @@ def to_rows(page: list[Job], names: dict[int, str]) -> list[Row]:
         rows.append(
             Row(
                 job,
-                names.get(job.id or 0, ""),
+                job.name or "",
                 hosts[0]["hostname"] if hosts else "",
                 orjson.loads(job.tags),
                 duration,
@@ -176,7 +182,7 @@ def to_rows(page: list[Job], names: dict[int, str]) -> list[Row]:
 
 @blueprint.page("/jobs/<id>", query=JobQuery())
 def job_page(context: Context, query: dict[str, Any], *, id: str) -> str | Response:
-    """Show one job; format=json answers as the API does."""
+    """Show one job; format=csv and format=json answer with the fields of the API."""
     id_ = parse_id(id)
     with context.database.snapshot() as conn:
         job = jobs.get(conn, id_, context.scope)
@@ -185,7 +191,8 @@ def job_page(context: Context, query: dict[str, Any], *, id: str) -> str | Respo
         corrections = edit_rows.list_corrections(conn, id_)
     at = now()
     if "format" in query:
-        return Response(json_format.dumps(job_meta(job, at)), content_type=json_format.CONTENT_TYPE)
+        content = job_meta(job, at)
+        return data_response(query["format"], JOB_FIELDS, [content], content)
     resources = orjson.loads(job.resources)
     hosts = [node["hostname"] for node in resources]
     meta_data = orjson.loads(job.meta_data or "{}")
@@ -196,7 +203,7 @@ def job_page(context: Context, query: dict[str, Any], *, id: str) -> str | Respo
         nodes=[
             (
                 node["hostname"],
-                words.thread_ranges(node.get("hwthreads", ())),
+                words.thread_ranges(tuple(node.get("hwthreads", ()))),
                 ", ".join(node.get("accelerators", ())),
                 node.get("configuration", ""),
             )
@@ -218,12 +225,15 @@ def job_page(context: Context, query: dict[str, Any], *, id: str) -> str | Respo
 
 
 def list_neighbours(context: Context, job: Job, hosts: list[str], at: int) -> list[Row]:
-    """Return other jobs that ran on the same hosts at the same time, running ones first."""
+    """Return other jobs that ran on the same hosts at the same time, running ones first.
+
+    They began a week before the job at the earliest.
+    """
     end = at if job.stop_time is None else job.stop_time
     jobs = JobFilter(
         cluster=(job.cluster,),
         host=tuple(hosts[:_MAX_SHARED_HOSTS]),
-        start_time=Range(0, end),
+        start_time=Range(max(0, job.start_time - _MAX_NEIGHBOUR_SECONDS), end),
         scope=context.scope,
         now=at,
     )

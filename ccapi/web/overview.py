@@ -12,6 +12,7 @@ from ccapi.errors import Unknown
 from ccapi.model.job import JobFilter, JobState, Range
 from ccapi.model.statistics import GroupBy
 from ccapi.repository import job_list, metrics
+from ccapi.repository import nodes as node_rows
 from ccapi.repository.metrics import ArchiveBacklog, OverdueJob
 from ccapi.service import hosts, nodes
 from ccapi.web import totals
@@ -28,7 +29,7 @@ _GRACE_SECONDS = 600
 class ClusterSummary:
     """What runs on a cluster now, and what ran in the last day.
 
-    `num_nodes` is None if the settings do not list the cluster's nodes.
+    `num_nodes` is None if neither the settings nor nodestate list the cluster's nodes.
     """
 
     name: str
@@ -101,11 +102,14 @@ def _summarize(
     jobs = JobFilter(cluster=(name,), scope=context.scope, now=at)
     with context.database.connection() as conn:
         num_running = job_list.count(conn, replace(jobs, state=(JobState.RUNNING,)))
+        num_nodes = sum(map(len, sub_clusters.values()))
+        if num_nodes == 0 and not context.scope.is_limited:
+            num_nodes = len(node_rows.list_states(conn, (name,)))
     return ClusterSummary(
         name=name,
         num_running=num_running,
         nodes_in_use=nodes_in_use,
-        num_nodes=sum(map(len, sub_clusters.values())) or None,
+        num_nodes=num_nodes or None,
         day=totals.count(context, jobs, _DAY_SECONDS),
     )
 
@@ -117,5 +121,5 @@ def _trouble(
     if context.scope.is_limited:
         return [], None
     with context.database.connection() as conn:
-        overdue = metrics.list_overdue_jobs(conn, at, _GRACE_SECONDS, cluster)
-        return overdue[:_MAX_OVERDUE], metrics.archive_backlog(conn)
+        overdue = metrics.list_overdue_jobs(conn, at, _GRACE_SECONDS, cluster, _MAX_OVERDUE)
+        return overdue, metrics.archive_backlog(conn)

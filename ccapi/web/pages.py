@@ -4,7 +4,7 @@
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, wraps
 from pathlib import Path
@@ -29,7 +29,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from ccapi import __version__
 from ccapi.context import Context
 from ccapi.errors import CcapiError, HubChangesNothing, Unauthenticated
-from ccapi.http import auth, errors
+from ccapi.http import auth, csv_format, errors, json_format
 from ccapi.http.cache import CachedResponse, Caches, compute
 from ccapi.http.parser import RequestParser
 from ccapi.http.schema import QuerySchema
@@ -143,10 +143,17 @@ def static_address(name: str) -> str:
     return f"/static/{name}?v={digest[:12]}"
 
 
-def shared_part(name: str, context: Context, render: Callable[[Context], str]) -> Markup:
+def shared_part(
+    name: str,
+    context: Context,
+    render: Callable[[Context], str],
+    *,
+    is_live: bool = False,
+) -> Markup:
     """Return a part of a page that readers who see the same jobs share for a second.
 
-    It depends on nothing but its name, the query string and the scope.
+    It depends on nothing but its name, the query string and the scope. A live part, which the
+    page renews by itself, is shared for five seconds.
     """
     caches: Caches = current_app.extensions["ccapi_caches"]
     response = compute(
@@ -154,10 +161,21 @@ def shared_part(name: str, context: Context, render: Callable[[Context], str]) -
         g.visitor.token,
         lambda context: Response(render(context)),
         context,
-        caches.responses,
+        caches.parts,
+        ttl=None if is_live else caches.response_ttl,
     )
     body = response.body if isinstance(response, CachedResponse) else response.get_data()
     return Markup(body.decode())  # noqa: S704 - a template has escaped what is in it
+
+
+def data_response(
+    format_: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], content: Any
+) -> Response:
+    """Return rows as CSV, or content as JSON."""
+    if format_ == "csv":
+        body = csv_format.header(columns) + csv_format.lines(columns, rows)
+        return Response(body, content_type=csv_format.CONTENT_TYPE)
+    return Response(json_format.dumps(content), content_type=json_format.CONTENT_TYPE)
 
 
 @blueprint.after_request

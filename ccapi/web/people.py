@@ -1,5 +1,6 @@
 """The pages of a user and of a project."""
 
+from dataclasses import replace
 from typing import Any
 
 from flask import render_template
@@ -19,49 +20,41 @@ from ccapi.web.queries import PeriodQuery, period_of
 @blueprint.page("/users/<name>", query=PeriodQuery())
 def user_page(context: Context, query: dict[str, Any], *, name: str) -> str:
     """Show a user's jobs."""
-    _require_name(name)
-
-    def render(context: Context) -> str:
-        jobs = JobFilter(user_name=(name,), scope=context.scope, now=now())
-        return _content(context, query, jobs, ("user", name), (GroupBy.PROJECT, GroupBy.PARTITION))
-
-    content = shared_part(f"user {name}", context, render)
-    return render_template("person.html", kind="User", name=name, content=content)
+    jobs = JobFilter(user_name=(name,), scope=context.scope)
+    return _show(context, query, ("user", name), jobs, (GroupBy.PROJECT, GroupBy.PARTITION))
 
 
 @blueprint.page("/projects/<name>", query=PeriodQuery())
 def project_page(context: Context, query: dict[str, Any], *, name: str) -> str:
     """Show a project's jobs."""
-    _require_name(name)
-
-    def render(context: Context) -> str:
-        jobs = JobFilter(project=(name,), scope=context.scope, now=now())
-        return _content(context, query, jobs, ("project", name), (GroupBy.USER, GroupBy.PARTITION))
-
-    content = shared_part(f"project {name}", context, render)
-    return render_template("person.html", kind="Project", name=name, content=content)
+    jobs = JobFilter(project=(name,), scope=context.scope)
+    return _show(context, query, ("project", name), jobs, (GroupBy.USER, GroupBy.PARTITION))
 
 
-def _require_name(name: str) -> None:
-    """Check that a user or a project may have this name; raises Unknown."""
+def _show(
+    context: Context,
+    query: dict[str, Any],
+    person: tuple[str, str],
+    jobs: JobFilter,
+    by: tuple[GroupBy, ...],
+) -> str:
+    """Show the totals and the latest jobs of a user or a project; raises Unknown."""
+    kind, name = person
     if rules.USER.violation(name) is not None:
         raise Unknown("no user or project has such a name")
 
+    def render(context: Context) -> str:
+        last, seconds = period_of(query)
+        current = replace(jobs, now=now())
+        return render_template(
+            "person_content.html",
+            filter=person,
+            last=last,
+            periods=words.PERIODS,
+            totals=totals.count(context, current, seconds),
+            groups=totals.top_groups(context, current, seconds, by),
+            rows=latest_rows(context, current),
+        )
 
-def _content(
-    context: Context,
-    query: dict[str, Any],
-    jobs: JobFilter,
-    pair: tuple[str, str],
-    by: tuple[GroupBy, ...],
-) -> str:
-    last, seconds = period_of(query)
-    return render_template(
-        "person_content.html",
-        filter=pair,
-        last=last,
-        periods=words.PERIODS,
-        totals=totals.count(context, jobs, seconds),
-        groups=totals.top_groups(context, jobs, seconds, by),
-        rows=latest_rows(context, jobs),
-    )
+    content = shared_part(f"{kind} {name}", context, render)
+    return render_template("person.html", kind=kind, name=name, content=content)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ccapi.api.queries import ListQuery
+from ccapi.api.queries import FORMATS, ListQuery
 from ccapi.api.serializers import now
 from ccapi.api.statistics import StatsQuery
 from ccapi.errors import InvalidInput
@@ -11,7 +11,7 @@ from ccapi.model.job import Range
 from ccapi.model.rules import MAX_INTEGER
 from ccapi.web.words import LAST_SECONDS, PERIODS
 
-MAX_ROWS = 200
+MAX_ROWS = 100
 _DEFAULT_PERIOD = "7d"
 
 
@@ -30,7 +30,7 @@ class StatisticsQuery(StatsQuery):
 class JobQuery(QuerySchema):
     """How a page shows one job."""
 
-    format = QueryChoice(["json"])
+    format = QueryChoice(FORMATS)
 
 
 class PeriodQuery(QuerySchema):

@@ -7,18 +7,20 @@ from flask import redirect, render_template
 from marshmallow import fields
 from werkzeug.wrappers import Response
 
+from ccapi.api.queries import FORMATS
 from ccapi.api.serializers import now
 from ccapi.context import Context
-from ccapi.http.schema import QuerySchema
+from ccapi.http.schema import QueryChoice, QuerySchema
 from ccapi.model import rules
 from ccapi.model.job import Job, JobFilter
 from ccapi.repository import job_list
 from ccapi.repository.job_list import Columns, Page
 from ccapi.web import words
-from ccapi.web.pages import blueprint
+from ccapi.web.pages import blueprint, data_response
 
 # A job id is less than PostgreSQL's largest integer.
 _DIGITS = re.compile(r"[1-9][0-9]{0,17}")
+_COLUMNS = ("label", "address")
 _NO_COLUMNS = Columns(resources=False, statistics=False, tags=False)
 
 
@@ -26,13 +28,17 @@ class SearchQuery(QuerySchema):
     """What to look for."""
 
     q = fields.String(load_default="")
+    format = QueryChoice(FORMATS)
 
 
 @blueprint.page("/search", query=SearchQuery())
 def search_page(context: Context, query: dict[str, Any]) -> str | Response:
-    """Show what a text is the name of; open it if it is one thing."""
+    """Show what a text is the name of; open it if it is one thing, and no format is requested."""
     text = query["q"].strip()
     matches = find_names(context, text) if text and text.isprintable() and "\0" not in text else []
+    rows = [{"label": label, "address": address} for label, address in matches]
+    if "format" in query:
+        return data_response(query["format"], _COLUMNS, rows, {"matches": rows})
     if len(matches) == 1:
         [(_, address)] = matches
         return redirect(address, 303)

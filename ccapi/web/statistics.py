@@ -9,7 +9,6 @@ from ccapi.api import statistics as api
 from ccapi.context import Context
 from ccapi.http import json_format
 from ccapi.model.statistics import GroupBy, HistogramOf
-from ccapi.service import statistics
 from ccapi.web import charts, totals, words
 from ccapi.web.pages import blueprint, shared_part
 from ccapi.web.queries import StatisticsQuery, resolve
@@ -35,7 +34,7 @@ def statistics_page(context: Context, query: dict[str, Any]) -> str | Response:
             with_waits=True,
             histograms=(HistogramOf.DURATION, HistogramOf.NUM_NODES, HistogramOf.WAIT),
         )
-        result = statistics.compute(context, stats_query)
+        result = totals.compute(context, stats_query)
         filters = words.filters(request.args)
         return render_template(
             "statistics_content.html",

@@ -10,10 +10,10 @@ from werkzeug.wrappers import Response
 
 from ccapi.db.pool import Database
 from ccapi.errors import Forbidden, Unauthenticated
-from ccapi.http import auth, request_log
+from ccapi.http import request_log
 from ccapi.http.cache import Caches
 from ccapi.model.token import ValidToken
-from ccapi.service import sessions
+from ccapi.service import sessions, tokens
 from ccapi.web.proxy_login import ProxyLogin
 
 # Browsers take a cookie with this prefix only over TLS, and only from this host.
@@ -71,20 +71,33 @@ def current_visitor(database: Database, caches: Caches) -> Visitor:
         return Visitor(by_proxy, secret or secrets.token_urlsafe(32), is_by_proxy=True)
     if not secret:
         raise Unauthenticated("there is no session: log in")
-    digest = auth.cache_key(secret)
-    key = ("session", digest)
-    token = caches.tokens.get(key)
-    if token is None:
-        started_at = time.monotonic()
-        caches.unknown_tokens.require_allowed(digest)
-        token = sessions.authenticate(database, secret)
-        caches.unknown_tokens.record(digest, is_valid=token is not None)
-        if token is None:
-            raise Unauthenticated("the session has ended: log in again")
-        if token.is_cacheable:
-            caches.tokens.put(key, token, started_at)
+    digest = tokens.digest(secret)
+    token = caches.tokens.get(("session", digest)) or _look_up(digest, database, caches)
+    caches.recent_sessions.use(digest)
     request_log.current().token = token
     return Visitor(token, secret)
+
+
+def _look_up(digest: bytes, database: Database, caches: Caches) -> ValidToken:
+    """Look up a session, and all others of this worker that are in use, by one query for all.
+
+    Raises Unauthenticated, TooManyRequests, DatabaseUnavailable.
+    """
+    with caches.session_lock:
+        if (token := caches.tokens.get(("session", digest))) is not None:
+            return token  # Another thread has just looked it up.
+        caches.unknown_tokens.require_allowed(digest)
+        started_at = time.monotonic()
+        recent = caches.recent_sessions.list()
+        expired = [one for one in recent if caches.tokens.get(("session", one)) is None]
+        valid = sessions.authenticate(database, {digest, *expired})
+        caches.unknown_tokens.record(digest, is_valid=digest in valid)
+        for one, token in valid.items():
+            if token.is_cacheable:
+                caches.tokens.put(("session", one), token, started_at)
+    if digest not in valid:
+        raise Unauthenticated("the session has ended: log in again")
+    return valid[digest]
 
 
 def read_cookie() -> str:

@@ -1,6 +1,7 @@
 """Values as a person reads them, and filters as sentences."""
 
 import re
+import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -85,9 +86,10 @@ def time_tag(epoch: int) -> Markup:
     """Return a time of UTC that the script shows in the browser's own zone."""
     if epoch > MAX_EPOCH_SECOND:  # the limit of a job whose walltime is a client's "unlimited"
         return Markup("never")
-    moment = datetime.fromtimestamp(epoch, UTC)
-    return Markup('<time datetime="{}">{}</time>').format(
-        f"{moment:%Y-%m-%dT%H:%M:%SZ}", iso_time(epoch)
+    year, month, day, hour, minute, second, *_ = time.gmtime(epoch)
+    date, clock = f"{year:04}-{month:02}-{day:02}", f"{hour:02}:{minute:02}"
+    return Markup(  # noqa: S704 - there are but numbers in it
+        f'<time datetime="{date}T{clock}:{second:02}Z">{date} {clock}</time>'
     )
 
 
@@ -127,13 +129,9 @@ def fold_hosts(hosts: Iterable[str]) -> str:
     return ",".join(parts)
 
 
-def thread_ranges(numbers: Sequence[int]) -> str:
-    """Return the threads of a node as ranges; a job's nodes mostly have the same."""
-    return _cached_ranges(tuple(numbers))
-
-
 @lru_cache(maxsize=64)
-def _cached_ranges(numbers: tuple[int, ...]) -> str:
+def thread_ranges(numbers: tuple[int, ...]) -> str:
+    """Return the threads of a node as ranges; a job's nodes mostly have the same."""
     return ranges([*numbers])
 
 

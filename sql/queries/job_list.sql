@@ -25,7 +25,8 @@ SELECT
          THEN (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)::text
     END AS meta_data,
     page.sort_key,
-    size.is_large AS is_partial
+    size.is_large AS is_partial,
+    CASE WHEN :with_name THEN (SELECT j.job_name FROM jobs AS j WHERE j.id = d.id) END AS name
 FROM page
 JOIN job_details AS d ON d.id = page.id
 CROSS JOIN LATERAL (
@@ -49,13 +50,6 @@ SELECT
     CASE WHEN :with_meta_data THEN j.meta_data::text END AS meta_data
 FROM jobs AS j
 WHERE j.id = :id;
-
--- name: list_names
--- Read the names of a page's jobs, which a list of the API does not have.
-SELECT id, job_name
-FROM jobs
-WHERE id = ANY (:ids::bigint[])
-  AND job_name IS NOT NULL;
 
 -- name: count_jobs
 -- Count the jobs that a list would show. Plan it with its values, as list_jobs.

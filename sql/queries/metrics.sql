@@ -18,7 +18,8 @@ FROM (
 ) AS pending;
 
 -- name: list_overdue_jobs
--- List the running jobs that are past their walltime and a grace, the most overdue first.
+-- List the running jobs that are past their walltime and a grace, the most overdue first; a :limit
+-- of NULL is none.
 -- Written so that no sum overflows; the first condition on start_time bounds the index scan.
 SELECT id, job_id, cluster, start_time, walltime
 FROM jobs
@@ -26,4 +27,5 @@ WHERE job_state = 'running'
   AND start_time < :now::bigint - :grace::bigint
   AND walltime < :now::bigint - :grace::bigint - start_time
   AND (:cluster::text IS NULL OR cluster = :cluster)
-ORDER BY start_time + walltime, id;
+ORDER BY start_time + walltime, id
+LIMIT :limit::bigint;

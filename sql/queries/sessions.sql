@@ -7,16 +7,16 @@ WITH expired AS (
 INSERT INTO sessions (digest, token, expires_at, is_link)
 VALUES (:digest, :token, now() + :lifetime::interval, :is_link);
 
--- name: find_session
--- Find the valid token of a session. A cacheable one stays valid for :ttl seconds unless it is
+-- name: find_sessions
+-- Find the valid tokens of sessions. A cacheable one stays valid for :ttl seconds unless it is
 -- revoked. The use of a token is recorded once a minute at most.
 SELECT
-    t.id, t.name, t.role::text, t.users, t.projects, t.clusters, t.sees_metadata,
+    s.digest, t.id, t.name, t.role::text, t.users, t.projects, t.clusters, t.sees_metadata,
     COALESCE(t.last_used_at < now() - interval '1 minute', true) AS should_record_use,
     LEAST(s.expires_at, t.expires_at) > now() + make_interval(secs => :ttl) AS is_cacheable
 FROM sessions AS s
 JOIN tokens AS t ON t.id = s.token
-WHERE s.digest = :digest
+WHERE s.digest = ANY (:digests::bytea[])
   AND NOT s.is_link
   AND s.expires_at > now()
   AND t.revoked_at IS NULL

@@ -11,10 +11,12 @@ WHERE digest = :digest
   AND (expires_at IS NULL OR expires_at > now());
 
 -- name: record_use!
--- Record that a token was used, unless another worker is doing so right now.
+-- Record that tokens were used, unless another worker is doing so right now.
 UPDATE tokens
 SET last_used_at = now()
-WHERE id = (SELECT id FROM tokens WHERE id = :id FOR UPDATE SKIP LOCKED);
+WHERE id = ANY (ARRAY(
+    SELECT id FROM tokens WHERE id = ANY (:ids::bigint[]) FOR UPDATE SKIP LOCKED
+));
 
 -- name: lock_tokens
 -- Serialize changes to one name's tokens until the end of the transaction.

@@ -11,6 +11,8 @@ import pytest
 
 from tests.client import START, Client, job, stop
 
+pytestmark = pytest.mark.slow
+
 _MIB = 1 << 20
 _MAX_ANSWER_BYTES = 4096
 # Checking every item, as marshmallow does, takes 3 to 12 s.

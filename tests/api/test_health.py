@@ -86,6 +86,7 @@ def test_check_leaves_nothing_in_the_archive(app: Flask, config: Config) -> None
     assert [path.name for path in config.archive.root.iterdir()] == ["version.txt"]
 
 
+@pytest.mark.slow
 def test_a_locked_table_is_not_ready(app: Flask, database: Database) -> None:
     with database.session() as administrator, administrator.transaction():
         administrator.execute("LOCK TABLE jobs IN SHARE MODE")

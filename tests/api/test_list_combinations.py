@@ -50,6 +50,7 @@ def test_every_filter_of_the_list_is_combined_here() -> None:
     assert FILTERS.keys() == ListQuery().fields_by_key.keys() - NOT_FILTERS
 
 
+@pytest.mark.slow
 def test_two_filters_match_what_a_scan_does(reader: Client, jobs: Numbered) -> None:
     empty_answers = 0
     for first, second in combinations(FILTERS, 2):
@@ -96,6 +97,7 @@ SCOPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
 def test_limited_token_sees_nothing_else_by_any_filter(
     app: Flask, database: Database, jobs: Numbered, scope: Scope

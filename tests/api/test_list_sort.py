@@ -117,6 +117,7 @@ def test_pages_by_cursor_and_by_number_are_the_list(
     assert third == pages[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sort", SORTS)
 def test_walk_neither_repeats_nor_skips_while_jobs_change(
     admin: Client, database: Database, jobs: Numbered, clock: Clock, sort: str

@@ -68,6 +68,7 @@ def test_unusable_replica_is_reported_but_allows_a_start(
     assert ccapi("check").status == 0
 
 
+@pytest.mark.slow
 def test_startup_check_fails_only_for_migrations(
     ccapi: Command, postgres: PrivatePostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def output(address: str, place: str) -> str:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("settings")
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("address", ADDRESSES, ids=range(len(ADDRESSES)))

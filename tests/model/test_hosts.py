@@ -57,6 +57,7 @@ def jobs_until_failures(rng: Random) -> list[int]:
     return at
 
 
+@pytest.mark.slow
 def test_bad_host_is_found_within_10_failures() -> None:
     """Of 1,000 hosts, one fails ten times as often; each trial ends with its tenth failure."""
     rng = Random(7)

@@ -79,6 +79,7 @@ def comparable(answer: StatusAndBody) -> StatusAndBody:
     return (status, "not an object") if is_about_body else answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_batch_equals_its_lines_as_single_requests(
     admin: Client, context: Context, seed: int

@@ -17,6 +17,8 @@ from tests.processes import Service
 from tests.slurm.curl_site import EPILOG, PROLOG, START, CurlSite, write_token
 from tests.slurm.site import Site, list_jobs
 
+pytestmark = pytest.mark.slow
+
 
 @contextlib.contextmanager
 def answering(status: int, text: str = "") -> Iterator[str]:

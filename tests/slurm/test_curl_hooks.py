@@ -30,6 +30,8 @@ from tests.slurm.curl_site import (
 )
 from tests.slurm.site import Site, list_jobs
 
+pytestmark = pytest.mark.slow
+
 IN_24_11 = {
     "SLURM_JOB_START_TIME": str(START),
     "SLURM_JOB_END_TIME": str(START + 3600),

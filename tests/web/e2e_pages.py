@@ -154,6 +154,42 @@ def test_every_page_is_reached_by_keyboard(anna: Window, site: Site, writer: str
     page.wait_for_url(f"{anna.url}/")
 
 
+def test_every_link_of_the_head_is_reached_by_tab(anna: Window) -> None:
+    page = anna.page
+    for link, path in (("Jobs", "/jobs?state=running"), ("Statistics", "/statistics")):
+        anna.open("/")
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.textContent") == link:
+                break
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{anna.url}{path}")
+
+
+def test_job_of_1000_nodes_fits_and_prints(anna: Window, site: Site, writer: str) -> None:
+    page = anna.page
+    hosts = [{"hostname": f"n{number:04}"} for number in range(1, 1001)]
+    id_ = start(site, writer, user="large", resources=hosts)
+    for width in (400, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        anna.open(f"/jobs/{id_}")
+        assert_harmless(anna)
+    assert page.inner_text(".hosts") == "n[0001-1000]"
+    page.emulate_media(media="print")
+    assert not page.locator(".masthead").is_visible()
+    assert page.locator("h1").is_visible()
+    assert page.pdf().startswith(b"%PDF")
+
+
+def test_numbers_of_a_chart_are_a_table(anna: Window) -> None:
+    anna.open("/clusters/demo")
+    chart = anna.page.locator("figure.chart >> nth=0")
+    chart.locator("summary").focus()
+    anna.page.keyboard.press("Enter")
+    assert 1 < chart.locator("tbody tr").count() <= 12
+    assert chart.locator("tbody tr >> nth=0").is_visible()
+
+
 def test_live_rows_change_without_a_jump(anna: Window, site: Site, writer: str) -> None:
     page = anna.page
     for _ in range(30):

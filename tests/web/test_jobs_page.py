@@ -20,6 +20,19 @@ def sentence(html: str) -> str:
     return unescape(match)
 
 
+def test_live_rows_are_cached_longer_than_a_page(
+    app: Flask, admin: Client, visitor: Visitor
+) -> None:
+    app.extensions["ccapi_caches"] = caches = Caches(60)
+    caches.response_ttl = 0
+    admin.start(jobId=1)
+    rows = visitor.get("/jobs/rows?state=running")
+    id_ = admin.start(jobId=2)
+    assert visitor.get("/jobs/rows?state=running") == rows
+    assert f'id="job-{id_}"' in visitor.get("/jobs?state=running")
+    assert f'id="job-{id_}"' in visitor.get("/jobs/rows?state=running")
+
+
 def test_row_of_a_job(admin: Client, visitor: Visitor) -> None:
     id_ = admin.start(
         project="abcd200",
@@ -137,8 +150,8 @@ def test_form_has_the_values_of_the_address(visitor: Visitor) -> None:
         ("/jobs?start-time=9-1", "FROM not after TO"),
         ("/jobs?last=1y", "last: must be 6h or 24h or 7d or 30d"),
         ("/jobs?last=6h&start-time=1-2", "cannot be combined with start-time"),
-        ("/jobs?items-per-page=201", "must be at most 200 on a page"),
-        ("/jobs/rows?items-per-page=201", "must be at most 200 on a page"),
+        ("/jobs?items-per-page=101", "must be at most 100 on a page"),
+        ("/jobs/rows?items-per-page=101", "must be at most 100 on a page"),
         ("/jobs?filter=1&from=yesterday", "from: must be a time such as"),
         ("/jobs?cursor=x", "must be the nextCursor"),
         ("/?x=1", "x: is unknown"),

@@ -1,14 +1,15 @@
 """Sessions begin with a token or a link, and end with the token."""
 
 import re
+from collections.abc import Collection
 from urllib.parse import unquote
 
 import pytest
 from flask import Flask
 
 from ccapi.db.pool import Database
-from ccapi.http.cache import MAX_UNKNOWN_TOKENS, Caches
-from ccapi.model.token import Role, Scope
+from ccapi.http.cache import MAX_UNKNOWN_TOKENS, Caches, TTLCache
+from ccapi.model.token import Role, Scope, ValidToken
 from ccapi.service import sessions, tokens
 from tests.client import Client
 from tests.web.conftest import MakeVisitor
@@ -137,9 +138,44 @@ def test_session_sees_what_its_token_sees(database: Database) -> None:
     scope = Scope(("a",), ("b",), ("c",), sees_metadata=False)
     token = tokens.authenticate(database, tokens.create(database, "anna", Role.READER, scope=scope))
     assert token is not None
-    session = sessions.authenticate(database, sessions.begin(database, token))
-    assert session is not None
+    digest = tokens.digest(sessions.begin(database, token))
+    session = sessions.authenticate(database, [digest])[digest]
     assert session.scope == token.scope == scope
+
+
+def test_open_pages_share_the_look_up_of_their_sessions(
+    app: Flask, make_visitor: MakeVisitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitors = [make_visitor(name=name) for name in ("anna", "bert", "carl")]
+    app.extensions["ccapi_caches"] = caches = Caches(0)
+    look_ups = []
+    authenticate = sessions.authenticate
+
+    def count(database: Database, digests: Collection[bytes]) -> dict[bytes, ValidToken]:
+        look_ups.append(len(digests))
+        return authenticate(database, digests)
+
+    monkeypatch.setattr(sessions, "authenticate", count)
+    for expected in ([1, 1, 1], [1, 1, 1, 3]):
+        caches.tokens = TTLCache(60, 1_000)
+        for visitor in visitors:
+            visitor.get("/jobs")
+        assert look_ups == expected
+
+
+def test_ended_session_is_not_looked_up_with_others(
+    app: Flask, database: Database, make_visitor: MakeVisitor
+) -> None:
+    anna, bert = make_visitor(name="anna"), make_visitor(name="bert")
+    app.extensions["ccapi_caches"] = caches = Caches(0)
+    for visitor in (anna, bert):
+        visitor.get("/jobs")
+    tokens.revoke(database, "bert")
+    anna.get("/jobs")
+    bert.get("/jobs", 303)
+    caches.tokens = TTLCache(60, 1_000)
+    anna.get("/jobs")
+    bert.get("/jobs", 303)
 
 
 def test_name_is_metadata(admin: Client, make_visitor: MakeVisitor) -> None:

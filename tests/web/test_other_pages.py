@@ -9,10 +9,13 @@ from urllib.parse import quote
 import pytest
 
 from ccapi.config import Config
+from ccapi.context import Context
 from ccapi.db.pool import Database
+from ccapi.errors import Busy
 from ccapi.model.cluster import Cluster, Clusters
+from ccapi.model.statistics import Statistics, StatisticsQuery
 from ccapi.model.token import Role, Scope
-from ccapi.service import tokens
+from ccapi.service import statistics, tokens
 from tests import conftest
 from tests.client import Client
 from tests.web.conftest import MakeVisitor
@@ -135,6 +138,51 @@ def test_overview_counts_idle_nodes(config: Config, database: Database) -> None:
     assert "2 running jobs 1 node in use of 4" in content
     assert "3 idle" in content
     assert "main 4 1" in text(visitor.get("/clusters/fritz"))
+
+
+def test_overview_counts_the_nodes_of_nodestate(admin: Client, visitor: Visitor) -> None:
+    start(admin, 1)
+    nodes = [{"hostname": name, "states": ["idle"]} for name in ("f0101", "f0102", "f0103")]
+    report = {"cluster": "fritz", "nodes": nodes}
+    assert admin.send("POST", "/api/nodestate/", report).status_code == 201
+    assert "1 node in use of 3" in text(visitor.get("/"))
+
+
+def test_chart_counts_a_shared_node_once_and_has_a_table(admin: Client, visitor: Visitor) -> None:
+    for number in (1, 2, 3):
+        start(admin, number, user="anna", resources=[{"hostname": "f1"}], numHwthreads=8)
+    html = visitor.get("/users/anna?last=24h")
+    assert 'aria-label="Nodes in use: at most 1, now 1"' in html
+    assert 'aria-label="Threads of running jobs: at most 24, now 24"' in html
+    assert "GPUs of running jobs" not in html
+    assert "6 node-hours on 1 node" in text(html)
+    table = text(html.partition('<details class="numbers">')[2].partition("</details>")[0])
+    assert re.fullmatch(r"Numbers From Nodes in use, at most( \S+ \d\d:\d\d 0)+ \S+ \S+ 1", table)
+
+
+def test_many_jobs_count_each_for_a_shared_node(
+    admin: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ccapi.web.totals._MAX_DISTINCT_JOBS", 1)
+    for number in (1, 2):
+        start(admin, number, user="anna")
+    label = "Nodes of running jobs; a shared node counts for each: at most 2, now 2"
+    assert f'aria-label="{label}"' in visitor.get("/users/anna")
+
+
+def test_busy_server_counts_each_for_a_shared_node(
+    admin: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(admin, 1)
+    compute = statistics.compute
+
+    def refuse_distinct(context: Context, query: StatisticsQuery) -> Statistics:
+        if query.with_distinct:
+            raise Busy("all are busy")
+        return compute(context, query)
+
+    monkeypatch.setattr(statistics, "compute", refuse_distinct)
+    assert "a shared node counts for each" in visitor.get("/")
 
 
 class TestStatistics:

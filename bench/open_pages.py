@@ -1,0 +1,126 @@
+"""500 open pages with live rows: their queries, and the starts beside them."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from bench import load_generator
+from bench.deployed_site import Site, nginx, run_site
+from bench.http_requests import JOB_NUMBERS, NUMBER, start_job
+from bench.load_generator import LoadResult, LoadSpec
+from bench.pages import fetch, find_token
+from bench.report import Row, spread
+from bench.testbed import Instance, Testbed
+
+_OPEN_PAGES, _INTERVAL_SECONDS = 500, 14
+_ROUNDS = 3
+_ROWS = "/jobs/rows?state=running"
+_WORKERS = 2
+_START_RATE, _START_SECONDS, _CLIENTS = 50, 10, 64
+_MAX_QUERIES, _MAX_LATENCY = 1.2, 1.3
+# As long as a secret of ccapi: nginx knows it by its length.
+_SECRET_PREFIX = "x" * 35
+_INSERT_SESSIONS = """
+INSERT INTO sessions (digest, token, expires_at, is_link)
+SELECT sha256(convert_to(%(prefix)s || lpad(n::text, 8, '0'), 'UTF8')), %(token)s,
+       now() + interval '1 day', false
+FROM generate_series(0, %(last)s) AS n
+ON CONFLICT DO NOTHING
+"""
+
+
+def open_pages(testbed: Testbed) -> Iterator[Row]:
+    """Keep 500 lists of running jobs open, each in a session of its own, behind nginx."""
+    if nginx() is None:
+        print("nginx is not installed; open pages are not measured")
+        return
+    instance = testbed.small
+    token = find_token(instance, instance.reader_token)
+    with instance.database.session() as conn:
+        params = {"prefix": _SECRET_PREFIX, "token": token.id, "last": _OPEN_PAGES - 1}
+        conn.execute(_INSERT_SESSIONS.encode(), params)
+    with run_site(instance.settings, workers=_WORKERS, readers=_WORKERS) as site:
+        # The first round looks each session up, and warms the workers.
+        _poll(site.socket)
+        yield _count_queries(site, instance)
+        yield _compare_starts(site, instance)
+
+
+def _count_queries(site: Site, instance: Instance) -> Row:
+    """Count how often the readers' workers use a connection to the database."""
+
+    def count() -> int:
+        exposition = fetch(site.readers.socket, "/metrics", "", instance.reader_token).decode()
+        name = "ccapi_database_connection_held_seconds_count"
+        [number] = re.findall(rf"^{name} (\S+)", exposition, re.MULTILINE)
+        return int(float(number))
+
+    before, cpu, start = count(), site.readers.cpu_seconds(), time.monotonic()
+    results = [_poll(site.socket) for _ in range(_ROUNDS - 1)]
+    seconds = time.monotonic() - start
+    cpu = site.readers.cpu_seconds() - cpu
+    queries = count() - before
+    return Row(
+        what="500 open pages: queries per second and worker",
+        measured=queries / seconds / _WORKERS,
+        bar=_MAX_QUERIES,
+        unit="",
+        details=f"{sum(result.count for result in results)} answers and {queries} queries in "
+        f"{seconds:.0f} s, {_WORKERS} workers; p99 {1000 * results[-1].p99:.1f} ms; "
+        f"{100 * cpu / seconds:.0f} % of a processor",
+    )
+
+
+def _compare_starts(site: Site, instance: Instance) -> Row:
+    alone, beside = [], []
+    for _ in range(_ROUNDS):
+        alone.append(_starts(site.socket, instance))
+        polls = load_generator.start(_poll_spec(site.socket))
+        beside.append(_starts(site.socket, instance))
+        load_generator.finish(polls).require_status(200)
+    p99s = [[1000 * result.p99 for result in results] for results in (alone, beside)]
+    return Row(
+        what="p99 of starts beside 500 open pages / alone",
+        measured=median(p99s[1]) / median(p99s[0]),
+        bar=_MAX_LATENCY,
+        details=f"ms: alone {spread(p99s[0], 1, 1)}, beside {spread(p99s[1], 1, 1)}",
+    )
+
+
+def _poll_spec(path: Path) -> LoadSpec:
+    """Return a load of one interval: each open page asks once for its rows."""
+    request = (
+        f"GET {_ROWS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nHX-Request: true\r\n"
+        f"Cookie: ccapi={_SECRET_PREFIX}{NUMBER}\r\n\r\n"
+    )
+    return LoadSpec(
+        socket=str(path),
+        request=request,
+        first_number=0,
+        clients=_OPEN_PAGES,
+        count=_OPEN_PAGES,
+        rate=_OPEN_PAGES / _INTERVAL_SECONDS,
+    )
+
+
+def _poll(path: Path) -> LoadResult:
+    result = load_generator.run(_poll_spec(path))
+    result.require_status(200)
+    return result
+
+
+def _starts(path: Path, instance: Instance) -> LoadResult:
+    result = load_generator.run(
+        LoadSpec(
+            socket=str(path),
+            request=start_job(instance.admin_token),
+            first_number=JOB_NUMBERS.reserve(100_000),
+            clients=_CLIENTS,
+            rate=_START_RATE,
+            seconds=_START_SECONDS,
+        )
+    )
+    result.require_status(201)
+    return result
