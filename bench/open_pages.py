@@ -8,7 +8,8 @@ from statistics import median
 
 from bench import load_generator
 from bench.deployed_site import Site, nginx, run_site
-from bench.http_requests import JOB_NUMBERS, NUMBER, start_job
+from bench.greedy_readers import start_jobs
+from bench.http_requests import NUMBER
 from bench.load_generator import LoadResult, LoadSpec
 from bench.pages import fetch, find_token
 from bench.report import Row, spread
@@ -18,7 +19,7 @@ _OPEN_PAGES, _INTERVAL_SECONDS = 500, 14
 _ROUNDS = 3
 _ROWS = "/jobs/rows?state=running"
 _WORKERS = 2
-_START_RATE, _START_SECONDS, _CLIENTS = 50, 10, 64
+_START_SECONDS = 10
 _MAX_QUERIES, _MAX_LATENCY = 1.2, 1.3
 # As long as a secret of ccapi: nginx knows it by its length.
 _SECRET_PREFIX = "x" * 35
@@ -76,9 +77,9 @@ def _count_queries(site: Site, instance: Instance) -> Row:
 def _compare_starts(site: Site, instance: Instance) -> Row:
     alone, beside = [], []
     for _ in range(_ROUNDS):
-        alone.append(_starts(site.socket, instance))
+        alone.append(start_jobs(site.socket, instance, _START_SECONDS))
         polls = load_generator.start(_poll_spec(site.socket))
-        beside.append(_starts(site.socket, instance))
+        beside.append(start_jobs(site.socket, instance, _START_SECONDS))
         load_generator.finish(polls).require_status(200)
     p99s = [[1000 * result.p99 for result in results] for results in (alone, beside)]
     return Row(
@@ -108,19 +109,4 @@ def _poll_spec(path: Path) -> LoadSpec:
 def _poll(path: Path) -> LoadResult:
     result = load_generator.run(_poll_spec(path))
     result.require_status(200)
-    return result
-
-
-def _starts(path: Path, instance: Instance) -> LoadResult:
-    result = load_generator.run(
-        LoadSpec(
-            socket=str(path),
-            request=start_job(instance.admin_token),
-            first_number=JOB_NUMBERS.reserve(100_000),
-            clients=_CLIENTS,
-            rate=_START_RATE,
-            seconds=_START_SECONDS,
-        )
-    )
-    result.require_status(201)
     return result
