@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -16,7 +17,7 @@ from bench.report import Row, spread
 from bench.testbed import Instance, Testbed
 
 _OPEN_PAGES, _INTERVAL_SECONDS = 500, 14
-_ROUNDS = 3
+_ROUNDS, _WARM_UP_ROUNDS = 3, 8
 _ROWS = "/jobs/rows?state=running"
 _WORKERS = 2
 _START_SECONDS = 10
@@ -43,8 +44,10 @@ def open_pages(testbed: Testbed) -> Iterator[Row]:
         params = {"prefix": _SECRET_PREFIX, "token": token.id, "last": _OPEN_PAGES - 1}
         conn.execute(_INSERT_SESSIONS.encode(), params)
     with run_site(instance.settings, workers=_WORKERS, readers=_WORKERS) as site:
-        # The first round looks each session up, and warms the workers.
-        _poll(site.socket)
+        # Each open page has reached each worker, as after a few minutes.
+        for _ in range(_WARM_UP_ROUNDS):
+            spec = replace(_poll_spec(site.socket), rate=None, clients=2 * _WORKERS)
+            load_generator.run(spec).require_status(200)
         yield _count_queries(site, instance)
         yield _compare_starts(site, instance)
 

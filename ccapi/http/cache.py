@@ -38,8 +38,8 @@ _OVERHEAD_BYTES = 1_000
 _LOCKS = 64
 # A page asks for its live rows every 14 seconds, so they may be older than an answer to a person.
 _LIVE_FACTOR = 5
-# Longer than that, so that open pages keep their sessions among the recent ones.
-_RECENT_SECONDS = 30
+# Much longer than that: a page that is open reaches one of the workers each time.
+_RECENT_SECONDS = 600
 _CACHE_HEADERS = (
     ("Cache-Control", "private, no-cache"),
     ("Vary", "X-Auth-Token, Authorization, Accept"),
