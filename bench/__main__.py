@@ -39,6 +39,7 @@ _BENCHMARKS: dict[str, Benchmark] = {
     "views": lists.views,
     "running": lists.running_jobs,
     "stops": starts.stops,
+    "rollup-triggers": starts.rollup_triggers,
     "bytes": disk_space.bytes_per_job,
     "pollers": lists.pollers,
     "pages": pages.pages,

@@ -116,7 +116,7 @@ def stops(testbed: Testbed) -> Iterator[Row]:
     latencies: dict[int, list[float]] = {0: [], 1: []}
     for _ in range(_ROUNDS + 2):
         for monitoring_status, rounds in latencies.items():
-            rounds.append(_stop_jobs(testbed.small, monitoring_status).p50)
+            rounds.append(_start_and_stop_jobs(testbed.small, monitoring_status)[1].p50)
     without, archived = latencies.values()
     yield Row(
         what="stop_job with archive / with monitoringStatus 0: p50",
@@ -126,7 +126,34 @@ def stops(testbed: Testbed) -> Iterator[Row]:
     )
 
 
-def _stop_jobs(instance: Instance, monitoring_status: int) -> LoadResult:
+def rollup_triggers(testbed: Testbed) -> Iterator[Row]:
+    """Compare starts and stops with the triggers that record changes for roll-ups to none."""
+    instance = testbed.small
+    latencies: dict[str, tuple[list[float], list[float]]] = {
+        "DISABLE": ([], []),
+        "ENABLE": ([], []),
+    }
+    try:
+        for _ in range(_ROUNDS + 2):
+            for change, rounds in latencies.items():
+                instance.execute(f"ALTER TABLE jobs {change} TRIGGER USER")
+                results = _start_and_stop_jobs(instance, monitoring_status=0)
+                for of_kind, result in zip(rounds, results, strict=True):
+                    of_kind.append(result.p50)
+    finally:
+        instance.execute("ALTER TABLE jobs ENABLE TRIGGER USER")
+    for kind, without, others in zip(("start", "stop"), *latencies.values(), strict=True):
+        yield Row(
+            what=f"{kind}_job with triggers for roll-ups / without: p50",
+            measured=median(others) / median(without),
+            bar=1.1,
+            details=f"ms: with {spread(others, 1e3, 2)}, without {spread(without, 1e3, 2)}",
+        )
+
+
+def _start_and_stop_jobs(
+    instance: Instance, monitoring_status: int
+) -> tuple[LoadResult, LoadResult]:
     """Start jobs, then stop them one after the other."""
     first = JOB_NUMBERS.next
     starts = _start_jobs(instance, count=_STOPS, clients=4, monitoringStatus=monitoring_status)
@@ -139,7 +166,7 @@ def _stop_jobs(instance: Instance, monitoring_status: int) -> LoadResult:
     )
     result = load_generator.run(spec)
     result.require_status(200)
-    return result
+    return starts, result
 
 
 def _start_jobs(

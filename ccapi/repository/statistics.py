@@ -118,12 +118,16 @@ def statistics_statement(
     conn: Connection, query: StatisticsQuery, points: Points, days: Days | None = None
 ) -> tuple[str, dict[str, object]]:
     """Return the statement of a query, and its parameters."""
+    has_points = query.with_timeline
     sql, params = _fill(
         conn,
         _SQL["job_statistics"],
         query,
         days,
         rollups=_PARTS["period_rollups" if query.group_by & PERIODS else "rollups"] if days else "",
+        point_kinds=_PARTS["point_kinds"] if has_points else "",
+        point_sets=_PARTS["point_sets"] if has_points else "",
+        point=_PARTS["point" if has_points else "no_point"],
         end_states=_PARTS["end_states" if query.with_end_states else "no_end_states"],
     )
     return sql, {

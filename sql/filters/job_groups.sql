@@ -107,6 +107,19 @@ WHERE num_days = 1
   AND day < :end_day
   AND {{ROLLUP_CONDITIONS}}
 
+-- name: point_kinds
+WHEN GROUPING(first_point) = 0 THEN 'start'
+WHEN GROUPING(end_point) = 0 THEN 'end'
+
+-- name: point_sets
+(first_point, is_first), (end_point, is_first),
+
+-- name: point
+COALESCE(first_point, end_point)
+
+-- name: no_point
+NULL::bigint
+
 -- name: end_states
 -- In the order of the type job_state.
 ARRAY[

@@ -46,15 +46,10 @@ counted AS (
 ),
 summed AS (
     SELECT
-        CASE GROUPING(cluster, first_point, end_point)
-            WHEN 3 THEN 'group'
-            WHEN 5 THEN 'start'
-            WHEN 6 THEN 'end'
-            ELSE 'total'
-        END AS kind,
+        CASE WHEN GROUPING(cluster) = 0 THEN 'group' {{POINT_KINDS}} ELSE 'total' END AS kind,
         is_first, cluster, state, user_name, project, partition, sub_cluster, array_job_id,
         job_name, host, period,
-        COALESCE(first_point, end_point) AS point,
+        {{POINT}} AS point,
         sum(num_jobs)::bigint AS num_jobs,
         sum(num_nodes) AS num_nodes,
         sum(num_cores)::bigint AS num_cores,
@@ -67,7 +62,7 @@ summed AS (
     GROUP BY GROUPING SETS (
         (cluster, state, user_name, project, partition, sub_cluster, array_job_id, job_name, host,
          period),
-        (first_point, is_first), (end_point, is_first), (is_first)
+        {{POINT_SETS}} (is_first)
     )
 ),
 ranked AS (

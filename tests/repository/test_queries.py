@@ -51,7 +51,7 @@ def test_no_query_selects_a_star(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_query_has_one_caller(file: Path) -> None:
     names = re.findall(r"^-- name: (\w+)", file.read_text("utf-8"), re.MULTILINE)
-    modules = {"session": "db/pool", "migrations": "db/migrations"}
+    modules = {"session": "db/pool", "migrations": "db/migrations", "sites": "db/sites"}
     module = PACKAGE / f"{modules.get(file.stem, f'repository/{file.stem}')}.py"
     uses = Counter(text for text in string_literals(module) if text in names)
     assert uses == Counter(names)
