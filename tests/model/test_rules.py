@@ -142,6 +142,6 @@ def test_wrong_hosts_are_refused(hosts: list[str], num_nodes: int | None, messag
 
 def test_fields_of_job_meta_are_attributes_of_jobs() -> None:
     attributes = {field.attribute for field in JOB_META_FIELDS}
-    only_inside = {"stop_time", "sort_key", "is_partial"}
+    only_inside = {"stop_time", "sort_key", "is_partial", "name"}
     assert attributes == {*Job.__dataclass_fields__, "duration", "shared"} - only_inside
     assert attributes - {"id", "duration", "shared"} <= {*NewJob.__dataclass_fields__}
