@@ -51,17 +51,19 @@ def read_bytes(root: Path, key: JobKey) -> bytes:
 def read_batch(root: Path, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:
     """Return the content of those meta.json that can be read, from the tree or packs."""
     documents: dict[JobKey, bytes] = {}
-    packed: dict[Path, list[JobKey]] = {}
+    packed: dict[tuple[str, str | None], list[JobKey]] = {}
     for key in keys:
         with suppress(ArchiveError):
             data = _read_file(layout.meta_path(root, key))
             if data is not None:
                 documents[key] = data
-            elif (path := layout.pack_path(root, key)) is not None:
-                packed.setdefault(path, []).append(key)
-    for path, keys_of_pack in packed.items():
+            else:
+                month = key.cluster, layout.month_of(key.start_time)
+                packed.setdefault(month, []).append(key)
+    for keys_of_pack in packed.values():
+        path = layout.pack_path(root, keys_of_pack[0])
         with suppress(ArchiveError):
-            documents |= pack.read_batch(path, keys_of_pack)
+            documents |= pack.read_batch(path, keys_of_pack) if path else {}
     return documents
 
 

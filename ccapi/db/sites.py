@@ -78,6 +78,12 @@ def describe(site: int | None) -> str:
     return "a hub" if site == HUB else f"site {site} of a hub"
 
 
+def list_subscriptions(conn: Connection) -> list[Subscription]:
+    """Return what a hub receives, in the order of names; nothing elsewhere."""
+    with conn.cursor(row_factory=class_row(Subscription)) as cursor:
+        return cursor.execute(_SQL["list_subscriptions"]).fetchall()
+
+
 def problems(database: Database, site: int | None) -> list[str]:
     """Return what keeps jobs from reaching the hub, on a site or on the hub itself.
 
@@ -85,9 +91,9 @@ def problems(database: Database, site: int | None) -> list[str]:
     """
     if site is None:
         return []
-    with database.session() as conn, conn.cursor(row_factory=class_row(Subscription)) as cursor:
+    with database.session() as conn:
         [level] = conn.execute(_SQL["wal_level"]).fetchone() or [""]
-        subscriptions = cursor.execute(_SQL["list_subscriptions"]).fetchall()
+        subscriptions = list_subscriptions(conn)
     if site != HUB:
         return [] if level == "logical" else [f"wal_level is {level}, and a site needs logical"]
     if not subscriptions:

@@ -118,11 +118,13 @@ def _check_keys(context: Context, keys: Iterator[JobKey]) -> Iterator[tuple[JobK
             runs = jobs.find_by_keys(conn, batch)
             pruned = pruned_jobs.find(conn, [key for key in batch if key not in runs])
         for key in batch:
-            path = layout.meta_path(context.archive_root, key)
             if key not in runs and key not in pruned:
-                yield key, Finding("orphaned", path, "no such job in the database")
+                kind, reason = "orphaned", "no such job in the database"
             elif key in runs and runs[key].is_running:
-                yield key, Finding("broken", path, still_running(runs[key]))
+                kind, reason = "broken", still_running(runs[key])
+            else:
+                continue
+            yield key, Finding(kind, layout.meta_path(context.archive_root, key), reason)
 
 
 def check_pruned(context: Context, broken_packs: Collection[Path] = ()) -> Iterator[Finding]:

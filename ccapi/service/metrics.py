@@ -11,7 +11,9 @@ from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, 
 
 import ccapi
 from ccapi.context import Context
+from ccapi.db import sites
 from ccapi.db.probe import CachedProbe
+from ccapi.db.sites import Subscription
 from ccapi.errors import DatabaseUnavailable
 from ccapi.metrics import cluster_label
 from ccapi.model.job import JobState, Range
@@ -32,6 +34,7 @@ class _Values(NamedTuple):
     running: dict[str, int]
     backlog: ArchiveBacklog
     token_expires_at: float
+    subscriptions: list[Subscription]
 
 
 class DatabaseGauges:
@@ -45,6 +48,7 @@ class DatabaseGauges:
                     metrics.count_running_jobs(conn),
                     metrics.archive_backlog(conn),
                     min((at.timestamp() for _, at in expiring), default=math.inf),
+                    sites.list_subscriptions(conn) if context.is_hub else [],
                 )
 
         def count_failing_hosts() -> Counter[str]:
@@ -94,6 +98,11 @@ class DatabaseGauges:
         text = "Time until the first token in use expires that has no successor; +Inf without one."
         left = values.token_expires_at - time.time()
         yield GaugeMetricFamily("ccapi_token_expiry_seconds", text, value=left)
+        up = "On a hub: whether the jobs of a site arrive, by subscription."
+        family = GaugeMetricFamily("ccapi_subscription_up", up, labels=["subscription"])
+        for subscription in values.subscriptions:
+            family.add_metric([subscription.name], float(not subscription.problem))
+        yield family
         yield self._collect_hosts()
 
     def _collect_hosts(self) -> Metric:

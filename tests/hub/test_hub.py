@@ -1,7 +1,9 @@
 """A hub above two sites, made and kept by the commands of docs/scale.rst."""
 
 import json
+import re
 import shutil
+import urllib.request
 from collections.abc import Iterator
 
 import psycopg
@@ -114,6 +116,15 @@ def test_tokens_and_sessions_stay_at_their_site(made: Federation) -> None:
     made.hub.tokens[Role.READER] = own
 
 
+def up(hub: Host) -> list[str]:
+    address = f"{hub.url.removesuffix('/api/jobs')}/metrics"
+    request = urllib.request.Request(address, headers={"X-Auth-Token": hub.tokens[Role.READER]})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        text = answer.read().decode()
+    pairs = re.findall(r'ccapi_subscription_up{subscription="(.*)"} (.*)', text)
+    return [f"{name} {value}" for name, value in pairs]
+
+
 def test_hub_and_sites_are_watched(made: Federation) -> None:
     at_hub, at_site = GUIDE["Watch it"].split("On a site, ")
     made.hub.follow(at_hub)
@@ -121,7 +132,9 @@ def test_hub_and_sites_are_watched(made: Federation) -> None:
     [check] = steps(at_hub)
     made.hub.sql("ALTER SUBSCRIPTION site1 DISABLE")
     assert made.hub.run_blocks([check]) == ["ccapi: subscription site1 is disabled\n"]
+    wait_until(lambda: "site1 0.0" in up(made.hub), "the metric does not follow")
     made.hub.sql("ALTER SUBSCRIPTION site1 ENABLE")
+    wait_until(lambda: up(made.hub) == ["site1 1.0", "site2 1.0"], "the metric does not follow")
     [output] = made.sites[0].run_blocks([check])
     assert output == "ok: settings, file modes, database and archive\n"
 
