@@ -18,7 +18,7 @@ def main() -> int:
             return 1
         print(f"== PostgreSQL {major}: {installations[major].bin_dir}", flush=True)
         command = [sys.executable, "-m", "pytest", "--quiet", "--numprocesses=2"]
-        folders = ["tests/api", "tests/repository", "tests/service", "tests/cli"]
+        folders = ["tests/api", "tests/repository", "tests/service", "tests/cli", "tests/hub"]
         environment = {**os.environ, "CCAPI_PG_BIN": str(installations[major].bin_dir)}
         if subprocess.run([*command, *folders], env=environment, check=False).returncode:
             return 1

@@ -18,19 +18,20 @@ SELECT current_setting('wal_level');
 
 -- name: list_subscriptions
 -- List the subscriptions of this database: whether each is enabled and connected, how many of its
--- tables are not copied yet, and the seconds since its site was last heard.
+-- tables are not copied yet, and the seconds since its site was last heard. Only administrators of
+-- PostgreSQL 13 may read the id of a subscription in pg_subscription itself.
 SELECT
-    s.subname                                                  AS name,
-    s.subenabled                                               AS is_enabled,
-    worker.pid IS NOT NULL                                     AS is_connected,
+    s.subname                                                AS name,
+    s.subenabled                                             AS is_enabled,
+    worker.pid IS NOT NULL                                   AS is_connected,
     (SELECT count(*)
      FROM pg_subscription_rel AS r
-     WHERE r.srsubid = s.oid
-       AND r.srsubstate <> 'r')                                AS tables_left,
-    EXTRACT(epoch FROM now() - worker.last_msg_receipt_time)   AS seconds_silent
+     WHERE r.srsubid = worker.subid
+       AND r.srsubstate <> 'r')                              AS tables_left,
+    EXTRACT(epoch FROM now() - worker.last_msg_receipt_time) AS seconds_silent
 FROM pg_subscription AS s
 LEFT JOIN pg_stat_subscription AS worker
-    ON worker.subid = s.oid
+    ON worker.subname = s.subname
    AND worker.relid IS NULL
 WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 ORDER BY s.subname;
