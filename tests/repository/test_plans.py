@@ -9,7 +9,7 @@ import pytest
 from ccapi.db.pool import Database
 from ccapi.model.job import FINAL_STATES, JobFilter, ListPosition, Range, Tag
 from ccapi.model.rules import MAX_INTEGER
-from ccapi.model.statistics import PERIODS, GroupBy, Points, StatisticsQuery
+from ccapi.model.statistics import PERIODS, Days, GroupBy, Points, StatisticsQuery
 from ccapi.repository import job_filter, job_list, statistics
 from tests.client import START
 
@@ -298,7 +298,9 @@ RANGES = {
 }
 
 
-def statistics_plan(database: Database, begin: int, end: int, **filters: Any) -> dict[str, Any]:
+def statistics_plan(
+    database: Database, begin: int, end: int, days: Days | None = None, **filters: Any
+) -> dict[str, Any]:
     """Run the statistics query with every grouping and a timeline, and return its plan."""
     query = StatisticsQuery(
         jobs=JobFilter(**filters, now=LAST),
@@ -309,7 +311,7 @@ def statistics_plan(database: Database, begin: int, end: int, **filters: Any) ->
     )
     points = Points(begin, 600, (end - begin) // 600)
     with database.connection() as conn:
-        statement = statistics.statistics_statement(conn, query, points)
+        statement = statistics.statistics_statement(conn, query, points, days)
     return explain(database, *statement)
 
 
@@ -325,6 +327,17 @@ def test_statistics_read_the_jobs_of_the_range_by_index(
     assert rows(scans["jobs_by_start_time"]) <= (end - begin + _MARGIN) // 30 + 1
     assert rows(scans["jobs_long"]) == 0
     assert rows(scans["jobs_running"]) <= RUNNING
+
+
+def test_statistics_with_rollups_read_the_edges_of_the_range(large: Database) -> None:
+    begin, end = RANGES["a week"]
+    days = Days(begin // _DAY + 1, (end - _MARGIN) // _DAY)
+    plan = statistics_plan(large, begin, end, days)
+    by_start = [node for node in nodes(plan) if node.get("Index Name") == "jobs_by_start_time"]
+    edges = (_MARGIN + days.first * _DAY - begin) + (end - days.end * _DAY)
+    assert len(by_start) == 2
+    assert sum(map(rows, by_start)) <= edges // 30 + 2
+    assert "Seq Scan" not in {node["Node Type"] for node in nodes(plan)}
 
 
 def test_statistics_of_one_user_read_few_rows(large: Database) -> None:
