@@ -94,11 +94,15 @@ def problems(database: Database, site: int | None) -> list[str]:
     with database.session() as conn:
         [level] = conn.execute(_SQL["wal_level"]).fetchone() or [""]
         subscriptions = list_subscriptions(conn)
+        shared = conn.execute(_SQL["list_shared_clusters"]).fetchall() if site == HUB else ()
     if site != HUB:
         return [] if level == "logical" else [f"wal_level is {level}, and a site needs logical"]
     if not subscriptions:
         return ["the hub has no subscription"]
-    return [f"subscription {one.name} {one.problem}" for one in subscriptions if one.problem]
+    return [f"subscription {one.name} {one.problem}" for one in subscriptions if one.problem] + [
+        f"cluster {name} is at the sites {', '.join(map(str, numbers))}: rename it at all but one"
+        for name, numbers in shared
+    ]
 
 
 def _require_undecided(actual: int | None, site: int | None) -> None:

@@ -35,3 +35,26 @@ LEFT JOIN pg_stat_subscription AS worker
    AND worker.relid IS NULL
 WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 ORDER BY s.subname;
+
+-- name: list_shared_clusters
+-- List the clusters of which two sites have jobs among the latest thousand. The recursion leaps from
+-- one cluster to the next.
+WITH RECURSIVE cluster AS (
+    SELECT min(cluster) AS name
+    FROM jobs
+    UNION ALL
+    SELECT (SELECT min(cluster) FROM jobs WHERE cluster > c.name)
+    FROM cluster AS c
+    WHERE c.name IS NOT NULL
+)
+SELECT c.name, latest.sites
+FROM cluster AS c
+CROSS JOIN LATERAL (
+    SELECT array_agg(DISTINCT site_of(j.id)) AS sites
+    FROM (SELECT id
+          FROM jobs
+          WHERE cluster = c.name
+          ORDER BY start_time DESC, id DESC
+          LIMIT 1000) AS j
+) AS latest
+WHERE cardinality(latest.sites) > 1;

@@ -16,7 +16,10 @@ from tests.hub.away import kill_a_site
 from tests.hub.federation import GUIDE, ROOT, Federation, Host, federation
 from tests.replica.pair import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("psql") is None, reason="psql is not installed"),
+]
 TAG = {"type": "quality", "name": "bad"}
 
 
@@ -137,6 +140,19 @@ def test_hub_and_sites_are_watched(made: Federation) -> None:
     wait_until(lambda: up(made.hub) == ["site1 1.0", "site2 1.0"], "the metric does not follow")
     [output] = made.sites[0].run_blocks([check])
     assert output == "ok: settings, file modes, database and archive\n"
+
+
+def test_a_cluster_of_two_sites_is_reported(made: Federation) -> None:
+    ids = [
+        json.loads(site.send("/start_job/", job(jobId=15, cluster="shared", startTime=number))[1])
+        for number, site in enumerate(made.sites, START)
+    ]
+    made.await_equality()
+    [output] = made.hub.run_blocks([Block("ccapi check", "")])
+    assert output == "ccapi: cluster shared is at the sites 1, 2: rename it at all but one\n"
+    for site, answer in zip(made.sites, ids, strict=True):
+        site.send(f"/delete_job/{answer['id']}", method="DELETE")
+    made.await_equality()
 
 
 def test_lost_site_comes_back_with_all_changes_once(made: Federation) -> None:
