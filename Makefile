@@ -75,7 +75,7 @@ demo: $(RUN_TIME)
 	@exec $(BIN)/ccapi demo $(ARGS)
 
 check: $(STAMP)
-	$(BIN)/python -m pytest --quiet --numprocesses=2 -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest --quiet --numprocesses=2 -p no:schemathesis -m 'not slow' $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses=2 --cov --cov-report=term-missing:skip-covered $(ARGS)

@@ -31,13 +31,18 @@ class Limited:
 @pytest.fixture(
     params=[
         Scope(users=("anna",)),
-        Scope(users=("anna", "bert")),
-        Scope(projects=("p1",)),
         Scope(projects=("p1", "")),
         Scope(users=("anna", "carl"), projects=("p2",)),
-        Scope(users=("nobody",)),
         Scope(clusters=("fritz",)),
-        Scope(clusters=("fritz", "woody"), projects=("p1",)),
+        *(
+            pytest.param(scope, marks=pytest.mark.slow)
+            for scope in (
+                Scope(users=("anna", "bert")),
+                Scope(projects=("p1",)),
+                Scope(users=("nobody",)),
+                Scope(clusters=("fritz", "woody"), projects=("p1",)),
+            )
+        ),
     ],
     ids=str,
 )

@@ -83,6 +83,7 @@ def test_calls_run_again_when_the_late_one_has_returned(disk: HangingDisk) -> No
     assert breaker.run(disk.write) == "written"
 
 
+@pytest.mark.slow
 def test_the_probe_decides_when_calls_run_again(disk: HangingDisk) -> None:
     is_full, probes = True, 0
 

@@ -262,6 +262,7 @@ class TestEnding:
 
 
 class TestAddress:
+    @pytest.mark.slow
     def test_occupied_address_is_reported_first(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]

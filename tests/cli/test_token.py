@@ -13,6 +13,12 @@ BAD_DURATIONS = ["", "90", "d", "0d", "-1d", "1.5h", "1y", "1D", " 1d", "1d ", "
                  "36501d", "999999999w", "9999999999s"]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _no_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revoke tokens at once: no worker has them in its cache."""
+    monkeypatch.setattr(tokens, "TOKEN_TTL_SECONDS", 0)
+
+
 def listed(database: Database) -> Token:
     [token] = tokens.list_all(database)
     return token

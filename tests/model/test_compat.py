@@ -284,6 +284,7 @@ def mutated(draw: st.DrawFn, document: dict[str, Any]) -> tuple[dict[str, Any], 
     return copy, unknown
 
 
+@pytest.mark.slow
 @given(st.fixed_dictionaries({}, optional=KNOWN), st.data())
 def test_mutated_document_has_the_same_fields(
     document: dict[str, Any], data: st.DataObject

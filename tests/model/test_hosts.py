@@ -79,6 +79,7 @@ def test_bad_host_is_found_within_10_failures() -> None:
     assert false_alarms < 0.01 * TRIALS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [30, 200, 1_000])
 def test_healthy_clusters_have_few_false_alarms(jobs: int) -> None:
     good = GoodHosts(Random(jobs))

@@ -220,6 +220,7 @@ def test_operational_errors_are_database_unavailable(
     assert backend_pid(small_pool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["connection", "transaction", "snapshot", "session"])
 @pytest.mark.parametrize(
     "url", ["postgresql:///ccapi?host=/nowhere", "postgresql://127.0.0.1:1/ccapi"]

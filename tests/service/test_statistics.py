@@ -311,6 +311,7 @@ def assert_sum_over_jobs(result: Statistics, jobs: list[NewJob], query: Statisti
     assert result.timeline == [point(counted, time) for time in times], query
 
 
+@pytest.mark.slow
 def test_statistics_equal_the_sum_over_jobs(jobs: list[NewJob], context: Context) -> None:
     rng = Random(2)
     for _ in range(QUERIES):

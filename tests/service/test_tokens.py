@@ -6,12 +6,18 @@ from functools import partial
 import pytest
 
 from ccapi.db.pool import Database
-from ccapi.model.token import Role
+from ccapi.model.token import TOKEN_TTL_SECONDS, Role
 from ccapi.service import tokens
 from ccapi.service.tokens import TokenError
 from tests.client import Client, assert_error, at_once
 
 DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def _no_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revoke tokens at once: no worker has them in its cache."""
+    monkeypatch.setattr(tokens, "TOKEN_TTL_SECONDS", 0)
 
 
 def role_of(database: Database, secret: str) -> Role | None:
@@ -259,7 +265,10 @@ def test_the_last_use_is_recorded_once_a_minute(database: Database) -> None:
     assert later > first
 
 
-def test_a_revoked_token_is_rejected_by_the_service(reader: Client, database: Database) -> None:
+def test_a_revoked_token_is_rejected_by_the_service(
+    reader: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "TOKEN_TTL_SECONDS", TOKEN_TTL_SECONDS)
     assert reader.list() == []
     tokens.revoke(database, "test-reader")
     assert_error(reader.send("GET", "/"), 401, "revoked")

@@ -15,10 +15,15 @@ from tests.web.visitor import Visitor
 USERS, PROJECTS, CLUSTERS = ("anna", "bert"), ("p1", "p2"), ("fritz", "alex")
 SCOPES = [
     Scope(users=("anna",)),
-    Scope(projects=("p1",)),
-    Scope(clusters=("fritz",)),
     Scope(users=("anna", "bert"), projects=("p2",), clusters=("alex",)),
-    Scope(users=("nobody",)),
+    *(
+        pytest.param(scope, marks=pytest.mark.slow)
+        for scope in (
+            Scope(projects=("p1",)),
+            Scope(clusters=("fritz",)),
+            Scope(users=("nobody",)),
+        )
+    ),
 ]
 # Each hidden job has these words in its texts; no page of a limited visitor may have them.
 SECRET = re.compile(r"secret-\d+")
