@@ -13,14 +13,16 @@ from tests.distribution import PIP, ROOT, build_wheel, copy_product, run
 NEXT_VERSION = "1.1.0"
 # What the guide exports: curl trusts the certificate of the tests.
 TRUSTED = {"CURL_CA_BUNDLE": "/etc/ccapi/tls/certificate.pem"}
+# The operating guide.
+GUIDE = ("operating", "archive", "monitoring")
 _SITE = "/root/site"
 _WHEELS = "/root/wheels"
 
 
-def guide(name: str = "operating") -> dict[str, list[Block]]:
-    """Return the command blocks of each section of a document."""
-    text = (ROOT / "docs" / f"{name}.rst").read_text("utf-8")
-    return {title: steps(body) for title, body in split(text).items()}
+def guide(*names: str) -> dict[str, list[Block]]:
+    """Return the command blocks of each section of documents: by default, the operating guide."""
+    texts = ((ROOT / "docs" / f"{name}.rst").read_text("utf-8") for name in names or GUIDE)
+    return {title: steps(body) for text in texts for title, body in split(text).items()}
 
 
 def follow(machine: Machine, *sections: list[Block]) -> None:

@@ -12,7 +12,7 @@ _TERM = re.compile(r"^``(.+)``\n    (?:WARNING|ERROR), ", re.MULTILINE)
 
 
 def test_the_guide_explains_every_warning_and_error_of_the_code() -> None:
-    guide = (ROOT / "docs" / "operating.rst").read_text("utf-8")
+    guide = (ROOT / "docs" / "monitoring.rst").read_text("utf-8")
     explained = _TERM.findall(guide.split("Log lines\n=========")[1])
     assert len(explained) == len(set(explained))
     assert set(explained) == set(logged()) | set(permission_warnings())
