@@ -20,9 +20,9 @@ lines
 8#8#AL#REQUEUED#D1T11:00:00#D1T11:00:30#SUB#n1#01:00:00#normal#4#cpu=4#again
 8#8#AL#COMPLETED#D1T11:03:00#D1T11:04:00#SUB#n2#01:00:00#normal#4#cpu=4#again
 9#9#AL#RESIZING#D1T23:50:00#D2T00:10:00#SUB#n[1-2]#02:00:00#normal#4#cpu=4#small
-9#9#AL#COMPLETED#D2T00:10:00#D2T00:20:00#SUB#n1#02:00:00#normal#2#cpu=2#small
-10#10#AL#RUNNING#D2T10:00:00#Unknown#SUB#n4#02:00:00#normal#2#cpu=2#10|10|root|0
+9#9#AL#COMPLETED#D2T00:10:00#D2T00:20:00#D2T00:10:00#n1#02:00:00#normal#2#cpu=2#small
 11#11#AL#FAILED#D2T10:00:00#D2T10:00:09#SUB#n[1-99999999]#02:00:00#normal#2#cpu=2#huge
+10#10#AL#RUNNING#D2T10:00:00#Unknown#SUB#n4#02:00:00#normal#2#cpu=2#10|10|root|0
 """.strip()
     .replace("#AL#", "#alice#999#hpc#main#")
     .replace("#SUB#", "#2026-01-01T09:59:00#")
@@ -87,7 +87,8 @@ def test_job_has_what_sacct_knows(service: Service, site: Site, sacct: Path) -> 
     assert job["resources"] == [{"hostname": "n1"}, {"hostname": "n2"}]
     names = ("user", "project", "partition", "arrayJobId", "walltime", "numHwthreads", "numAcc")
     assert [job[name] for name in names] == ["alice", "hpc", "main", 3, 3600, 8, 2]
-    assert job["submitTime"] == _NOON - 60
+    # The parts of a resized job are "submitted" when they begin, the first one excepted.
+    assert job["submitTime"] == jobs[9]["submitTime"] == _NOON - 60
     assert job["metaData"] == {"jobName": "rotor", "qos": "normal"}
     assert (jobs[6]["user"], jobs[5]["metaData"]["jobName"]) == ("uid:54321", "two\nlines")
 

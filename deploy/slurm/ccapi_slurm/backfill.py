@@ -94,7 +94,10 @@ def join(runs: Iterable[SacctRun], resized: dict[int, SacctRun]) -> Iterator[Sac
     for row in sorted(runs, key=lambda one: one.start_time):
         job_id = row.event.job_id
         first = resized.pop(job_id, row)
-        run = row._replace(start_time=first.start_time)
+        # Slurm says that the last part was submitted when it began.
+        submit = {"SUBMIT": first.event.environment["SUBMIT"]}
+        event = row.event._replace(environment={**row.event.environment, **submit})
+        run = row._replace(start_time=first.start_time, event=event)
         if end_states.slurm_state(run.event) == end_states.RESIZING:
             resized[job_id] = run
         else:

@@ -65,7 +65,7 @@ def sacct_runs(
     command += ["-S", since, "-E", until, "-o", ",".join(fields)]
     output = _run(command, environment, _LONG_TIMEOUT_SECONDS, _MAX_RUNS_BYTES)
     rows: list[list[str]] = []
-    for line in output.split("\n"):
+    for line in output.removesuffix("\n").split("\n"):
         row = line.split(separator)
         if len(row) == len(fields):
             rows.append(row)
