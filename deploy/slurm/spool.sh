@@ -36,9 +36,16 @@ has_space() {
     cause=missing
     [ -d "$CCAPI_SPOOL/new" ] || return 1
     cause=full
-    set -- "$CCAPI_SPOOL"/new/*
-    [ "$#" -lt "$CCAPI_SPOOL_EVENTS" ] || return 1
-    [ "$#" -ge 100 ] || return 0
+    # A name ends with a hundredth of a second. Sorting the tenth of the names that ends with 0 takes
+    # half the time of counting all, which 20,000 events would make the longest part of a hook.
+    set -- "$CCAPI_SPOOL"/new/*0
+    count=$(($# * 10))
+    if [ "$count" -lt 1000 ]; then
+        set -- "$CCAPI_SPOOL"/new/*
+        count=$#
+    fi
+    [ "$count" -lt "$CCAPI_SPOOL_EVENTS" ] || return 1
+    [ "$count" -ge 100 ] || return 0
     cause=space
     free=$(stat -f -c '%a * (%S / 512) / 2048' "$CCAPI_SPOOL/new") || return 1
     # shellcheck disable=SC2004 # an expression, not a number

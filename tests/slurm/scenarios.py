@@ -47,7 +47,9 @@ def black_hole(connected: ConnectedSlurm) -> Iterator[None]:
 def backlog(connected: ConnectedSlurm) -> Iterator[None]:
     """Use an address where nothing listens, while 20,000 events wait."""
     for number in range(1, _BACKLOG + 1):
-        events.write_start(connected.site, 1_000_000 + number)
+        # As the uptime in the name of a real event, their times have hundredths.
+        when = events.START + number / 100
+        events.write(connected.site, "prolog", when, {"SLURM_JOB_ID": str(1_000_000 + number)})
     try:
         with connection_refused(connected):
             yield

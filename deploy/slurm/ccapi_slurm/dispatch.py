@@ -69,16 +69,17 @@ class Dispatcher:
         """Report the start that a prolog recorded."""
         return self._send_start(self._start_report(event))
 
-    def report_resize(self, event: Event) -> Result:
+    def report_resize(self, event: Event, *, is_last: bool) -> Result:
         """Report that a running job has other hosts.
 
-        jobcomp runs just before the change: Slurm has the new hosts, the event those until then.
+        jobcomp runs just before the change, and the event has the hosts until then. The job's next
+        event has the new ones; unless it waits already, Slurm is asked for them.
         """
         run = self._spool.load_run(event.job_id)
         if run is None or run.stop_time:
             return NOTHING_TO_REPORT
         result = self._report_former_hosts(event, run, int(event.time))
-        if result.verdict in _UNSETTLED:
+        if result.verdict in _UNSETTLED or not is_last:
             return result
         try:
             present = slurm.with_present_hosts(event, self._settings.environment)

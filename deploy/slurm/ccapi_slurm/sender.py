@@ -74,13 +74,15 @@ class Sender:
         self._spool = Spool(settings.spool, settings.slurm_state)
         # Events that killed a sender, and how often.
         self._attempts: dict[str, int] = {}
+        # The last of the waiting events of each job.
+        self._last_names: dict[str, str] = {}
         self._counters = Counters(self._spool.counters)
         self._resolver = EndStateResolver(
             self._spool, settings.environment, self._attempts, self._counters
         )
         self._client = Client(settings)
         self._dispatcher = Dispatcher(settings, self._spool, self._client, self._counters)
-        self._batcher = Batcher(self._spool, self._client, self._dispatcher)
+        self._batcher = Batcher(self._spool, settings, self._dispatcher)
         self._outage, self._outage_since = Backoff(), 0.0
         self._backoff_by_job: dict[str, Backoff] = {}
         self._errors_in_a_row = 0
@@ -113,7 +115,9 @@ class Sender:
         self._spool.check()
         deadline = time.monotonic() + _PASS_SECONDS
         try:
-            self._resolver.resolve(self._in_order(self._spool.events()), deadline)
+            # During an outage thousands wait, and most sites have no epilogs.
+            if self._spool.events_of_kind(EPILOG):
+                self._resolver.resolve(self._in_order(self._spool.events()), deadline)
         except OSError as error:
             self._pause(Result(Verdict.UNAVAILABLE, f"cannot use the spool: {error}"))
         if self._outage.is_over:
@@ -154,6 +158,7 @@ class Sender:
         waiting = {job for job, backoff in self._backoff_by_job.items() if not backoff.is_over}
         by_jobcomp = jobs_reported_by_jobcomp(self._spool, names)
         names = self._send_batches(names, waiting, by_jobcomp, deadline)
+        self._last_names = {job_id_of(name): name for name in names}
         for name in names if self._outage.is_over else ():
             job = job_id_of(name)
             if job in waiting:
@@ -172,33 +177,31 @@ class Sender:
         """Send events in batches, and return those that are left to send one by one.
 
         A batch has one event of each job, because the next one may depend on its answer. While
-        ccapi works on a batch, the events of the one before leave the queue, and the next one is
-        collected.
+        ccapi works on one, the events of another leave the queue, and the next one is collected.
         """
-        # A mistake may have left one behind; sending its events again is safe.
-        self._batcher.begin([])
         alone = set(waiting)
-        being_sent: set[str] = set()
+        self._batcher.forget()
         while True:
-            batch: list[Line] = []
-            if len(names) > _MIN_BATCH and self._outage.is_over and time.monotonic() < deadline:
-                batch = self._batcher.collect(names, alone, being_sent, by_jobcomp, self._attempts)
-            batch = batch if len(batch) > _MIN_BATCH else []
+            while self._batcher.has_room and self._outage.is_over and time.monotonic() < deadline:
+                batch: list[Line] = []
+                if len(names) > _MIN_BATCH:
+                    batch = self._batcher.collect(names, alone, by_jobcomp, self._attempts)
+                if len(batch) <= _MIN_BATCH:
+                    break
+                self._batcher.begin(batch)
+            if not self._batcher.jobs:
+                return names
             try:
                 results = self._batcher.end()
             except BatchFailed as failure:
                 if failure.outage:
                     self._pause(failure.outage)
                 return names
-            self._batcher.begin(batch)
-            being_sent = {job_id_of(line.name) for line in batch}
             sent = self._handle_all(results)
             names = [name for name in names if name not in sent]
             failed = {job_id_of(line.name) for line, _ in results if line.name not in sent}
             waiting |= failed
             alone |= failed
-            if not batch and not results:
-                return names
 
     def _handle_all(self, results: list[tuple[Line, Result]]) -> set[str]:
         """Act on the results of a batch, and return the events that have left the queue."""
@@ -245,7 +248,8 @@ class Sender:
             end_state = end_states.from_jobcomp(event)
             if end_state == NO_END:
                 self._counters.add(counters.RESIZES)
-                return self._dispatcher.report_resize(event)
+                is_last = self._last_names.get(job_id_of(name)) == name
+                return self._dispatcher.report_resize(event, is_last=is_last)
             if end_state is None:
                 end_state = self._resolver.resolve_unknown_state(name, event)
         else:

@@ -149,6 +149,10 @@ class Spool:
         """Return the names of the waiting events, oldest first."""
         return _names_by_age(self.new)
 
+    def events_of_kind(self, kind: str) -> list[str]:
+        """Return the names of the waiting events of one kind, in any order."""
+        return [name for name in _names(self.new) if kind_of(name) == kind]
+
     def dead_letters(self) -> list[str]:
         """Return the names of the dead letters, oldest first."""
         return [name for name in _names_by_age(self.dead) if not name.endswith(_REASON_SUFFIX)]
