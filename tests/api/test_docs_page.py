@@ -60,6 +60,7 @@ FORMS = [
     ("POST", "/jobs/edit_meta/{id}", 200),
     ("PATCH", "/jobs/edit_meta/", 200),
     ("PUT", "/jobs/statistics/{id}", 200),
+    ("POST", "/jobs/resize_job/", 200),
     ("GET", "/jobs/used_nodes", 200),
     ("GET", "/clusters/", 200),
     ("GET", "/hosts/", 200),
