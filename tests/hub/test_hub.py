@@ -65,6 +65,11 @@ def test_hub_changes_nothing_and_says_so(made: Federation) -> None:
     for path, body, method in (
         ("/start_job/", job(), "POST"),
         ("/stop_job/", stop(jobId=10, cluster="cluster1"), "POST"),
+        (
+            "/resize_job/",
+            {"jobId": 10, "resizeTime": START + 60, "resources": [{"hostname": "f2"}]},
+            "POST",
+        ),
         (f"/tag_job/{id_}", [TAG], "POST"),
         (f"/tag_job/{id_}", [TAG], "DELETE"),
         (f"/edit_meta/{id_}", {"key": "a", "value": "b"}, "POST"),

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tests.processes import free_port
 
+Accounting = Callable[[Path, str], AbstractContextManager[None]]
 NODES = ("n1", "n2", "n3", "n4")
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 USER = "ccapi-jobs"
@@ -22,7 +24,7 @@ SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort={port}
 SlurmUser=slurm
 AuthType=auth/munge
-AuthInfo=socket={directory}/munge/socket{auth_info}
+AuthInfo=socket={directory}/munge/socket
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 StateSaveLocation={directory}/state
 SlurmdSpoolDir={directory}/slurmd-%n
@@ -118,10 +120,12 @@ def wait_until(condition: Callable[[], bool], seconds: float, failure: Callable[
 
 
 @contextlib.contextmanager
-def slurm(directory: Path, name: str, extra: str = "", auth_info: str = "") -> Iterator[Slurm]:
-    """Run a cluster; `extra` are lines of slurm.conf."""
+def slurm(
+    directory: Path, name: str, extra: str = "", accounting: Accounting | None = None
+) -> Iterator[Slurm]:
+    """Run a cluster; `extra` are lines of slurm.conf, `accounting` runs a slurmdbd."""
     cluster = Slurm(directory, name)
-    _prepare(cluster, extra, auth_info)
+    _prepare(cluster, extra)
     with contextlib.ExitStack() as running:
         munge = directory / "munge"
         _start(
@@ -131,6 +135,8 @@ def slurm(directory: Path, name: str, extra: str = "", auth_info: str = "") -> I
             [f"--pid-file={munge}/pid", f"--log-file={munge}/log", f"--seed-file={munge}/seed"],
         )
         wait_until((munge / "socket").exists, 20, lambda: "munged does not start")
+        if accounting is not None:
+            running.enter_context(accounting(directory, name))
         as_slurm = ["setpriv", "--reuid=slurm", "--regid=slurm", "--clear-groups"]
         _start(running, as_slurm, ["slurmctld", "-D", "-f", str(cluster.conf)])
         for node in NODES:
@@ -146,7 +152,7 @@ def _is_up(cluster: Slurm) -> bool:
         return False
 
 
-def _prepare(cluster: Slurm, extra: str, auth_info: str) -> None:
+def _prepare(cluster: Slurm, extra: str) -> None:
     directory = cluster.directory
     directory.chmod(0o755)
     for folder, owner in (("state", "slurm"), ("munge", "munge"), ("work", USER)):
@@ -168,7 +174,6 @@ def _prepare(cluster: Slurm, extra: str, auth_info: str) -> None:
             name=cluster.name,
             port=free_port(),
             directory=directory,
-            auth_info=auth_info,
             nodes="\n".join(_node(name) for name in NODES),
             extra=extra,
         ),

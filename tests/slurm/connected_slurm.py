@@ -13,7 +13,7 @@ from ccapi.model.token import Role
 from ccapi.service import tokens
 from tests.processes import Service
 from tests.slurm import cluster
-from tests.slurm.cluster import Slurm
+from tests.slurm.cluster import Accounting, Slurm
 from tests.slurm.site import Site, install, list_jobs
 
 EPILOG = "EpilogSlurmctld={hooks}/epilog\nJobCompType=jobcomp/filetxt\nJobCompLoc={slurm}/ended"
@@ -30,10 +30,10 @@ class ConnectedSlurm:
     site: Site
     service: Service
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """Return the cluster's jobs in ccapi, in the order of their registration."""
+    def jobs(self, cluster: str = "") -> list[dict[str, Any]]:
+        """Return this or another cluster's jobs in ccapi, in the order of their registration."""
         jobs = list_jobs(self.service, self.site)
-        return [job for job in jobs if job["cluster"] == self.slurm.name]
+        return [job for job in jobs if job["cluster"] == (cluster or self.slurm.name)]
 
     def runs(self, job_id: int) -> list[dict[str, Any]]:
         """Return a job's runs, oldest first."""
@@ -63,7 +63,11 @@ class ConnectedSlurm:
 
 @contextlib.contextmanager
 def connected_slurm(
-    name: str, service: Service, database: Database, hook_lines: str
+    name: str,
+    service: Service,
+    database: Database,
+    hook_lines: str,
+    accounting: Accounting | None = None,
 ) -> Iterator[ConnectedSlurm]:
     """Run a cluster with our hooks; `hook_lines` belong to slurm.conf. No sender runs yet."""
     directory = Path(tempfile.mkdtemp(prefix="ccapi-slurm-"))
@@ -78,7 +82,7 @@ def connected_slurm(
         (slurm_directory / "ended").touch()
         shutil.chown(slurm_directory / "ended", "slurm")
     try:
-        with cluster.slurm(slurm_directory, name, extra) as running:
+        with cluster.slurm(slurm_directory, name, extra, accounting) as running:
             connected = ConnectedSlurm(running, site, service)
             connected.configure()
             yield connected

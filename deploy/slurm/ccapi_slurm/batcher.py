@@ -117,7 +117,7 @@ class Batcher:
         result, results = client.end_batch()
         if result.verdict is Verdict.ACCEPTED:
             return nothing + list(zip(lines, results))
-        self.forget()
+        self.discard()
         is_missing = result.message.startswith(("404 ", "405 "))
         if result.verdict is Verdict.UNAVAILABLE and not is_missing:
             raise BatchFailed(result)
@@ -125,7 +125,7 @@ class Batcher:
         self._next = time.monotonic() + (_MISSING_SECONDS if is_missing else _FAILURE_SECONDS)
         raise BatchFailed(None)
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Give up all batches that were begun; sending their events again is safe."""
         for client, _ in self._begun:
             client.close()

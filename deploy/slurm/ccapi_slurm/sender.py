@@ -180,7 +180,7 @@ class Sender:
         ccapi works on one, the events of another leave the queue, and the next one is collected.
         """
         alone = set(waiting)
-        self._batcher.forget()
+        self._batcher.discard()
         while True:
             while self._batcher.has_room and self._outage.is_over and time.monotonic() < deadline:
                 batch: list[Line] = []
