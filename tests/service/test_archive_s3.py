@@ -13,7 +13,7 @@ from ccapi.context import Context
 from ccapi.embedded import PrivatePostgres
 from tests.processes import free_port, wait_for
 
-GUIDE = Path(__file__).resolve().parent.parent.parent / "docs" / "operating.rst"
+GUIDE = Path(__file__).resolve().parent.parent.parent / "docs" / "archive.rst"
 SECTION = GUIDE.read_text("utf-8").partition("A copy in S3\n")[2].partition("\n====")[0]
 COMMANDS = [
     line.strip() for line in SECTION.splitlines() if line.startswith(("    rclone", "    ccapi"))
