@@ -1,15 +1,18 @@
 """`ccapi deploy`: configuration files for gunicorn, nginx, systemd and PostgreSQL."""
 
+import hashlib
 import ipaddress
 import math
 import os
 import re
 import secrets
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import ccapi
@@ -22,6 +25,7 @@ from ccapi.errors import StartupError
 Command = TypeVar("Command", bound=Callable[..., Any])
 _SUFFIX = ".j2"
 _INCLUDED = {"hardening", "service", "socket", "gunicorn"}  # in other templates
+_CHECKSUMS = "SHA256SUMS"
 # These contain the password.
 _FOR_DATABASE_HOST = {"database-url", "database-host.sql"}
 _HTTPS_PORT, _HTTP_PORT = 443, 80
@@ -144,6 +148,7 @@ def deploy(settings: Settings, /, directory: Path, *, force: bool, **options: An
         raise StartupError(
             f"--socket: expected a path of at most {_MAX_SOCKET_PATH - 8} characters"
         )
+    values["given_options"] = " ".join(given_options(click.get_current_context()))
     files = dict(render(values))
     existing = [name for name in files if (directory / name).exists()]
     if existing and not force:
@@ -151,17 +156,49 @@ def deploy(settings: Settings, /, directory: Path, *, force: bool, **options: An
             f"{directory} already has {', '.join(existing)}: choose another directory, "
             "or replace them with --force"
         )
+    for name in write_files(directory, files):
+        click.echo(f"replaced {name}, which had been changed: that version is {name}.old")
+    click.echo(_NEXT.format(files=", ".join(files), directory=directory))
+
+
+def given_options(context: click.Context) -> Iterator[str]:
+    """Yield the options of the command line, without --force."""
+    for option in context.command.params:
+        name = option.name or ""
+        is_given = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+        if is_given and isinstance(option, click.Option) and not option.is_flag:
+            yield f"{option.opts[0]} {shlex.quote(str(context.params[name]))}"
+
+
+def write_files(directory: Path, files: Mapping[str, str]) -> Iterator[str]:
+    """Write files and their checksums; yield those that had been changed, after a copy of each.
+
+    Raises StartupError.
+    """
+    sums = {
+        name: hashlib.sha256(text.encode()).hexdigest()
+        for name, text in files.items()
+        if name not in _FOR_DATABASE_HOST
+    }
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (directory / name).unlink(missing_ok=True)
+        former = directory / _CHECKSUMS
+        former_sums = former.read_text() if former.exists() else ""
+        listing = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+        for name, text in {**files, _CHECKSUMS: listing}.items():
+            path = directory / name
+            if name != _CHECKSUMS and path.exists():
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                if digest != sums.get(name) and f"{digest}  {name}\n" not in former_sums:
+                    path.replace(f"{path}.old")
+                    yield name
+            path.unlink(missing_ok=True)
             mode = 0o600 if name in _FOR_DATABASE_HOST else 0o644
-            descriptor = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(descriptor, "w") as file:
                 file.write(text)
     except OSError as error:
         raise StartupError(f"cannot write {error.filename}: {error.strerror}") from error
-    click.echo(_NEXT.format(files=", ".join(files), directory=directory))
 
 
 def derive(config: Config, options: Mapping[str, Any]) -> dict[str, Any]:

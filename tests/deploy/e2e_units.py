@@ -81,3 +81,49 @@ def test_reload_with_a_wrong_setting_fails_without_effect(
         assert machine.execute(ask) == '{"status":"OK"}\n'
     finally:
         machine.execute(f"cp -p /tmp/backup {settings}; systemctl reset-failed ccapi || true")
+
+
+def require_bus(machine: Machine) -> None:
+    if machine.run("test -S /run/dbus/system_bus_socket")[0]:
+        pytest.skip("no system bus here: apt-get install dbus")
+
+
+@pytest.mark.parametrize(
+    ("former", "new"),
+    [
+        ("^root = .*", 'root = "/var/lib/elsewhere"'),
+        ("^url = .*", 'url = "postgresql://ccapi@127.0.0.1/ccapi"'),
+    ],
+    ids=["archive outside ReadWritePaths", "database by TCP"],
+)
+def test_check_finds_what_the_sandbox_of_the_unit_forbids(
+    machine: Machine, former: str, new: str
+) -> None:
+    require_bus(machine)
+    settings = "/etc/ccapi/config.toml"
+    machine.execute("install -d -o ccapi -g ccapi -m 750 /var/lib/elsewhere; ccapi check")
+    machine.execute(f"cp -p {settings} /tmp/backup; sed -i 's|{former}|{new}|' {settings}")
+    try:
+        status, output = machine.run("ccapi check")
+        assert status > 0, output
+        assert "this check ran in the sandbox of ccapi.service" in output
+    finally:
+        machine.execute(f"cp -p /tmp/backup {settings}")
+
+
+def test_check_follows_drop_ins_of_the_unit(machine: Machine) -> None:
+    require_bus(machine)
+    settings, drop_in = "/etc/ccapi/config.toml", "/etc/systemd/system/ccapi.service.d"
+    machine.execute(
+        f"install -d -o ccapi -g ccapi -m 750 /var/lib/elsewhere; install -d {drop_in};"
+        f"printf '[Service]\\nReadWritePaths=/var/lib/elsewhere\\n' > {drop_in}/archive.conf;"
+        f"cp -p {settings} /tmp/backup; systemctl daemon-reload;"
+        f"sed -i 's|^root = .*|root = \"/var/lib/elsewhere\"|' {settings}"
+    )
+    try:
+        assert "ok: settings" in machine.execute("ccapi check")
+    finally:
+        machine.execute(
+            f"cp -p /tmp/backup {settings}; rm -r {drop_in} /var/lib/elsewhere;"
+            "systemctl daemon-reload"
+        )
