@@ -9,24 +9,39 @@ import json
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gunicorn import util
+from gunicorn import glogging, util
 from werkzeug.http import HTTP_STATUS_CODES
 
-from ccapi import prometheus_multiproc
+from ccapi import config as configuration
+from ccapi import logs, prometheus_multiproc
 from ccapi.context import MAX_REQUEST_SECONDS
 from ccapi.db import slots
+from ccapi.errors import StartupError
 from ccapi.http import lingering_close
 
 control_socket_disable = True
+logger_class = "ccapi.gunicorn_hooks.Log"
 timeout = MAX_REQUEST_SECONDS
 # Set if gunicorn inherits its sockets, from systemd or from the gunicorn that it replaces.
 _INHERITED_SOCKETS = {"LISTEN_FDS", "GUNICORN_FD"}
 _ABORTED = "the request took too long; it is unknown whether anything changed, try again"
 _MAX_MESSAGE_LENGTH = 500
 _directories: list[Path] = []
+
+
+class Log(glogging.Logger):  # type: ignore[misc] # gunicorn ships no types
+    """gunicorn's log in the format of ccapi's, also that of the master."""
+
+    def setup(self, cfg: Any) -> None:
+        """Set the format, at the start and at a reload; the workers report wrong settings."""
+        super().setup(cfg)
+        with suppress(StartupError):
+            log = configuration.load().log
+            logs.configure(log.level, log.format)
 
 
 def on_starting(server: Any) -> None:

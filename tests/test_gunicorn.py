@@ -78,7 +78,7 @@ def test_a_busy_port_ends_gunicorn_at_once_with_one_line(
         port = other.getsockname()[1]
         ended = serve({}, tmp_path, bind.format(port))
     assert ended.returncode != 0
-    [line] = [line for line in ended.stderr.splitlines() if "[INFO]" not in line]
+    [line] = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
     assert line == (
         f"ccapi: cannot listen on {host}:{port}: Address already in use; "
         "choose another address with --bind, or find the program that uses it with `ss -ltnp`"
@@ -95,6 +95,21 @@ def test_the_service_starts_without_a_database(
     assert client.get("/api/openapi.json").status_code == 200
     headers = {"X-Auth-Token": "ccapi_" + 43 * "x"}
     assert client.get("/api/jobs/", headers=headers).status_code == 503
+
+
+def test_all_lines_of_the_log_are_json(tmp_path: Path, config: Config, database: Database) -> None:
+    assert database
+    log = tmp_path / "gunicorn.log"
+    with gunicorn({"CCAPI_DATABASE_URL": config.database.url}, tmp_path, workers=1) as service:
+        os.kill(service.pid, signal.SIGHUP)
+        deadline = time.monotonic() + 60
+        while log.read_text("utf-8").count("Booting worker") < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    messages = " ".join(line["message"] for line in lines if line["logger"] == "gunicorn.error")
+    for message in ("Starting gunicorn", "Handling signal: hup", "Shutting down: Master"):
+        assert message in messages
 
 
 def exchange(service: Service, request: bytes) -> tuple[str, dict[str, str]]:

@@ -24,8 +24,8 @@ MAX_TEST_NAME = 60
 MAX_SINGLE_CALLER_HELPERS = 0.08
 # Called from outside: by gunicorn, by its configuration, by the framework.
 ENTRY_POINTS = {
-    "MONITORING_STATUS", "child_exit", "control_socket_disable", "on_exit", "on_starting",
-    "post_fork", "post_request", "socket_warnings",
+    "MONITORING_STATUS", "child_exit", "control_socket_disable", "logger_class", "on_exit",
+    "on_starting", "post_fork", "post_request", "socket_warnings",
 }  # fmt: skip
 _NO_CODE = {
     tokenize.COMMENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.INDENT, tokenize.NEWLINE,

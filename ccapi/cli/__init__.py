@@ -20,6 +20,9 @@ from ccapi.db import migrations, sites
 from ccapi.db.pool import Database
 from ccapi.errors import CcapiError
 
+# As grep and diff have it: 1 is for what a command looked for, such as a difference.
+_ERROR = 2
+
 
 @click.group()
 @click.version_option(__version__, prog_name="ccapi")
@@ -70,4 +73,4 @@ def main() -> None:
         cli()
     except CcapiError as error:
         click.echo(error_line(error), err=True)
-        sys.exit(1)
+        sys.exit(_ERROR)

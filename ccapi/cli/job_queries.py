@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -15,8 +14,8 @@ from ccapi.api.queries import ListQuery
 from ccapi.api.serializers import job_meta
 from ccapi.api.statistics import StatsQuery
 from ccapi.cli.params import format_utc
-from ccapi.cli.settings import Settings, error_line, uses_settings
-from ccapi.errors import CcapiError, InvalidInput
+from ccapi.cli.settings import Settings, uses_settings
+from ccapi.errors import InvalidInput
 from ccapi.http.parser import load_values
 from ccapi.http.schema import QueryBoolean, QuerySchema
 from ccapi.logs import printable
@@ -26,8 +25,8 @@ from ccapi.model.token import ALL_JOBS
 from ccapi.repository import job_list
 from ccapi.repository import jobs as job_rows
 
-# As grep: something matched, nothing matched, and the search failed.
-NOTHING, ERROR = 1, 2
+# As grep: nothing matched.
+NOTHING = 1
 _BATCH_SIZE = 1000
 # All of them are in memory, because each batch would sort the whole list again.
 _MAX_SORTED = 100_000
@@ -68,16 +67,6 @@ def _load(schema: QuerySchema, options: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-@contextmanager
-def _exit_like_grep() -> Iterator[None]:
-    """Exit with status 2 for a failure, which must differ from finding nothing."""
-    try:
-        yield
-    except CcapiError as error:
-        click.echo(error_line(error), err=True)
-        sys.exit(ERROR)
-
-
 @click.command("list")
 @_query_options(ListQuery())
 @click.option("--limit", type=click.IntRange(min=1), help="Print at most so many jobs.")
@@ -89,23 +78,22 @@ def list_jobs(settings: Settings, /, limit: int | None, *, as_json: bool, **opti
     With --json, each line is a job. The exit status is 0 if a job matches, 1 if none does, and 2
     if the search failed.
     """
-    with _exit_like_grep():
-        query = _load(ListQuery(), options)
-        job_filter = parse_filter(query, ALL_JOBS)
-        page = job_list.Page(0, limit or MAX_INTEGER, order=query.get("sort", DEFAULT_ORDER))
-        is_sorted = page.order.sort_by is not SortBy.START_TIME
-        if is_sorted and page.limit > _MAX_SORTED:
-            raise InvalidInput.of("limit", f"must be at most {_MAX_SORTED} with --sort")
-        columns = job_list.Columns(meta_data=True)
-        at, number = job_filter.now, 0
-        batch_size = page.limit if is_sorted else _BATCH_SIZE
-        with settings.context.database.snapshot() as conn:
-            for batch in job_list.batches(conn, job_filter, page, columns, batch_size):
-                if batch.jobs and number == 0 and not as_json:
-                    click.echo(_TABLE(*_HEADER).rstrip())
-                number += len(batch.jobs)
-                for line in _lines(batch.jobs, at, as_json=as_json):
-                    click.echo(line)
+    query = _load(ListQuery(), options)
+    job_filter = parse_filter(query, ALL_JOBS)
+    page = job_list.Page(0, limit or MAX_INTEGER, order=query.get("sort", DEFAULT_ORDER))
+    is_sorted = page.order.sort_by is not SortBy.START_TIME
+    if is_sorted and page.limit > _MAX_SORTED:
+        raise InvalidInput.of("limit", f"must be at most {_MAX_SORTED} with --sort")
+    columns = job_list.Columns(meta_data=True)
+    at, number = job_filter.now, 0
+    batch_size = page.limit if is_sorted else _BATCH_SIZE
+    with settings.context.database.snapshot() as conn:
+        for batch in job_list.batches(conn, job_filter, page, columns, batch_size):
+            if batch.jobs and number == 0 and not as_json:
+                click.echo(_TABLE(*_HEADER).rstrip())
+            number += len(batch.jobs)
+            for line in _lines(batch.jobs, at, as_json=as_json):
+                click.echo(line)
     if number == 0:
         sys.exit(NOTHING)
 
@@ -137,7 +125,7 @@ def show(settings: Settings, id_: int, *, as_json: bool) -> None:
 
     The exit status is 1 if there is no such job, and 2 if the search failed.
     """
-    with _exit_like_grep(), settings.context.database.connection() as conn:
+    with settings.context.database.connection() as conn:
         job = job_rows.get(conn, id_)
     if job is None:
         click.echo(f"ccapi: no job has the database id {id_}", err=True)
@@ -159,9 +147,8 @@ def stats(settings: Settings, /, *, as_json: bool, **options: Any) -> None:
 
     The exit status is 0 if a job matches, 1 if none does, and 2 if the search failed.
     """
-    with _exit_like_grep():
-        query = _load(StatsQuery(), options)
-        answer = statistics.answer(settings.context, query)
+    query = _load(StatsQuery(), options)
+    answer = statistics.answer(settings.context, query)
     assert isinstance(answer, dict)
     if as_json:
         click.echo(orjson.dumps(answer).decode())

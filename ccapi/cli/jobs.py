@@ -93,6 +93,7 @@ def skip_ids(settings: Settings) -> None:
 @click.option("--older-than", type=Duration(), help="Jobs that started longer ago than this.")
 @click.option("--include-unarchived", is_flag=True, help="Also finished jobs not in the archive.")
 @click.option("--dry-run", is_flag=True, help="Report how many jobs it would delete.")
+@click.option("--yes", is_flag=True, help="Do not ask before the deletion, in a terminal.")
 @uses_settings
 def prune(
     settings: Settings,
@@ -101,6 +102,7 @@ def prune(
     *,
     include_unarchived: bool,
     dry_run: bool,
+    yes: bool,
 ) -> None:
     """Delete old finished jobs from the database; the archive keeps them.
 
@@ -122,6 +124,8 @@ def prune(
     if dry_run:
         click.echo(f"dry run, nothing is changed: would delete {total} {summary}")
         return
+    if total and not yes and sys.stdin.isatty():
+        click.confirm(f"delete {total} {summary}?", abort=True)
     deleted = 0
     with tqdm(total=total, desc="prune", unit=" jobs", disable=None) as bar:
         for number in deletion.prune(context, end, with_unarchived=include_unarchived):

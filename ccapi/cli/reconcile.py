@@ -55,8 +55,8 @@ def reconcile(
     again. With --apply it then stops and archives the stale jobs, and reopens those that ended too
     early. sacct provides their ends;
     jobs that it does not know get --state at the time of the query, or at the end of their
-    walltime if that is earlier. The exit status is 1 if differences remain, or if Slurm cannot
-    be queried; then nothing changes.
+    walltime if that is earlier. The exit status is 1 if differences remain, and 2 if Slurm
+    cannot be queried; then nothing changes.
     """
     context = settings.own_context
     as_of, running, active = slurm.running_jobs(slurm_cluster or cluster)

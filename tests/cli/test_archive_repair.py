@@ -90,7 +90,7 @@ def test_dry_run_changes_nothing(ccapi: Command, context: Context, order: tuple[
 @pytest.mark.usefixtures("context")
 def test_missing_directory_is_one_line(ccapi: Command, tmp_path: Path) -> None:
     status, out, err = ccapi("archive", "import", str(tmp_path / "nowhere"))
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert err == f"ccapi: cannot import {tmp_path / 'nowhere'}: not a directory\n"
 
 
@@ -98,7 +98,7 @@ def test_missing_directory_is_one_line(ccapi: Command, tmp_path: Path) -> None:
 def test_archive_of_another_version_is_not_changed(ccapi: Command, context: Context) -> None:
     (context.archive_root / "version.txt").write_text("2\n")
     status, out, err = ccapi("archive", "repair", "--import")
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert "only versions 1 and 3 can be written" in err
 
 

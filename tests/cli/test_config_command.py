@@ -66,7 +66,7 @@ def test_config_masks_a_password_from_a_file(ccapi: Command, file: Path, tmp_pat
 @pytest.mark.usefixtures("file")
 def test_missing_settings_file_is_one_line(ccapi: Command, tmp_path: Path) -> None:
     status, out, err = ccapi("--config", str(tmp_path / "absent.toml"), "config")
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert err.startswith(
         f"ccapi: {tmp_path}/absent.toml: cannot be read: No such file or directory;"
     )
@@ -75,7 +75,7 @@ def test_missing_settings_file_is_one_line(ccapi: Command, tmp_path: Path) -> No
 def test_each_invalid_setting_is_a_line(ccapi: Command, file: Path) -> None:
     file.write_text("[database]\npool_size = 0\nulr = 1\n")
     status, out, err = ccapi("--config", str(file), "config")
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert "database.pool_size: expected an integer from 1 to 10000, got 0" in err
     assert "database.ulr: unknown key; did you mean url?" in err
     assert "Traceback" not in err

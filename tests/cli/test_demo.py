@@ -250,7 +250,7 @@ class TestEnding:
             [web_server] = [pid for pid in processes if b"gunicorn" in command_line(pid)][:1]
             os.kill(web_server, signal.SIGKILL)
             demo.process.communicate(timeout=10)
-            assert demo.process.returncode == 1
+            assert demo.process.returncode == 2
             assert eventually(lambda: not any(map(is_alive, processes)), seconds=3)
 
     def test_failed_start_of_gunicorn_ends_the_demo(self, place: Path, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ class TestEnding:
         modules = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
         with Demo(place / "home", environment=modules) as demo:
             output, _ = demo.process.communicate(timeout=10)
-        assert (demo.process.returncode, output) == (1, "")
+        assert (demo.process.returncode, output) == (2, "")
 
 
 class TestAddress:
@@ -270,7 +270,7 @@ class TestAddress:
             result = subprocess.run(
                 [*COMMAND, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
             )
-        assert result.returncode == 1
+        assert result.returncode == 2
         assert result.stderr.startswith(
             f"ccapi: cannot listen on 127.0.0.1:{port}: Address already in use; choose another"
         )

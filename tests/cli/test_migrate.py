@@ -40,7 +40,7 @@ def test_database_of_a_newer_version_is_one_line(ccapi: Command, empty: str) -> 
     with psycopg.connect(empty) as conn:
         conn.execute("INSERT INTO schema_migrations VALUES (9999, '9999_add_more', '')")
     status, out, err = ccapi("migrate")
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert err.startswith("ccapi: the database is newer than this ccapi")
     assert err.count("\n") == 1
 
@@ -48,7 +48,7 @@ def test_database_of_a_newer_version_is_one_line(ccapi: Command, empty: str) -> 
 @pytest.mark.usefixtures("empty")
 def test_token_create_needs_a_migrated_database(ccapi: Command) -> None:
     status, out, err = ccapi("token", "list")
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert "ccapi migrate" in err
     assert err.count("\n") == 1
 
@@ -56,7 +56,7 @@ def test_token_create_needs_a_migrated_database(ccapi: Command) -> None:
 def test_unreachable_database_is_one_line(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CCAPI_DATABASE_URL", "postgresql:///ccapi?host=/nowhere")
     status, out, err = ccapi("migrate")
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert err.startswith("ccapi: the database does not answer: ")
     assert err.count("\n") == 1
 
@@ -64,7 +64,7 @@ def test_unreachable_database_is_one_line(ccapi: Command, monkeypatch: pytest.Mo
 def test_invalid_settings_are_reported(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CCAPI_DATABASE_POOL_SIZE", "many")
     status, out, err = ccapi("migrate")
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert err.startswith("ccapi: environment: CCAPI_DATABASE_POOL_SIZE: expected an integer")
 
 
@@ -76,7 +76,7 @@ def test_a_connection_pooler_is_refused_in_one_line(
     with pgbouncer(postgres, "session", connections=1) as url:
         monkeypatch.setenv("CCAPI_DATABASE_URL", url)
         status, out, err = ccapi("migrate")
-    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.endswith("set CCAPI_DATABASE_URL to PostgreSQL itself for this command\n")
 
 

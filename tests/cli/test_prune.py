@@ -1,5 +1,6 @@
 """`ccapi jobs prune`: old jobs leave the database, and only those that the archive has."""
 
+import io
 import threading
 import time
 from collections.abc import Callable
@@ -78,6 +79,31 @@ def test_dry_run_counts_and_deletes_nothing(
     _, out, _ = ccapi("jobs", "prune", "--before", END, "--dry-run")
     assert out.startswith("dry run, nothing is changed: would delete 2 jobs")
     assert left(writer, old) == set(old)
+
+
+class Terminal(io.StringIO):
+    """Standard input of somebody at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "case", [("n\n", (), False), ("", (), False), ("y\n", (), True), ("", ("--yes",), True)]
+)
+def test_prune_asks_in_a_terminal(
+    ccapi: Command,
+    old: dict[str, int],
+    writer: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[str, tuple[str, ...], bool],
+) -> None:
+    answer, options, is_deleted = case
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    status, out, _ = ccapi("jobs", "prune", "--before", END, *options)
+    assert status == (0 if is_deleted else 1)
+    assert ("delete 2 jobs that started before" in out) == (not options)
+    assert left(writer, old) == (KEPT if is_deleted else set(old))
 
 
 def test_unarchived_jobs_are_deleted_on_request(

@@ -276,7 +276,7 @@ def test_unreliable_squeue_stops_nothing(
     cause, message = UNRELIABLE[problem]
     cause(slurm)
     status, out, err = ccapi("reconcile", "--cluster", "fritz", "--apply")
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert err.startswith("ccapi: ")
     assert err.count("\n") == 1
     assert message in err
@@ -296,7 +296,7 @@ def test_slurm_cluster_option(ccapi: Command, slurm: Slurm, writer: Client) -> N
     writer.start(jobId=1, cluster="alex")
     slurm.prints("squeue", *squeue_lines(1))
     arguments = ("reconcile", "--cluster", "alex")
-    assert ccapi(*arguments).status == 1
+    assert ccapi(*arguments).status == 2
     assert ccapi(*arguments, "--slurm-cluster", "fritz").status == 0
 
 

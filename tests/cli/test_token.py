@@ -87,7 +87,7 @@ def test_invalid_duration_is_rejected(ccapi: Command, database: Database, text: 
 def test_second_create_is_one_line_with_advice(ccapi: Command, database: Database) -> None:
     ccapi("token", "create", "slurm", "--role", "writer")
     assert ccapi("token", "create", "slurm", "--role", "writer") == (
-        1, "", "ccapi: slurm has a valid token: use `ccapi token rotate slurm`\n"
+        2, "", "ccapi: slurm has a valid token: use `ccapi token rotate slurm`\n"
     )  # fmt: skip
     assert listed(database)
 
@@ -95,7 +95,7 @@ def test_second_create_is_one_line_with_advice(ccapi: Command, database: Databas
 @pytest.mark.parametrize("name", ["a b", "../x", "x" * 65, ""])
 def test_invalid_name_is_one_line(ccapi: Command, name: str) -> None:
     status, out, err = ccapi("token", "create", name, "--role", "writer")
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert err.startswith("ccapi: a token's name has 1 to 64 letters")
     assert err.count("\n") == 1
 
@@ -156,7 +156,7 @@ def test_revoke_ends_and_counts_all_tokens(ccapi: Command, database: Database, n
 @pytest.mark.parametrize("command", ["rotate", "revoke"])
 def test_name_without_a_token_is_one_line(ccapi: Command, command: str) -> None:
     assert ccapi("token", command, "nobody") == (
-        1, "", "ccapi: nobody has no valid token: see `ccapi token list`\n"
+        2, "", "ccapi: nobody has no valid token: see `ccapi token list`\n"
     )  # fmt: skip
 
 
@@ -238,7 +238,7 @@ def test_a_bad_limit_is_one_line(
     ccapi: Command, database: Database, option: str, value: str
 ) -> None:
     status, out, err = ccapi("token", "create", "alice", "--role", "reader", option, value)
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert err.startswith(f"ccapi: a {option[2:]} must ")
     assert err.count("\n") == 1
     assert tokens.list_all(database) == []
@@ -251,7 +251,7 @@ def test_a_token_is_limited_to_a_cluster_that_exists(
     create = ("token", "create", "slurm", "--role", "writer", "--cluster")
     status, out, err = ccapi(*create, "frtiz")
     assert (status, out, err) == (
-        1, "", "ccapi: cluster: frtiz is unknown; the settings have fritz\n"
+        2, "", "ccapi: cluster: frtiz is unknown; the settings have fritz\n"
     )  # fmt: skip
     assert ccapi(*create, "fritz").status == 0
     [token] = tokens.list_all(database)
@@ -282,6 +282,6 @@ def test_unreachable_database_is_one_line(
     monkeypatch.setenv("CCAPI_DATABASE_URL", "postgresql:///ccapi?host=/nowhere")
     monkeypatch.setenv("CCAPI_DATABASE_POOL_TIMEOUT", "0.2")
     status, out, err = ccapi("token", *arguments)
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert err.startswith("ccapi: the database does not answer: ")
     assert err.count("\n") == 1

@@ -98,5 +98,5 @@ def test_a_command_with_a_mistyped_url_is_one_line(
     monkeypatch.setenv("CCAPI_DATABASE_URL", url)
     for command in ("check", "migrate"):
         status, out, err = ccapi(command)
-        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert (status, out, err.count("\n")) == (2, "", 1)
         assert not shows(err)

@@ -82,8 +82,8 @@ def test_wrong_cluster_or_no_slurmctld_stops_nothing(
 ) -> None:
     admin.start(cluster="virt", startTime=START)
     status, output = reconcile(cluster, config, "--apply", "--slurm-cluster", "other")
-    assert (status, "cluster here is virt, not other" in output) == (1, True)
+    assert (status, "cluster here is virt, not other" in output) == (2, True)
     cluster.run("scontrol", "shutdown", "slurmctld")
     status, output = reconcile(cluster, config, "--apply")
-    assert (status, "Unable to contact slurm controller" in output) == (1, True)
+    assert (status, "Unable to contact slurm controller" in output) == (2, True)
     assert [job["jobState"] for job in admin.list()] == ["running"]
