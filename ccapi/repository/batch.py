@@ -42,7 +42,8 @@ def insert(
         (created if is_new else existing)[job_id] = id_
     if created:
         new = [jobs[job_id] for job_id in created]
-        bulk_insert.register_hosts(conn, {host for job in new for host in job.hostnames})
+        hosts = {host for job in new for host in job.hostnames}
+        bulk_insert.register_hosts(conn, hosts, max(job.start_time for job in new))
         bulk_insert.attach_tags(conn, {id_: jobs[job_id].tags for job_id, id_ in created.items()})
     return created, existing
 

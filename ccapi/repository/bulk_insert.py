@@ -29,7 +29,11 @@ def load(conn: Connection, jobs: Sequence[NewJob]) -> list[int]:
     the duplicate window; raises psycopg's UniqueViolation for a run that exists. Call
     `analyze` after the last ones.
     """
-    register_hosts(conn, {host for job in jobs for host in job.hostnames})
+    register_hosts(
+        conn,
+        {host for job in jobs for host in job.hostnames},
+        max((job.start_time for job in jobs), default=0),
+    )
     with conn.cursor(row_factory=scalar_row) as cursor:
         ids = cursor.execute(_SQL["reserve_job_ids"], {"count": len(jobs)}).fetchall()
     with conn.cursor() as cursor, cursor.copy(_SQL["copy_jobs"]) as copy:
@@ -44,7 +48,11 @@ def import_finished(conn: Connection, jobs: Sequence[Job]) -> set[JobKey]:
 
     They share the caller's transaction and memory, as with `load`.
     """
-    register_hosts(conn, {node["hostname"] for job in jobs for node in orjson.loads(job.resources)})
+    register_hosts(
+        conn,
+        {node["hostname"] for job in jobs for node in orjson.loads(job.resources)},
+        max((job.start_time for job in jobs), default=0),
+    )
     rows = orjson.dumps([codec.to_row(job) for job in jobs]).decode()
     inserted = conn.execute(_SQL["import_jobs"], {"jobs": rows}).fetchall()
     ids = {JobKey(*key): id_ for id_, *key in inserted}
@@ -68,9 +76,9 @@ def count_cluster_jobs(conn: Connection, cluster: str) -> ClusterJobs:
     return ClusterJobs(*row)
 
 
-def register_hosts(conn: Connection, hosts: set[str]) -> None:
-    """Add the hosts of new jobs to those that a list can be of."""
-    conn.execute(_SQL["register_hosts"], {"hosts": sorted(hosts)})
+def register_hosts(conn: Connection, hosts: set[str], start_time: int) -> None:
+    """Add the hosts of new jobs, the latest of which started then, to those of lists."""
+    conn.execute(_SQL["register_hosts"], {"hosts": sorted(hosts), "start_time": start_time})
 
 
 def attach_tags(conn: Connection, tags_by_id: dict[int, list[Tag]]) -> None:

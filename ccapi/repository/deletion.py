@@ -93,6 +93,12 @@ def delete_unused_tags(conn: Connection, after_id: int, limit: int) -> int | Non
     return max(ids, default=None)
 
 
+def delete_old_hosts(conn: Connection, before: int) -> None:
+    """Delete the hosts that started no job since a time and have none left, in a transaction."""
+    conn.execute(_SQL["lock_hosts"])
+    conn.execute(_SQL["delete_old_hosts"], {"before": before})
+
+
 def count_old(conn: Connection, before: int) -> OldJobs:
     """Count the jobs that started before a time."""
     with conn.cursor(row_factory=class_row(OldJobs)) as cursor:

@@ -42,7 +42,8 @@ def delete_before(context: Context, start_time: int, *, omit_tagged: bool = Fals
     With `omit_tagged`, jobs with a tag stay.
 
     Each batch is one statement, so that starts and stops need not wait; a failure keeps the
-    batches before it. At the end, tags that no job has are deleted, too. Raises Unfinished.
+    batches before it. At the end, tags and hosts that no job has are deleted, too. Raises
+    Unfinished.
     """
     deleted, since = 0, 0
     deadline = time.monotonic() + _MAX_SECONDS
@@ -58,7 +59,7 @@ def delete_before(context: Context, start_time: int, *, omit_tagged: bool = Fals
             )
         deleted += batch.deleted
         if batch.latest_start is None and since == 0:
-            _delete_unused_tags(context, deadline)
+            _delete_unused(context, start_time, deadline)
             return deleted
         # At the end, start over once: older jobs may have been added meanwhile.
         since = batch.latest_start or 0
@@ -72,8 +73,8 @@ def prune(context: Context, before: int, *, with_unarchived: bool = False) -> It
     """Delete finished jobs that started before a time; yield the number of each batch.
 
     Keeps running jobs and, unless `with_unarchived`, those that are not archived yet. Each
-    batch is one statement; an interruption keeps what was done. At the end, tags that no job has
-    are deleted, too.
+    batch is one statement; an interruption keeps what was done. At the end, tags and hosts that no
+    job has are deleted, too.
     """
     position = ListPosition(0, 0)
     while True:
@@ -82,17 +83,20 @@ def prune(context: Context, before: int, *, with_unarchived: bool = False) -> It
                 conn, before, position, BATCH_SIZE, with_unarchived=with_unarchived
             )
         if batch is None:
-            _delete_unused_tags(context, math.inf)
+            _delete_unused(context, before, math.inf)
             return
         yield batch.deleted
         position = batch.position
 
 
-def _delete_unused_tags(context: Context, deadline: float) -> None:
+def _delete_unused(context: Context, before: int, deadline: float) -> None:
+    """Delete tags that no job has, and hosts that started none since a time and have none left."""
     last: int | None = 0
     while last is not None and time.monotonic() < deadline:
         with _pause_after(), context.database.transaction() as conn:
             last = deletion.delete_unused_tags(conn, last, _TAGS)
+    with context.database.transaction() as conn:
+        deletion.delete_old_hosts(conn, before)
 
 
 @contextmanager

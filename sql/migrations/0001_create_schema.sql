@@ -133,34 +133,43 @@ CREATE INDEX jobs_by_host
     ON jobs USING gin ((job_hosts(resources, start_time) COLLATE "C"))
     WITH (fastupdate = off);
 
--- Every host that a job ran on: a list of another host is empty at once. Two first jobs at the
--- same moment may both add the name; a unique key would make one wait for the other.
+-- Every host that a job ran on: a list of another host is empty at once. `period` is that of the
+-- host's first start since the row before, in units of 48 days (2^22 s). Two first jobs at the same
+-- moment may both add the name; a unique key would make one wait for the other.
 CREATE TABLE hosts (
-    name text COLLATE "C" NOT NULL
+    name   text    COLLATE "C" NOT NULL,
+    period integer NOT NULL
 );
 
-CREATE INDEX hosts_by_name              ON hosts (name);
+CREATE INDEX hosts_by_name              ON hosts (name, period);
 
 -- Without a key, a site could publish no deletion to the hub.
 ALTER TABLE hosts REPLICA IDENTITY FULL;
 
-CREATE FUNCTION register_hosts(names text[]) RETURNS void
+CREATE FUNCTION register_hosts(
+    names text[], start_time bigint DEFAULT extract(epoch FROM now())::bigint
+) RETURNS void
     LANGUAGE plpgsql VOLATILE
     AS $$
 DECLARE
     host text;
+    new_period integer := start_time >> 22;
 BEGIN
+    -- Only an old start may need a row that delete_old_hosts is about to delete; they take turns.
+    IF start_time < extract(epoch FROM now()) - 50 * 86400 THEN
+        LOCK TABLE hosts IN ROW SHARE MODE;
+    END IF;
     -- One by one, the plan of an empty table would read all of them for each.
     IF cardinality(names) > 100 THEN
-        INSERT INTO hosts (name)
-        SELECT DISTINCT new_name
+        INSERT INTO hosts (name, period)
+        SELECT DISTINCT new_name, new_period
         FROM unnest(names) AS new_name
-        WHERE NOT EXISTS (SELECT FROM hosts WHERE name = new_name);
+        WHERE NOT EXISTS (SELECT FROM hosts WHERE name = new_name AND period >= new_period);
         RETURN;
     END IF;
     FOREACH host IN ARRAY names LOOP
-        IF NOT EXISTS (SELECT FROM hosts WHERE name = host) THEN
-            INSERT INTO hosts (name) VALUES (host);
+        IF NOT EXISTS (SELECT FROM hosts WHERE name = host AND period >= new_period) THEN
+            INSERT INTO hosts (name, period) VALUES (host, new_period);
         END IF;
     END LOOP;
 END $$;

@@ -4,7 +4,7 @@ SELECT nextval(pg_get_serial_sequence('jobs', 'id'))
 FROM generate_series(1, :count);
 
 -- name: register_hosts
-SELECT register_hosts(:hosts::text[]);
+SELECT register_hosts(:hosts::text[], :start_time::bigint);
 
 -- name: ensure_tags
 -- Return the ids of tags, and create those that are new.

@@ -111,3 +111,23 @@ FOR UPDATE SKIP LOCKED;
 DELETE FROM tags AS t
 WHERE id = ANY (:ids::bigint[])
   AND NOT EXISTS (SELECT FROM job_tags AS jt WHERE jt.tag = t.id);
+
+-- name: lock_hosts!
+-- Wait for old starts that rely on a host's row, and let new ones wait; others do not.
+LOCK TABLE hosts IN EXCLUSIVE MODE;
+
+-- name: delete_old_hosts!
+-- Delete the hosts that have not started a job since a time, and for 100 days, unless a job is left.
+WITH old AS MATERIALIZED (
+    SELECT least(:before::bigint, extract(epoch FROM now())::bigint - 100 * 86400) >> 22 AS period
+),
+kept AS MATERIALIZED (
+    SELECT DISTINCT split_part(host_key, ' ', 1) AS name
+    FROM jobs, unnest(job_hosts(resources, start_time)) AS host_key
+    WHERE start_time < (SELECT period << 22 FROM old)
+)
+DELETE FROM hosts AS h
+USING old
+WHERE h.period < old.period
+  AND (h.name NOT IN (SELECT name FROM kept)
+       OR EXISTS (SELECT FROM hosts AS l WHERE l.name = h.name AND l.period > h.period));

@@ -11,7 +11,7 @@ created AS (
     SELECT {{job_columns}}
     FROM json_populate_record(NULL::jobs, :job::json)
     WHERE (SELECT id FROM duplicate) IS NULL
-    RETURNING id, register_hosts(ARRAY(SELECT json_array_elements_text(:hosts::json)))
+    RETURNING id, register_hosts(ARRAY(SELECT json_array_elements_text(:hosts::json)), start_time)
 ),
 requested_tags AS (
     SELECT DISTINCT type, name

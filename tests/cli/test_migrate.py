@@ -99,7 +99,7 @@ def test_site_is_decided_once(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -
         be_site(monkeypatch, number, hub=hub)
         for command in (("migrate",), ("token", "list")):
             status, out, err = ccapi(*command)
-            assert (status, out) == (1, "")
+            assert (status, out) == (2, "")
             assert err.startswith(
                 f"ccapi: the database is site 7 of a hub, and the settings say {other}"
             )
@@ -114,7 +114,7 @@ def test_database_with_jobs_becomes_neither_site_nor_hub(
     for number, hub in ((1, False), (0, True)):
         be_site(monkeypatch, number, hub=hub)
         status, out, err = ccapi("migrate")
-        assert (status, out) == (1, "")
+        assert (status, out) == (2, "")
         assert err.startswith("ccapi: the database has jobs already, and cannot become ")
 
 
