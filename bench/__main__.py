@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import (
+    cost,
     cpu,
     deletion,
     disk_space,
@@ -27,6 +28,7 @@ _SMALL_JOBS = 100_000
 Benchmark = Callable[[Testbed], Iterator[Row]]
 _BENCHMARKS: dict[str, Benchmark] = {
     "cpu": cpu.compare_with_empty_route,
+    "cost": cost.compare,
     "throughput": starts.throughput,
     "steady": starts.steady,
     "burst": starts.burst,
@@ -58,6 +60,7 @@ def main() -> None:
     benchmarks: dict[str, Benchmark] = {
         **_BENCHMARKS,
         "steady": partial(starts.steady, seconds=options.steady),
+        "cost": partial(cost.compare, checkout=options.beside),
     }
     rows: list[Row] = []
     print(f"load average before: {_load_average()}", flush=True)
@@ -81,6 +84,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--home", type=Path, default=Path("var/bench"), help="on a real disk")
     parser.add_argument("--jobs", type=int, default=1_000_000, help="in the large database")
     parser.add_argument("--steady", type=int, default=180, help="seconds of 100 starts per second")
+    parser.add_argument("--beside", type=Path, help="checkout of another commit, for cost")
     parser.add_argument("--only", nargs="*", choices=list(_BENCHMARKS), help="run only these")
     parser.add_argument("--output", type=Path, help="JSON file (default: HOME/bench.json)")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("BEFORE", "AFTER"))

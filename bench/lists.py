@@ -27,7 +27,7 @@ _POLL_INTERVAL_SECONDS = 5
 _POLL_DURATION_SECONDS = 30
 _CACHE_TTL_SECONDS = 1
 _DAY_SECONDS = 86_400
-_WEEK_SECONDS = 604_800
+WEEK_SECONDS = 604_800
 _RUNNING_JOBS = "/api/jobs/?state=running&items-per-page=9999999&page=1&with-metadata=false"
 _FILTERS = (
     "",
@@ -103,7 +103,7 @@ def _filter_values(instance: Instance) -> dict[str, str]:
     with instance.database.session() as conn, conn.cursor(row_factory=dict_row) as cursor:
         job = cursor.execute(_LATEST_JOB).fetchone()
     assert job is not None
-    week = f"{job['start_time'] - _WEEK_SECONDS}-{job['start_time']}"
+    week = f"{job['start_time'] - WEEK_SECONDS}-{job['start_time']}"
     return {name: urllib.parse.quote(str(value)) for name, value in {**job, "week": week}.items()}
 
 
@@ -168,16 +168,17 @@ def _find_cursor(instance: Instance, pages: int) -> str:
     while remaining > 0:
         step = min(remaining, 10_000)
         query = f"?items-per-page={step}" + (f"&cursor={cursor}" if cursor else "")
-        cursor = _get_json(instance, query)["nextCursor"]
+        cursor = get_json(instance.socket, instance.admin_token, query)["nextCursor"]
         remaining -= step
     return cursor
 
 
-def _get_json(instance: Instance, query: str) -> Any:
+def get_json(socket: str, token: str, query: str) -> Any:
+    """Send a GET below /api/jobs/ to a Unix socket, and return the content of the response."""
     connection = http.client.HTTPConnection("localhost")
     connection.sock = sockets.socket(sockets.AF_UNIX)
-    connection.sock.connect(instance.socket)
-    headers = {"X-Auth-Token": instance.admin_token}
+    connection.sock.connect(socket)
+    headers = {"X-Auth-Token": token}
     connection.request("GET", f"/api/jobs/{query}", headers=headers)
     response = connection.getresponse()
     content = json.loads(response.read())

@@ -27,21 +27,27 @@ class Server:
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
-        return [int(pid) for pid in children.split()]
+        return children(self.pid)
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the workers have used so far."""
-        ticks = 0
-        for pid in self.workers():
-            fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / _TICKS_PER_SECOND
+        return sum(map(cpu_seconds, self.workers()))
 
     def peak_memory(self) -> int:
         """Return the largest peak of resident memory among the workers, in bytes."""
         statuses = [Path(f"/proc/{pid}/status").read_text("ascii") for pid in self.workers()]
         return max(1024 * int(status.split("VmHWM:")[1].split()[0]) for status in statuses)
+
+
+def children(pid: int) -> list[int]:
+    """Return the process ids of a process's children."""
+    return [int(pid) for pid in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
 @contextmanager
