@@ -62,6 +62,36 @@ def test_listing_25_jobs_takes_one_statement(admin: Client, single: Database) ->
     assert count(single, lambda: admin.list("items-per-page=25")) == 1
 
 
+def uses_of_plans(database: Database) -> list[tuple[int, int]]:
+    """Return how often prepared lists used one plan, and how often a plan for their values."""
+    with database.connection() as conn:
+        return conn.execute(
+            "SELECT generic_plans::int, custom_plans::int FROM pg_prepared_statements "
+            "WHERE statement LIKE '%/* ccapi list_jobs */%'"
+        ).fetchall()
+
+
+@pytest.mark.parametrize(
+    "query", ["", "state=running", "cluster=fritz&state=failed", "user=k106eb10", "start-time=1-"]
+)
+def test_list_by_an_index_is_planned_five_times(
+    admin: Client, single: Database, query: str
+) -> None:
+    admin.start()
+    for _ in range(20):
+        admin.list(query)
+    assert uses_of_plans(single) == [(10, 5)]
+
+
+@pytest.mark.parametrize("query", ["partition=main", "state=failed&state=timeout", "page=2"])
+def test_list_whose_values_may_be_rare_is_planned_each_time(
+    admin: Client, single: Database, query: str
+) -> None:
+    for _ in range(20):
+        admin.list(query)
+    assert uses_of_plans(single) == []
+
+
 def test_starting_a_job_takes_one_statement(admin: Client, single: Database) -> None:
     admin.list()
     body = job(tags=TAGS, statistics=STATISTICS)

@@ -24,7 +24,7 @@ def sql_directory() -> Path:
 def fragment(name: str) -> str:
     """Read sql/fragments/<name>.sql without its comments: SQL that several queries share."""
     text = (sql_directory() / "fragments" / f"{name}.sql").read_text("utf-8")
-    return _COMMENT_LINE.sub("", text).strip()
+    return _FRAGMENT.sub(lambda match: fragment(match[1]), _COMMENT_LINE.sub("", text).strip())
 
 
 def load(name: str) -> dict[str, str]:
@@ -68,6 +68,6 @@ def fill(sql: str, **parts: str) -> str:
 
     The same text comes back for the same parts, so psycopg parses it once.
     """
-    filled = _SLOT.sub(lambda match: parts[match[1].lower()], sql)
-    # A part may have a slot, too.
-    return _SLOT.sub(lambda match: parts[match[1].lower()], filled)
+    while _SLOT.search(sql):  # A part may have a slot, too.
+        sql = _SLOT.sub(lambda match: parts[match[1].lower()], sql)
+    return sql

@@ -3,7 +3,7 @@
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from struct import Struct
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import request
 
@@ -31,4 +31,6 @@ def decode(text: str) -> tuple[int, ...]:
 def next_link(cursor: str) -> str:
     """Return the Link header that leads from the current request to the next page."""
     pairs = [pair for pair in request.args.items(multi=True) if pair[0] not in _POSITIONS]
-    return f'<{request.base_url}?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'
+    # request.base_url takes 50 us: it decodes an address that may be international.
+    address = f"{request.scheme}://{request.host}{request.script_root}{quote(request.path)}"
+    return f'<{address}?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'

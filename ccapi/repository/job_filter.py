@@ -12,7 +12,17 @@ from ccapi.model.job import JobFilter, JobState, Range, Tag
 from ccapi.model.rules import MAX_INTEGER
 
 _SQL = queries.load("job_filter")
-_CONDITIONS = queries.parts("job_filter")
+_PARTS = queries.parts("job_filter")
+_STATES = {f"state_{state}": queries.fill(_PARTS["state"], state=state) for state in JobState}
+_CONDITIONS = _PARTS | _STATES
+# Conditions with one best plan for all values, and lists whose index begins with a column.
+_ONE_PLAN = frozenset(("start_time", "after_position", *_STATES))
+_FIRST_COLUMNS: dict[tuple[str, ...], str] = {
+    ("cluster",): "cluster",
+    **{("cluster", state): "cluster" for state in _STATES},
+    ("user_name",): "user_name",
+    ("project",): "project",
+}
 # The jobs of a rare tag are looked up, at 4 us each; a list soon meets a common tag anyway.
 _COMMON_TAG_JOBS = 10_000
 RANGES = frozenset(field.name for field in fields(JobFilter) if field.type == Range | None)
@@ -41,6 +51,19 @@ class Conditions(NamedTuple):
         """Return the conditions as SQL."""
         return "\n      AND ".join([_CONDITIONS[name] for name in self.names]) or "true"
 
+    @property
+    def have_one_plan(self) -> bool:
+        """Return whether one plan is the best for all values, so that a statement can be prepared.
+
+        The values of other filters may be rare, which PostgreSQL has to know.
+        """
+        return _ONE_PLAN.issuperset(self.names)
+
+    @property
+    def first_column(self) -> str | None:
+        """Return the first column of the index that has exactly these jobs, in a list's order."""
+        return _FIRST_COLUMNS.get(self.names)
+
 
 def own_conditions(job_filter: JobFilter) -> Conditions:
     """Return the conditions on a job's own columns.
@@ -53,6 +76,8 @@ def own_conditions(job_filter: JobFilter) -> Conditions:
         is_list = name in _LISTS or len(values) != 1
         names.append(f"{name}_any" if is_list and name not in _LISTS else name)
         params[name] = values if is_list else values[0]
+    if "state" in names:
+        names[names.index("state")] = f"state_{params['state']}"
     if "state_any" in names:
         # A literal, not an array parameter: the planner knows its values.
         params["state"] = f"{{{','.join(params['state'])}}}"

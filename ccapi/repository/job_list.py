@@ -9,13 +9,16 @@ import psycopg
 from ccapi.db import queries
 from ccapi.db.pool import Connection
 from ccapi.errors import TooSlow
-from ccapi.model.job import DEFAULT_ORDER, Job, JobFilter, ListOrder, ListPosition
+from ccapi.model.job import DEFAULT_ORDER, Job, JobFilter, ListOrder, ListPosition, SortBy
 from ccapi.model.rules import MAX_INTEGER
 from ccapi.repository import codec
 from ccapi.repository.job_filter import Conditions, conditions_of
 
 _SQL = queries.load("job_list")
 _ORDER = queries.parts("job_order")
+_PAGE = queries.parts("job_filter")["page"]
+# A page of 25 jobs, and the next one. Plans depend on a limit; a prepared one has it as a constant.
+_DEFAULT_LIMIT = int(_ORDER["default_limit"])
 # A walk back in time begins at the last job of these.
 _LAST_START = {"user_name": "before_last_of_user", "project": "before_last_of_project"}
 _MAX_BATCH_BYTES = 2**20
@@ -65,9 +68,10 @@ def list_page(conn: Connection, job_filter: JobFilter, page: Page, columns: Colu
         conditions = conditions_of(conn, job_filter, start_to=start_to, max_periods=periods)
         if conditions.params.get("host_keys") == []:
             return []
-        query, params = list_statement(conditions, page, columns)
+        query, params, can_prepare = list_statement(conditions, page, columns)
         with timeout_as_too_slow(), conn.cursor(row_factory=codec.compact_job_row) as cursor:
-            jobs = cursor.execute(query, params, prepare=False).fetchall()
+            prepare = None if can_prepare else False
+            jobs = cursor.execute(query, params, prepare=prepare).fetchall()
         if periods is None or len(jobs) == page.limit or conditions.is_complete:
             return jobs
         periods *= _PERIODS_FACTOR
@@ -75,28 +79,38 @@ def list_page(conn: Connection, job_filter: JobFilter, page: Page, columns: Colu
 
 def list_statement(
     conditions: Conditions, page: Page, columns: Columns
-) -> tuple[str, dict[str, Any]]:
-    """Return the statement of a page, and its parameters."""
+) -> tuple[str, dict[str, Any], bool]:
+    """Return the statement of a page, its parameters, and whether it can be prepared."""
     names, params, _ = conditions
     sort_by, is_descending = page.order
-    if page.order == DEFAULT_ORDER:
+    is_direct = page.offset == 0 and sort_by is SortBy.START_TIME
+    is_usual = is_direct and page.limit == _DEFAULT_LIMIT
+    first = conditions.first_column if is_usual and page.after is None else None
+    if first is not None:
+        names = tuple(f"{name}_in_order" if name == first else name for name in names)
+    elif page.order == DEFAULT_ORDER:
         names += tuple(_LAST_START[name] for name in names if name in _LAST_START)
     if page.after is not None:
         names += ("after_position" if is_descending else "after_position_ascending",)
         params = {**params, "after_key": page.after.key, "after_id": page.after.id}
+    conditions = conditions._replace(names=names)
     query = queries.fill(
         _SQL["list_jobs"],
-        conditions=conditions._replace(names=names).sql,
+        conditions=conditions.sql if is_direct else _PAGE,
+        page_conditions=conditions.sql,
+        first="" if first is None else _ORDER[f"{first}_first"],
         sort_key=_ORDER[sort_by.name.lower()],
         direction=_ORDER["descending" if is_descending else "ascending"],
+        limit=_ORDER["default_limit" if is_usual else "limit"],
     )
-    return query, {
+    values = {
         **params,
         "last_key": -1 if is_descending else MAX_INTEGER,
         "offset": page.offset,
         "limit": page.limit,
         **_flags(columns),
     }
+    return query, values, is_usual and (first is not None or conditions.have_one_plan)
 
 
 def count(conn: Connection, job_filter: JobFilter) -> int:
@@ -167,7 +181,7 @@ def _split(
             job.resources, job.statistics, job.meta_data = row
         job.resources = codec.expand_nodes(job.resources)
         batch.append(job)
-        size += sum(len(text or "") for text in (job.resources, job.statistics, job.meta_data))
+        size += len(job.resources) + len(job.statistics or "") + len(job.meta_data or "")
         if size > _MAX_BATCH_BYTES and jobs:
             yield Batch(batch, job.position)
             batch, size = [], 0

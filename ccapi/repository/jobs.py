@@ -55,13 +55,14 @@ def insert(conn: Connection, job: NewJob, duplicate_window: int) -> int:
     params = {
         "job": orjson.dumps(codec.to_row(job)).decode(),
         "hosts": orjson.dumps(job.hostnames).decode(),
-        "tags": codec.tags_json(job.tags) if job.tags else None,
+        "tags": codec.tags_json(job.tags),
         "cluster": job.cluster,
         "job_id": job.job_id,
         "start_time": job.start_time,
         "duplicate_window": duplicate_window,
     }
-    id_, duplicate = conn.execute(_SQL["insert_job"], params).fetchone() or (None, None)
+    query = _SQL["insert_tagged_job"] if job.tags else _SQL["insert_job"]
+    id_, duplicate = conn.execute(query, params).fetchone() or (None, None)
     if id_ is None:
         raise duplicate_job(job, duplicate)
     return int(id_)

@@ -2,8 +2,8 @@
 -- filter is an attribute of JobFilter: `name` matches its one value, `name_any` any of several.
 
 -- name: state
--- A constant of the enum's type: only then does the planner choose a partial index.
-job_state = :state::job_state
+-- A constant: only then does a plan use a partial index, whatever the values of parameters.
+job_state = '{{STATE}}'
 
 -- name: state_any
 job_state = ANY (:state::job_state[])
@@ -130,6 +130,17 @@ id IN (SELECT job FROM job_tags WHERE tag = ANY (:tag_ids::bigint[]))
 -- name: not_tag_in_range
 id NOT IN (SELECT job FROM job_tags WHERE tag = ANY (:not_tag_ids::bigint[]))
 
+-- name: cluster_in_order
+-- Like an equation. But a list that is also ordered by this column can only use the index that
+-- begins with it. So its plan is right for each value, frequent or rare, and can be kept.
+cluster BETWEEN :cluster AND :cluster
+
+-- name: user_name_in_order
+user_name BETWEEN :user_name AND :user_name
+
+-- name: project_in_order
+project BETWEEN :project AND :project
+
 -- name: before_last_of_user
 -- Starts the walk back in time at the last job of a user who left years ago.
 start_time <= (SELECT max(start_time) FROM jobs WHERE user_name = :user_name)
@@ -142,3 +153,11 @@ start_time <= (SELECT max(start_time) FROM jobs WHERE project = :project)
 
 -- name: after_position_ascending
 ({{SORT_KEY}}, id) > (:after_key::bigint, :after_id::bigint)
+
+-- name: page
+-- Ids first, details later: a page far back skips entries of an index, and a sort has narrow rows.
+id = ANY (ARRAY(SELECT id
+                FROM jobs
+                WHERE {{PAGE_CONDITIONS}}
+                ORDER BY {{SORT_KEY}} {{DIRECTION}}, id {{DIRECTION}}
+                LIMIT :limit OFFSET :offset))

@@ -27,3 +27,18 @@ DESC
 
 -- name: ascending
 ASC
+
+-- name: cluster_first
+cluster {{DIRECTION}},
+
+-- name: user_name_first
+user_name {{DIRECTION}},
+
+-- name: project_first
+project {{DIRECTION}},
+
+-- name: default_limit
+26
+
+-- name: limit
+:limit

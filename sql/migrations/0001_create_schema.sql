@@ -94,19 +94,25 @@ CREATE INDEX jobs_by_stop_time          ON jobs USING brin (stop_time)
 CREATE INDEX jobs_by_started_at         ON jobs (to_timestamp(start_time));
 
 -- Returns a job's host keys: each host with the number of the three-day period (2^18 s) in which
--- the job started, such as "f0101 6293". One index then finds a host's jobs by time.
+-- the job started, such as "f0101 6293". One index then finds a host's jobs by time. PL/pgSQL keeps
+-- the plan: a function in SQL would be parsed and planned again in each start.
 CREATE FUNCTION job_hosts(resources json, start_time bigint) RETURNS text[]
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
-    SELECT array_agg(host || ' ' || ($2 >> 18))
-    FROM json_array_elements($1) AS node,
-         json_array_elements_text(
-             CASE json_typeof(node -> 'hostname')
-                 WHEN 'array' THEN node -> 'hostname'
-                 ELSE json_build_array(node -> 'hostname')
-             END
-         ) AS host
-    $$;
+DECLARE
+    period text := ' ' || (start_time >> 18);
+BEGIN
+    RETURN (
+        SELECT array_agg(host || period)
+        FROM json_array_elements(resources) AS node,
+             json_array_elements_text(
+                 CASE json_typeof(node -> 'hostname')
+                     WHEN 'array' THEN node -> 'hostname'
+                     ELSE json_build_array(node -> 'hostname')
+                 END
+             ) AS host
+    );
+END $$;
 
 -- Counts what a job uses on all its hosts: 'hwthreads' or 'accelerators' of its resources.
 CREATE FUNCTION count_units(resources json, kind text) RETURNS bigint
@@ -429,14 +435,12 @@ BEGIN
     RETURN number_of_jobs;
 END $$;
 
--- A job as the API shows it, JSON as text. Without meta_data: job scripts are large, and only
--- requests that ask for them read them.
+-- A job as the API shows it, JSON as text. PostgreSQL computes only the columns that a query uses.
 CREATE VIEW job_details AS
 SELECT
     j.id, j.job_id, j.user_name, j.project, j.cluster, j.sub_cluster, j.partition,
     j.array_job_id, j.num_nodes, j.num_hwthreads, j.num_acc, j.exclusive, j.smt, j.walltime,
-    j.submit_time, j.requested_memory, j.energy, j.start_time, j.stop_time,
-    j.job_state::text AS job_state,
+    j.submit_time, j.requested_memory, j.energy, j.start_time, j.stop_time, j.job_state,
     CASE WHEN j.monitoring_status < 3 THEN j.monitoring_status
          ELSE COALESCE(
              (SELECT CASE WHEN a.has_failed THEN 2 ELSE 1 END
@@ -456,7 +460,10 @@ SELECT
                JOIN tags AS t ON t.id = jt.tag
                WHERE jt.job = j.id) AS tag),
         '[]'
-    ) AS tags
+    ) AS tags,
+    j.meta_data::text AS meta_data,
+    -- Only for the conditions of lists.
+    j.job_name, j.ctid
 FROM jobs AS j;
 
 -- For people and for Grafana's PostgreSQL source: an interface, which stays compatible.

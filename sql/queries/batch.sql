@@ -83,7 +83,7 @@ FROM stopped;
 -- Read several jobs with everything.
 SELECT
     {{detail_columns}},
-    (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)::text AS meta_data
+    d.meta_data
 FROM job_details AS d
 WHERE d.id = ANY (:ids::bigint[]);
 

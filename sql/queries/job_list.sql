@@ -1,46 +1,31 @@
 -- name: list_jobs
--- Read a page of jobs. The page is chosen before its tags are looked up, so skipped rows cost no
--- sub-select, and parts that are not shown are not read. Nor are the large columns of a job that
--- has more than 32 kB of them, so that a page fits into memory; `is_partial` is true then. PostgreSQL
--- knows the length of a text without reading it. Plan it with its values
--- (prepare=False): only then does the planner know which values are rare.
-WITH page AS MATERIALIZED (
-    SELECT id, {{SORT_KEY}} AS sort_key
-    FROM jobs
-    WHERE {{CONDITIONS}}
-    ORDER BY sort_key {{DIRECTION}}, id {{DIRECTION}}
-    LIMIT :limit OFFSET :offset
-)
+-- Read a page of jobs. The large columns of a job that has more than 32 kB of them are not read, so
+-- that a page fits into memory; `is_partial` is true then. PostgreSQL knows the length of a text
+-- without reading it.
 SELECT
-    d.id, d.job_id, d.user_name, d.project, d.cluster, d.sub_cluster, d.partition,
-    d.array_job_id, d.num_nodes, d.num_hwthreads, d.num_acc, d.exclusive, d.smt, d.walltime,
-    d.submit_time, d.requested_memory, d.energy, d.start_time, d.stop_time, d.job_state,
-    d.monitoring_status,
-    CASE WHEN :with_resources AND NOT size.is_large THEN d.resources ELSE '[]' END AS resources,
-    CASE WHEN :with_statistics AND NOT size.is_large THEN d.statistics END AS statistics,
-    d.footprint,
-    d.energy_footprint,
-    CASE WHEN :with_tags THEN d.tags ELSE '[]' END AS tags,
-    CASE WHEN :with_meta_data AND NOT size.is_large
-         THEN (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)::text
-    END AS meta_data,
-    page.sort_key,
-    size.is_large AS is_partial,
-    CASE WHEN :with_name THEN (SELECT j.job_name FROM jobs AS j WHERE j.id = d.id) END AS name
-FROM page
-JOIN job_details AS d ON d.id = page.id
+    id, job_id, user_name, project, cluster, sub_cluster, partition, array_job_id, num_nodes,
+    num_hwthreads, num_acc, exclusive, smt, walltime, submit_time, requested_memory, energy,
+    start_time, stop_time, job_state, monitoring_status,
+    CASE WHEN :with_resources AND NOT is_large THEN resources ELSE '[]' END AS resources,
+    CASE WHEN :with_statistics AND NOT is_large THEN statistics END AS statistics,
+    footprint,
+    energy_footprint,
+    CASE WHEN :with_tags THEN tags ELSE '[]' END AS tags,
+    CASE WHEN :with_meta_data AND NOT is_large THEN meta_data END AS meta_data,
+    {{SORT_KEY}} AS sort_key,
+    is_large AS is_partial,
+    CASE WHEN :with_name THEN job_name END AS name
+FROM job_details AS jobs
 CROSS JOIN LATERAL (
     SELECT
-        CASE WHEN :with_resources THEN octet_length(d.resources) ELSE 0 END
-        + CASE WHEN :with_statistics THEN COALESCE(octet_length(d.statistics), 0) ELSE 0 END
-        + CASE WHEN :with_meta_data
-               THEN COALESCE((SELECT octet_length(j.meta_data::text)
-                              FROM jobs AS j
-                              WHERE j.id = d.id), 0)
-               ELSE 0
-          END > 32768 AS is_large
+        CASE WHEN :with_resources THEN octet_length(resources) ELSE 0 END
+        + CASE WHEN :with_statistics THEN COALESCE(octet_length(statistics), 0) ELSE 0 END
+        + CASE WHEN :with_meta_data THEN COALESCE(octet_length(meta_data), 0) ELSE 0 END
+        > 32768 AS is_large
 ) AS size
-ORDER BY page.sort_key {{DIRECTION}}, page.id {{DIRECTION}};
+WHERE {{CONDITIONS}}
+ORDER BY {{FIRST}} sort_key {{DIRECTION}}, id {{DIRECTION}}
+LIMIT {{LIMIT}};
 
 -- name: read_large_columns
 -- Read what list_jobs did not read of a job.

@@ -1,18 +1,13 @@
 -- name: insert_job
--- Insert a job with its tags, unless a run within the duplicate window exists. One statement is
--- the whole transaction: it begins with a lock on the cluster's job number.
-WITH duplicate AS MATERIALIZED (
-    SELECT find_duplicate(
-        :cluster::text, :job_id::bigint, :start_time::bigint, :duplicate_window::bigint
-    ) AS id
-),
-created AS (
-    INSERT INTO jobs ({{job_columns}})
-    SELECT {{job_columns}}
-    FROM json_populate_record(NULL::jobs, :job::json)
-    WHERE (SELECT id FROM duplicate) IS NULL
-    RETURNING id, register_hosts(ARRAY(SELECT json_array_elements_text(:hosts::json)), start_time)
-),
+-- Insert a job without tags; this one statement is the whole transaction.
+WITH {{created_job}}
+SELECT
+    (SELECT id FROM created)   AS id,
+    (SELECT id FROM duplicate) AS duplicate;
+
+-- name: insert_tagged_job
+-- Insert a job with its tags, as insert_job does.
+WITH {{created_job}},
 requested_tags AS (
     SELECT DISTINCT type, name
     FROM json_to_recordset(:tags::json) AS tag (type text, name text)
@@ -114,9 +109,7 @@ RETURNING register_hosts(:hosts::text[]);
 -- Read one job with everything that the token can see.
 SELECT
     {{detail_columns}},
-    CASE WHEN :sees_metadata
-         THEN (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)::text
-    END AS meta_data
+    CASE WHEN :sees_metadata THEN d.meta_data END AS meta_data
 FROM job_details AS d
 WHERE d.id = :id
   AND {{scope_filter}};
@@ -169,7 +162,7 @@ LIMIT :limit;
 -- Read the stopped jobs that are archived or should be, in order of id.
 SELECT
     {{detail_columns}},
-    (SELECT j.meta_data FROM jobs AS j WHERE j.id = d.id)::text AS meta_data
+    d.meta_data
 FROM job_details AS d
 WHERE d.id IN (
     SELECT id

@@ -168,9 +168,9 @@ def test_list_uses_an_index(
 ) -> None:
     conditions = own_conditions(JobFilter(**filters))
     part = job_list.Page(**{"offset": 0, "limit": 25, **page})
-    statement = job_list.list_statement(conditions, part, job_list.Columns(meta_data=True))
+    query, params, _ = job_list.list_statement(conditions, part, job_list.Columns(meta_data=True))
     with loaded.connection() as conn:
-        text = plan(conn, *statement)
+        text = plan(conn, query, params)
     assert re.search(
         rf"Index (Only )?Scan( Backward)? (using|on) {index}|Bitmap.* {index}", text
     ), text
