@@ -7,6 +7,7 @@ import random
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -213,15 +214,33 @@ def _own_disk(directory: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(archive)], check=False)
 
 
-def _needs(*programs: str) -> str:
-    missing = [program for program in programs if not shutil.which(program)]
-    if os.geteuid() != 0:
-        return "only root can mount"
-    return f"{', '.join(missing)} are missing" if missing else ""
+def _without_own_disk() -> str:
+    """Return why this machine cannot mount a file and freeze it."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("fsfreeze", "mkfs.ext4", "mount"))):
+        return "only root can mount, with fsfreeze and mkfs.ext4"
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        try:
+            with _own_disk(Path(directory)):
+                return ""
+        except subprocess.CalledProcessError as error:
+            return f"this machine cannot mount a file: {error}"
+
+
+def _without_own_memory() -> str:
+    """Return why this machine cannot give a service a /dev/shm of its own."""
+    if not Path("/usr/bin/unshare").exists():
+        return "unshare is missing"
+    ended = subprocess.run([*_WRAPPER, "/bin/true"], capture_output=True, text=True, check=False)
+    return ended.stderr.strip()
+
+
+def _without_pooler() -> str:
+    return "" if PGBOUNCER.exists() else "pgbouncer is missing"
 
 
 _NO_ANSWER = Tolerance(frozenset({"0"}))
 _SMALL_MEMORY = 'mount -t tmpfs -o size=4m ccapi-faults /dev/shm && exec "$@"'
+_WRAPPER = ("/usr/bin/unshare", "-m", "/bin/sh", "-c", _SMALL_MEMORY, "sh")
 _POOLED = Setup(threads=4, is_pooled=True)
 
 FAULTS = (
@@ -229,14 +248,13 @@ FAULTS = (
     Fault("16 readers with the worst queries", 1, _greedy_readers),
     Fault("refused bodies of 8 MB, and half bodies", 1, _send_bad_bodies),
     Fault("shared memory full, a worker killed", 1, _fill_memory,
-          Setup(wrapper=("/usr/bin/unshare", "-m", "/bin/sh", "-c", _SMALL_MEMORY, "sh")),
-          _NO_ANSWER, obstacle=partial(_needs, "/usr/bin/unshare", "mount")),
+          Setup(wrapper=_WRAPPER), _NO_ANSWER, obstacle=_without_own_memory),
     Fault("pgbouncer killed (-9)", 1, _kill_pooler, _POOLED, Tolerance(frozenset({"503"})),
-          obstacle=lambda: "" if PGBOUNCER.exists() else "pgbouncer is missing"),
+          obstacle=_without_pooler),
     Fault("behind pgbouncer, a worker killed", 1, _kill_worker, _POOLED, _NO_ANSWER,
-          obstacle=lambda: "" if PGBOUNCER.exists() else "pgbouncer is missing"),
+          obstacle=_without_pooler),
     Fault("archive frozen (fsfreeze)", 1, _freeze,
           Setup(client_timeout=20, settings={"CCAPI_ARCHIVE_TIMEOUT": "1"}),
           Tolerance(frozenset({"tag 503", "tag 500"})),
-          obstacle=partial(_needs, "fsfreeze", "mkfs.ext4", "mount"), surroundings=_own_disk),
+          obstacle=_without_own_disk, surroundings=_own_disk),
 )  # fmt: skip
