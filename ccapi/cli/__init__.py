@@ -40,18 +40,24 @@ def cli(context: click.Context, path: Path | None) -> None:
 
 
 @cli.command()
+@click.option(
+    "--renumber",
+    is_flag=True,
+    help="Make a database with jobs a site: they get new database ids. Stop the service before.",
+)
 @uses_settings
-def migrate(settings: Settings) -> None:
+def migrate(settings: Settings, *, renumber: bool) -> None:
     """Create or upgrade the database's schema.
 
     With [database] site or hub, also make the database a site of a hub, or the hub.
     """
     database = settings.config.database
-    applied = migrations.migrate(Database(database.url), database.site_number)
+    number = database.site_number
+    applied = migrations.migrate(Database(database.url), number, renumber=renumber)
     for migration in applied:
         click.echo(f"applied {migration.name}")
-    if database.site_number is not None:
-        click.echo(f"the database is {sites.describe(database.site_number)}")
+    if number is not None:
+        click.echo(f"the database is {sites.describe(number)}")
     elif not applied:
         click.echo("the database is up to date")
 

@@ -89,7 +89,9 @@ def require_current(database: Database, site: int | None = None) -> None:
         raise StartupError(f"migrations are missing: {names}; run `ccapi migrate` first")
 
 
-def migrate(database: Database, site: int | None = None) -> list[Migration]:
+def migrate(
+    database: Database, site: int | None = None, *, renumber: bool = False
+) -> list[Migration]:
     """Apply the pending migrations, each in its own transaction, and return them.
 
     Then make the database a site of a hub, or the hub, if it is to be one.
@@ -116,7 +118,7 @@ def migrate(database: Database, site: int | None = None) -> list[Migration]:
                 else:
                     _apply(conn, migration)
             with conn.transaction():
-                sites.prepare(conn, site)
+                sites.prepare(conn, site, renumber=renumber)
     return migrations
 
 

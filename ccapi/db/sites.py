@@ -38,19 +38,23 @@ class Subscription(NamedTuple):
         return ""
 
 
-def prepare(conn: Connection, site: int | None) -> None:
+def prepare(conn: Connection, site: int | None, *, renumber: bool) -> None:
     """Make a migrated database a site or the hub, or complete it after a migration.
 
-    Raises StartupError if it is another one already, or has jobs.
+    Raises StartupError if it is another one already, or has jobs; with `renumber`, the jobs of a
+    site get new ids.
     """
     actual = this_site(conn)
     if actual != site:
         _require_undecided(actual, site)
         if conn.execute(_SQL["has_ids"]).fetchone() == (True,):
-            raise StartupError(
-                f"the database has jobs already, and cannot become {describe(site)}, because their "
-                "ids may exist at other sites: create a new database, and import the archive"
-            )
+            if site == HUB:
+                raise StartupError("the database has jobs, and cannot become a hub: create another")
+            if not renumber:
+                raise StartupError(
+                    "the database has jobs, whose ids other sites may have, too: stop the service, "
+                    "and use `ccapi migrate --renumber`, which gives them new ids"
+                )
     if site == HUB:
         conn.execute(_SQL["become_hub"])
     elif site is not None:

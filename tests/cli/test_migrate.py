@@ -5,8 +5,11 @@ import pytest
 
 from ccapi.db import migrations
 from ccapi.embedded import PrivatePostgres
+from ccapi.model.job import NewJob, Tag
+from ccapi.repository import jobs
 from tests.cli.conftest import Command
 from tests.pgbouncer import needs_pgbouncer, pgbouncer
+from tests.repository.test_migrations import NEW_JOB, dump
 
 NAMES = [migration.name for migration in migrations.available()]
 
@@ -105,17 +108,67 @@ def test_site_is_decided_once(ccapi: Command, monkeypatch: pytest.MonkeyPatch) -
             )
 
 
-def test_database_with_jobs_becomes_neither_site_nor_hub(
+def test_jobs_of_a_new_site_get_new_ids(
+    ccapi: Command, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ccapi("migrate")
+    tags = [Tag("a", "b")]
+    ids = "SELECT jt.job, jt.tag, c.job FROM job_tags AS jt JOIN job_corrections AS c USING (job)"
+
+    def insert(number: int) -> int:
+        return jobs.insert(conn, NewJob(**{**NEW_JOB, "job_id": number, "tags": tags}), 60)
+
+    with psycopg.connect(empty, autocommit=True) as conn:
+        former = insert(1)
+        conn.execute(
+            "UPDATE jobs SET job_state = 'failed', stop_time = 9; INSERT INTO job_corrections "
+            f"(job, corrected_by, old_state, new_state) VALUES ({former}, 'x', 'failed', 'failed');"
+            f"INSERT INTO archive_queue (job) VALUES ({former})"
+        )
+        be_site(monkeypatch, 7)
+        assert "use `ccapi migrate --renumber`" in ccapi("migrate").err
+        assert ccapi("migrate", "--renumber").out == "the database is site 7 of a hub\n"
+        new = 7 * 10**12 + former
+        assert conn.execute(ids).fetchall() == [(new, 7 * 10**12 + 1, new)]
+        assert conn.execute("SELECT job FROM archive_queue").fetchall() == [(new,)]
+        assert insert(2) > new
+        conn.execute("DELETE FROM jobs WHERE job_id = 1")
+        assert conn.execute("SELECT count(*) FROM job_tags").fetchone() == (1,)
+        assert conn.execute("SELECT count(*) FROM job_corrections").fetchone() == (0,)
+        with pytest.raises(psycopg.errors.GeneratedAlways):
+            conn.execute("UPDATE jobs SET id = 1")
+    be_site(monkeypatch, 8)
+    assert "is decided once" in ccapi("migrate", "--renumber").err
+
+
+def test_renumbered_schema_is_that_of_a_new_site(
+    ccapi: Command, empty: str, postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schemas = []
+    for has_tags in (False, True):
+        with psycopg.connect(empty) as conn:
+            conn.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+            conn.execute("DROP PUBLICATION IF EXISTS ccapi")
+        be_site(monkeypatch, 0)
+        ccapi("migrate")
+        with psycopg.connect(empty) as conn:
+            conn.execute("INSERT INTO tags (type, name) SELECT 'a', 'b' WHERE %s", [has_tags])
+        be_site(monkeypatch, 3)
+        ccapi("migrate", "--renumber")
+        schemas.append(dump(postgres, empty))
+    assert schemas[0].splitlines() == schemas[1].splitlines()
+
+
+def test_database_with_jobs_cannot_become_a_hub(
     ccapi: Command, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ccapi("migrate")
     with psycopg.connect(empty) as conn:
         conn.execute("INSERT INTO tags (type, name) VALUES ('a', 'b')")
-    for number, hub in ((1, False), (0, True)):
-        be_site(monkeypatch, number, hub=hub)
-        status, out, err = ccapi("migrate")
-        assert (status, out) == (2, "")
-        assert err.startswith("ccapi: the database has jobs already, and cannot become ")
+    be_site(monkeypatch, 0, hub=True)
+    status, out, err = ccapi("migrate", "--renumber")
+    assert (status, out) == (2, "")
+    assert err == "ccapi: the database has jobs, and cannot become a hub: create another\n"
 
 
 def test_hub_without_subscription_is_reported(
