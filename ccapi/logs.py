@@ -17,7 +17,8 @@ _MASK = "********"
 # Our tokens, JWTs, the credentials in an Authorization header, passwords in URLs.
 _SECRET = re.compile(
     r"ccapi_[\w-]{8,}|\beyJ[\w-]+\.[\w-]*\.?[\w-]*"
-    r"|(?P<prefix>\b(?:bearer|basic)\s+|://[^\s:@/\"]*:|\b\w*password\s*=\s*)[^\s@\"',;]+",
+    r"|(?P<prefix>\b(?:bearer|basic)\s+|://[^\s:@/\"]*:(?=[^\s\"]*@)|\b\w*password\s*=\s*)"
+    r"[^\s@\"',;]+",
     re.IGNORECASE,
 )
 # What changes how a terminal shows the text around it, or cannot be written at all.

@@ -266,6 +266,12 @@ def test_secrets_in_messages_are_masked(log: Log, text: str) -> None:
     assert "********" in log.lines()[0]["message"]
 
 
+def test_port_of_an_address_is_no_secret(log: Log) -> None:
+    text = "Listening at: http://127.0.0.1:8080 (1234); mail root@example.org"
+    logging.getLogger("ccapi").warning("%s", text)
+    assert log.lines()[0]["message"] == text
+
+
 def test_file_name_with_invalid_unicode_is_logged_as_json() -> None:
     # Formatted here and not logged: pytest keeps what is logged, and cannot send it on.
     name = os.fsdecode(b"/archive/\xff")
