@@ -74,10 +74,19 @@ def uses_of_plans(database: Database) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(
     "query", ["", "state=running", "cluster=fritz&state=failed", "user=k106eb10", "start-time=1-"]
 )
-def test_list_by_an_index_is_planned_five_times(
+def test_list_that_an_index_has_in_order_is_prepared(
     admin: Client, single: Database, query: str
 ) -> None:
     admin.start()
+    for _ in range(20):
+        admin.list(query)
+    assert [sum(uses) for uses in uses_of_plans(single)] == [15]
+
+
+@pytest.mark.parametrize("query", ["", "state=running"])
+def test_list_without_values_is_planned_five_times(
+    admin: Client, single: Database, query: str
+) -> None:
     for _ in range(20):
         admin.list(query)
     assert uses_of_plans(single) == [(10, 5)]
