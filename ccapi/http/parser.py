@@ -1,7 +1,6 @@
 """Parse bodies and query strings, and report what is wrong with them."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import chain, islice
@@ -17,8 +16,9 @@ from ccapi.errors import BodyTooLarge, InvalidInput
 from ccapi.http.schema import MAX_MISTAKES, ContractSchema
 
 # orjson parses an integer beyond 64 bits as a float: such a body is parsed again by json, which
-# keeps the integer.
-_LONG_INTEGER = re.compile(rb"[0-9]{19}")
+# keeps the integer. A search by a regular expression would take longer than orjson.
+_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_INTEGER = b"0" * 19
 _MAX_DIGITS = 40
 # Of a body that is an array, which has the tags to add or to remove, and lines of a batch.
 _MAX_ITEMS = 1000
@@ -92,7 +92,7 @@ def parse_json(text: bytes, noun: str) -> Any:
     """Parse JSON; raises InvalidInput, whose message calls the text by its noun."""
     try:
         data = orjson.loads(text)
-        if _LONG_INTEGER.search(text):
+        if _LONG_INTEGER in text.translate(_AS_ZEROS):
             data = json.loads(text, parse_int=lambda digits: int(digits[:_MAX_DIGITS]))
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{noun} is not valid JSON: {error}") from None
