@@ -374,7 +374,7 @@ BEGIN
         ADD CONSTRAINT job_corrections_job_fkey
             FOREIGN KEY (job) REFERENCES jobs ON DELETE CASCADE;
     TRUNCATE rollup_days, rollup_changes, rollup_sums, rollup_timelines, rollup_histograms,
-        rollup_hosts;
+        rollup_periods, rollup_hosts;
 END $$;
 
 -- Make this registry a site, whose ids no other site gives out, or bring its publication up to date.

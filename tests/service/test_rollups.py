@@ -55,7 +55,8 @@ def random_query(rng: Random) -> StatisticsQuery:
               {"start_time": Range(begin + DAY, begin + 6 * DAY)}]  # fmt: skip
     fine = [*coarse, {"user_name": ["bert"]}, {"not_user_name": ["bert"]}, {"project": [""]},
             {"state": ["failed", "completed", "running"]}, {"not_state": ["failed"]},
-            {"scope": Scope(users=("anna", "Carla"))}, {"num_nodes": Range(1, 2)}]  # fmt: skip
+            {"scope": Scope(users=("anna", "Carla"))}, {"scope": Scope(projects=("p1",))},
+            {"num_nodes": Range(1, 2)}]  # fmt: skip
     is_coarse = rng.random() < 0.5
     period = rng.choice([*PERIOD_NAMES, None, None, None])
     names = GROUPS[:4] if period else GROUPS

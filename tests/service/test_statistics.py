@@ -114,6 +114,7 @@ def is_counted(job: NewJob, query: StatisticsQuery) -> bool:
         (job_filter.sub_cluster, job.sub_cluster),
         (job_filter.partition, job.partition),
         (job_filter.scope.users, job.user_name),
+        (job_filter.scope.projects, job.project),
         (job_filter.scope.clusters, job.cluster),
     )
     unequal = (
