@@ -15,7 +15,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, TypeVar
 
@@ -192,6 +192,12 @@ class RecentKeys:
             self._used_at[key] = time.monotonic()
             if len(self._used_at) > self._max_size:
                 del self._used_at[next(iter(self._used_at))]
+
+    def forget(self, keys: Collection[bytes]) -> None:
+        """Forget keys before their time."""
+        with self._lock:
+            for key in keys:
+                self._used_at.pop(key, None)
 
     def list(self) -> list[bytes]:
         """Return the keys, and forget older ones."""

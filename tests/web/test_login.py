@@ -175,6 +175,7 @@ def test_ended_session_is_not_looked_up_with_others(
     bert.get("/jobs", 303)
     caches.tokens = TTLCache(60, 1_000)
     anna.get("/jobs")
+    assert len(caches.recent_sessions.list()) == 1
     bert.get("/jobs", 303)
 
 
