@@ -68,6 +68,7 @@ def test_person_sees_her_jobs_on_the_page_that_she_asked_for(browser: Browser, u
         opened.open("/jobs")
         assert opened.page.locator("a.row").all_inner_texts() == ["1"]
         opened.open("/oauth2/sign_out")
+        assert opened.path == "/"
         opened.open("/jobs")
         assert opened.page.locator("#list").count() == 0
 

@@ -19,7 +19,8 @@ from tests.processes import free_port, wait_for
 PROGRAM = shutil.which("oauth2-proxy")
 CLIENT = "ccapi"
 _LOGIN = """<!DOCTYPE html><title>Provider</title><form method="get" action="/enter">
-<input type="hidden" name="query" value="{query}"><input name="user"><input name="groups"></form>"""
+<input type="hidden" name="query" value="{query}">
+<input name="user"><input name="groups"><button>Enter</button></form>"""
 
 
 class Provider(ThreadingHTTPServer):
@@ -135,6 +136,7 @@ def oauth2_proxy(directory: Path, site_url: str, options: Sequence[str] = ()) ->
             f"--http-address=127.0.0.1:{port}",
             "--reverse-proxy=true",
             "--set-xauthrequest=true",
+            "--trusted-proxy-ip=127.0.0.1",
             *options,
         ]
         with (directory / "oauth2-proxy.log").open("wb") as log:

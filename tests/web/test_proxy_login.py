@@ -213,6 +213,9 @@ class TestNginx:
         assert "<small>admin</small>" in html
         assert len(re.findall(r'id="job-\d+"', html)) == 2
 
+    def test_logout_does_not_lead_to_itself(self, site: Site) -> None:
+        assert open_page(site, "/oauth2/sign_out", {}) == (200, "sign in, then /")
+
     def test_form_passes_the_login_proxy(self, site: Site) -> None:
         headers = {"Cookie": "user=otto; groups=hpc-admins", **SAME_ORIGIN}
         status, html = open_page(site, "/jobs/1/tag", headers, body="type=a&name=b")
