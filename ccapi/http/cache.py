@@ -193,14 +193,14 @@ class RecentKeys:
             if len(self._used_at) > self._max_size:
                 del self._used_at[next(iter(self._used_at))]
 
-    def forget(self, keys: Collection[bytes]) -> None:
-        """Forget keys before their time."""
+    def discard(self, keys: Collection[bytes]) -> None:
+        """Discard keys before their time."""
         with self._lock:
             for key in keys:
                 self._used_at.pop(key, None)
 
     def list(self) -> list[bytes]:
-        """Return the keys, and forget older ones."""
+        """Return the keys, and discard older ones."""
         begin = time.monotonic() - self._ttl
         with self._lock:
             self._used_at = {key: at for key, at in self._used_at.items() if at > begin}

@@ -91,7 +91,7 @@ def _look_up(digest: bytes, database: Database, caches: Caches) -> ValidToken:
         recent = caches.recent_sessions.list()
         expired = {one for one in recent if caches.tokens.get(("session", one)) is None}
         valid = sessions.authenticate(database, {digest, *expired})
-        caches.recent_sessions.forget(expired - valid.keys())
+        caches.recent_sessions.discard(expired - valid.keys())
         caches.unknown_tokens.record(digest, is_valid=digest in valid)
         for one, token in valid.items():
             if token.is_cacheable:
