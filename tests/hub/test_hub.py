@@ -42,7 +42,7 @@ def test_hub_shows_the_jobs_of_all_sites_as_they_are(made: Federation) -> None:
         body = job(jobId=1, cluster=f"cluster{site.number}", tags=[TAG], metaData={"jobName": "x"})
         ids = [json.loads(site.send("/start_job/", body)[1])["id"]]
         ids += [start(site, number) for number in (2, 3, 4)]
-        assert ids == [site.number * 10**12 + n for n in range(1, 5)]
+        assert {id_ // 10**12 for id_ in ids} == {site.number}
         site.send("/stop_job/", stop(jobId=2, cluster=f"cluster{site.number}"))
         site.send(f"/tag_job/{ids[2]}", [TAG, {"type": "a", "name": f"of {site.number}"}])
         site.send(f"/delete_job/{ids[3]}", method="DELETE")
