@@ -3,7 +3,7 @@
 #                         adds sample jobs
 #
 # Change it
-#   make check            run the fast tests, in about three minutes
+#   make check            run the fast tests, in one to two minutes
 #   make test             run the whole test suite on the newest PostgreSQL of this machine
 #   make lint             run ruff, mypy --strict and the import contracts
 #   make format           format the code, and fix what ruff can fix

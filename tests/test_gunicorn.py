@@ -47,6 +47,7 @@ def test_gunicorns_master_does_not_import_prometheus_client() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_pending_migrations_end_gunicorn_with_one_line(
     postgres: PrivatePostgres, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_behind_a_pooler_no_session_state_remains(pooled: Database) -> None:
         assert conn.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_behind_a_pooler_each_transaction_has_its_limits(pooled: Database) -> None:
     with pytest.raises(DatabaseUnavailable, match="timeout"), pooled.connection() as conn:
         conn.execute("SELECT pg_sleep(20)")

@@ -51,6 +51,7 @@ def test_health_is_not_part_of_the_document(app: Flask) -> None:
     assert not [path for path in paths if "health" in path or "ready" in path]
 
 
+@pytest.mark.slow
 def test_service_without_its_database_is_alive_and_not_ready(
     config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -65,6 +66,7 @@ def test_service_without_its_database_is_alive_and_not_ready(
     assert len([line for line in caplog.messages if line.startswith("not ready")]) == 1
 
 
+@pytest.mark.slow
 def test_service_is_ready_again_when_the_cause_is_gone(app: Flask, config: Config) -> None:
     root, away = config.archive.root, config.archive.root.with_name("away")
     root.rename(away)

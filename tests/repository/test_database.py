@@ -139,6 +139,7 @@ def test_requests_succeed_after_connections_are_lost(reader: Client, database: D
     assert set(at_once([hold] * 4)).isdisjoint(pids)
 
 
+@pytest.mark.slow
 def test_database_is_usable_after_a_server_restart(
     postgres: PrivatePostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -162,6 +162,7 @@ def test_concurrent_threads_migrate_once(empty_url: str) -> None:
     assert sorted(results) == [[]] * 4 + [NAMES]
 
 
+@pytest.mark.slow
 def test_concurrent_processes_migrate_once(empty_url: str) -> None:
     program = (
         "import sys; from ccapi.db import pool, migrations;"
@@ -244,6 +245,7 @@ def test_starts_go_on_while_a_migration_waits_for_a_long_list(altered: str) -> N
     service.close()
 
 
+@pytest.mark.slow
 def test_a_table_that_stays_locked_ends_a_migration_in_one_line(
     altered: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_archived_job_without_its_file_is_missing(context: Context, archived: in
     assert directory == Finding("broken", meta_path(context).parent, "has no meta.json")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("archived")
 @pytest.mark.parametrize(
     "spoil",
@@ -198,6 +199,7 @@ class SlowDisk:
 ANY_STEP = pytest.mark.parametrize("step", [1, 4, 5, 6], ids="fsync {}".format)
 
 
+@pytest.mark.slow
 @ANY_STEP
 def test_stop_during_the_check_is_not_a_finding(
     writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch, step: int
@@ -212,6 +214,7 @@ def test_stop_during_the_check_is_not_a_finding(
     assert results == []
 
 
+@pytest.mark.slow
 @ANY_STEP
 def test_stop_after_the_comparison_of_jobs_is_not_a_finding(
     writer: Client, context: Context, monkeypatch: pytest.MonkeyPatch, step: int

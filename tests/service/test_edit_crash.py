@@ -65,6 +65,7 @@ def let_time_pass(database: Database) -> None:
         conn.execute("UPDATE archive_edits SET begun_at = begun_at - interval '1 hour'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["rename", "commit"])
 def test_a_retry_ends_the_edit_of_a_dead_worker(
     context: Context, config: Config, writer: Client, file: Path, step: str
