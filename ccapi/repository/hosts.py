@@ -26,6 +26,7 @@ def list_hosts(conn: Connection, jobs: JobFilter, time: Range, days: Days | None
         conditions=conditions.sql,
         hosts=_PARTS["by_host"],
         rollups=_PARTS["host_rollups"] if days else "",
+        days=_PARTS["days"],
     )
     params = {
         **conditions.params,

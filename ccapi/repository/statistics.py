@@ -167,6 +167,7 @@ def _fill(
     sql = queries.fill(
         sql,
         conditions=conditions.sql,
+        days=_PARTS["days"],
         rollup_conditions=rollups.conditions_of(query.jobs).sql,
         hosts=_PARTS["by_host" if GroupBy.HOST in query.group_by else "not_by_host"],
         periods=_PARTS["by_period" if period else "not_by_period"],

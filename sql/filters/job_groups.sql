@@ -40,9 +40,14 @@ CROSS JOIN LATERAL (
 CROSS JOIN (SELECT NULL::text, 1, :range_from::bigint, :range_to::bigint)
     AS period (name, number, lower, upper)
 
+-- name: days
+-- One by one from :first_day to :end_day, excluded, but 16 at a time from :first_block to :end_block.
+(num_days = 1 AND day >= :first_day AND day < :first_block
+ OR num_days = 16 AND day >= :first_block AND day < :end_block
+ OR num_days = 1 AND day >= :end_block AND day < :end_day)
+
 -- name: rollups
--- Sums of days, beside the jobs of other days: one by one from :first_day to :end_day, excluded,
--- but 16 at a time from :first_block to :end_block.
+-- Sums of days, beside the jobs of other days.
 UNION ALL
 SELECT
     CASE WHEN :by_cluster     THEN cluster                 END,
@@ -54,9 +59,7 @@ SELECT
     NULL, NULL, NULL, NULL, true, job_state, num_jobs, NULL, NULL, NULL, node_seconds,
     core_seconds, gpu_seconds, NULL, NULL
 FROM rollup_sums
-WHERE (num_days = 1 AND day >= :first_day AND day < :first_block
-       OR num_days = 16 AND day >= :first_block AND day < :end_block
-       OR num_days = 1 AND day >= :end_block AND day < :end_day)
+WHERE {{DAYS}}
   AND {{ROLLUP_CONDITIONS}}
 
 -- name: period_rollups
@@ -85,8 +88,7 @@ WHERE day >= :first_day
 UNION ALL
 SELECT cluster, host, failing_user, 0, sum(num_jobs), sum(num_jobs), max(last_job)
 FROM rollup_hosts
-WHERE day >= :first_day
-  AND day < :end_day
+WHERE {{DAYS}}
   AND {{CONDITIONS}}
 GROUP BY cluster, host, failing_user
 

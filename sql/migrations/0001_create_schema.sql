@@ -663,8 +663,10 @@ CREATE TABLE rollup_periods (
     gpu_seconds  double precision NOT NULL
 );
 
+-- Jobs and failures of hosts, of a day and of each 16 days.
 CREATE TABLE rollup_hosts (
     day          integer          NOT NULL,
+    num_days     integer          NOT NULL DEFAULT 1,
     cluster      text COLLATE "C" NOT NULL,
     host         text COLLATE "C" NOT NULL,
     failing_user text COLLATE "C",
@@ -676,7 +678,7 @@ CREATE INDEX rollup_sums_by_day         ON rollup_sums (num_days, day);
 CREATE INDEX rollup_timelines_by_day    ON rollup_timelines (day);
 CREATE INDEX rollup_histograms_by_day   ON rollup_histograms (value, day);
 CREATE INDEX rollup_periods_by_day      ON rollup_periods (day);
-CREATE INDEX rollup_hosts_by_day        ON rollup_hosts (day);
+CREATE INDEX rollup_hosts_by_day        ON rollup_hosts (num_days, day);
 
 COMMENT ON COLUMN rollup_sums.waits IS 'The times in the queue that are known; not of 16 days.';
 COMMENT ON COLUMN rollup_timelines.hour IS 'Since 1970: the first full hour after the change.';

@@ -40,7 +40,11 @@ sums AS (
 ),
 periods AS (DELETE FROM rollup_periods WHERE day = ANY (:days::integer[])),
 timelines AS (DELETE FROM rollup_timelines WHERE day = ANY (:days::integer[])),
-hosts AS (DELETE FROM rollup_hosts WHERE day = ANY (:days::integer[]))
+hosts AS (
+    DELETE FROM rollup_hosts
+    WHERE num_days = 1 AND day = ANY (:days::integer[])
+       OR num_days = 16 AND day = ANY (:blocks::integer[])
+)
 DELETE FROM rollup_histograms
 WHERE value = ANY (:values::text[])
   AND day = ANY (:days::integer[]);
@@ -129,6 +133,13 @@ GROUP BY day, cluster, host.name, failing_user;
 -- name: sum_up_blocks!
 -- Sum up each 16 days from the sums of the days, those that are not up to date included: readers
 -- use these sums only if all 16 are.
+WITH hosts AS (
+    INSERT INTO rollup_hosts (day, num_days, cluster, host, failing_user, num_jobs, last_job)
+    SELECT block, 16, cluster, host, failing_user, sum(num_jobs), max(last_job)
+    FROM unnest(:blocks::integer[]) AS block
+    JOIN rollup_hosts ON num_days = 1 AND day >= block AND day < block + 16
+    GROUP BY block, cluster, host, failing_user
+)
 INSERT INTO rollup_sums (
     day, num_days, cluster, sub_cluster, partition, user_name, project, job_state, num_jobs,
     node_seconds, core_seconds, gpu_seconds
@@ -138,8 +149,7 @@ SELECT
     sum(node_seconds), sum(core_seconds), sum(gpu_seconds)
 FROM unnest(:blocks::integer[]) AS block
 JOIN rollup_sums ON num_days = 1 AND day >= block AND day < block + 16
-GROUP BY block, cluster, sub_cluster, partition, user_name, project, job_state
-ORDER BY block;
+GROUP BY block, cluster, sub_cluster, partition, user_name, project, job_state;
 
 -- name: find_days
 -- Find the longest run of days, within two days, whose roll-ups are up to date.
