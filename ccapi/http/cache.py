@@ -37,7 +37,7 @@ _MAX_RESPONSE_BYTES = 16 * 2**20
 _OVERHEAD_BYTES = 1_000
 _LOCKS = 64
 # A page asks for its live rows every 14 seconds, so they may be older than an answer to a person.
-_LIVE_FACTOR = 5
+_LIVE_SECONDS = 5
 # Much longer than that: a page that is open reaches one of the workers each time.
 _RECENT_SECONDS = 600
 _CACHE_HEADERS = (
@@ -215,9 +215,8 @@ class Caches:
         self.responses: TTLCache[CachedResponse | Response] = TTLCache(
             response_ttl, _MAX_RESPONSE_BYTES
         )
-        self.parts: TTLCache[CachedResponse | Response] = TTLCache(
-            response_ttl * _LIVE_FACTOR, _MAX_RESPONSE_BYTES
-        )
+        live_ttl = max(response_ttl, _LIVE_SECONDS) if response_ttl else 0
+        self.parts: TTLCache[CachedResponse | Response] = TTLCache(live_ttl, _MAX_RESPONSE_BYTES)
         self.tokens: TTLCache[ValidToken] = TTLCache(TOKEN_TTL_SECONDS, _MAX_TOKENS)
         self.unknown_tokens = UnknownTokens()
         self.recent_sessions = RecentKeys(_RECENT_SECONDS, _MAX_TOKENS)
