@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.client import START, job
 from tests.faults.archive_faults import is_archived
 from tests.faults.audit import Tolerance
 from tests.faults.fault import Fault
-from tests.faults.series import Series, Setup
+from tests.faults.series import LIMITS, Series, Setup
 from tests.pgbouncer import PROGRAM as PGBOUNCER
 
 _ATTEMPTS = 40
@@ -241,12 +242,15 @@ def _without_pooler() -> str:
 _NO_ANSWER = Tolerance(frozenset({"0"}))
 _SMALL_MEMORY = 'mount -t tmpfs -o size=4m ccapi-faults /dev/shm && exec "$@"'
 _WRAPPER = ("/usr/bin/unshare", "-m", "/bin/sh", "-c", _SMALL_MEMORY, "sh")
+# The bad company uses the processors, so a statement may take long; the client then tries again.
+_LONG_LIMITS = Setup(limits=replace(LIMITS, statement_timeout=10, lock_timeout=8, pool_timeout=5))
+_BUSY = Tolerance(frozenset({"503"}))
 _POOLED = Setup(threads=4, is_pooled=True)
 
 FAULTS = (
-    Fault("readers that trickle, or never read", 1, _slow_readers),
-    Fault("16 readers with the worst queries", 1, _greedy_readers),
-    Fault("refused bodies of 8 MB, and half bodies", 1, _send_bad_bodies),
+    Fault("readers that trickle, or never read", 1, _slow_readers, _LONG_LIMITS),
+    Fault("16 readers with the worst queries", 1, _greedy_readers, _LONG_LIMITS, _BUSY),
+    Fault("refused bodies of 8 MB, and half bodies", 1, _send_bad_bodies, _LONG_LIMITS),
     Fault("shared memory full, a worker killed", 1, _fill_memory,
           Setup(wrapper=_WRAPPER), _NO_ANSWER, obstacle=_without_own_memory),
     Fault("pgbouncer killed (-9)", 1, _kill_pooler, _POOLED, Tolerance(frozenset({"503"})),
