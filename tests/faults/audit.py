@@ -54,10 +54,14 @@ class Verdict:
 
 
 class Tolerance(NamedTuple):
-    """Which failures a fault may cause: "operation status", "status", and how slow a 503 may be."""
+    """Which failures a fault may cause: "operation status", "status", and how slow a 503 may be.
+
+    With `rewrites`, an archived job may wait to be archived again, because an edit came late.
+    """
 
     failures: frozenset[str] = frozenset()
     slowest: float | None = None
+    rewrites: bool = False
 
 
 def audit(series: Series, tolerance: Tolerance) -> Verdict:
@@ -65,7 +69,7 @@ def audit(series: Series, tolerance: Tolerance) -> Verdict:
     verdict = Verdict()
     promised = promises(series.ledger.attempts)
     before = _rows(series)
-    _compare_unarchived(series.archive, promised, before, verdict)
+    _compare_unarchived(series.archive, promised, before, verdict, rewrites=tolerance.rewrites)
     retried = series.command("archive", "retry")
     if retried.returncode != 0:
         verdict.wrong.append(f"archive retry: {retried.stdout} {retried.stderr}")
@@ -94,7 +98,12 @@ def _rows(series: Series) -> dict[Key, Row]:
 
 
 def _compare_unarchived(
-    root: Path, promised: dict[Key, Promise], rows: dict[Key, Row], verdict: Verdict
+    root: Path,
+    promised: dict[Key, Promise],
+    rows: dict[Key, Row],
+    verdict: Verdict,
+    *,
+    rewrites: bool,
 ) -> None:
     """Before the retry, each confirmed stop is archived or in the queue."""
     for key, promise in promised.items():
@@ -104,10 +113,11 @@ def _compare_unarchived(
         expected = (1, 2, 3) if promise.is_monitored else (0,)
         if row.monitoring_status not in expected:
             verdict.wrong.append(f"{key}: stopped, monitoring status {row.monitoring_status}")
-        if promise.archived == 3 and row.monitoring_status != 3:
+        is_archived = row.monitoring_status == 3 or (rewrites and promise.archived == 3)
+        if promise.archived == 3 and not is_archived:
             verdict.lost.append(f"{key}: answered as archived, status {row.monitoring_status}")
-        if row.monitoring_status == 3 and not layout.meta_path(root, JobKey(*key)).is_file():
-            verdict.lost.append(f"{key}: status is archived without a meta.json")
+        if is_archived and not layout.meta_path(root, JobKey(*key)).is_file():
+            verdict.lost.append(f"{key}: archived without a meta.json")
 
 
 def _compare_rows(promised: dict[Key, Promise], rows: dict[Key, Row], verdict: Verdict) -> None:

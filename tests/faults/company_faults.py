@@ -259,6 +259,6 @@ FAULTS = (
           obstacle=_without_pooler),
     Fault("archive frozen (fsfreeze)", 1, _freeze,
           Setup(client_timeout=20, settings={"CCAPI_ARCHIVE_TIMEOUT": "1"}),
-          Tolerance(frozenset({"tag 503", "tag 500"})),
+          Tolerance(frozenset({"tag 503", "tag 500"}), rewrites=True),
           obstacle=_without_own_disk, surroundings=_own_disk),
 )  # fmt: skip
