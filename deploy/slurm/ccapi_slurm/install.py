@@ -27,6 +27,7 @@ _SYSTEMD = Path("/run/systemd/system")
 # Their tests run on real ones.
 _OLDEST, _NEWEST = (22, 5), (26, 5)
 _UNSET = {"", "(null)", "none"}
+_START_SECONDS = 15.0
 _CHECK_SECONDS = 60.0
 
 
@@ -117,8 +118,12 @@ def check(slurm: Slurm, directory: Path) -> str:
     except settings.SettingsError as error:
         raise InstallError(str(error)) from error
     spool = Spool(config.spool, config.slurm_state)
-    if not spool.is_locked():
-        return "no sender is running: look at `systemctl status ccapi-slurm`"
+    # systemd does not wait until the sender that it has just restarted is ready.
+    deadline = time.monotonic() + (_START_SECONDS if _SYSTEMD.exists() else 0)
+    while not spool.is_locked():
+        if time.monotonic() >= deadline:
+            return "no sender is running: look at `systemctl status ccapi-slurm`"
+        time.sleep(0.2)
     spool.check_result.unlink(missing_ok=True)
     number = random.randrange(1_900_000_000, 2_000_000_000)  # noqa: S311 - not a secret
     environment = {"SLURM_JOB_ID": str(number), "CCAPI_CHECK": str(number)}
