@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,10 +15,11 @@ from ccapi_slurm import job_record
 from ccapi_slurm.end_states import SLURM_STATES
 
 from tests.processes import Service
+from tests.slurm.sacct_runs import BURST, COMMAND, FIELDS, differences, row_of_ccapi, rows_of_sacct
 from tests.slurm.site import HOOKS, Site, list_jobs
 
 SUITES = {"24.11": "trixie", "26.05": "sid"}
-PACKAGES = "slurmctld,slurmd,slurm-client,munge,procps,iproute2,util-linux,bsdutils"
+PACKAGES = "slurmctld,slurmd,slurmdbd,slurm-client,munge,mariadb-server,procps,iproute2"
 # An old index is good enough.
 APT_OPTION = '--aptopt=Acquire::Check-Valid-Until "false"'
 SETTINGS = "CCAPI_URL=http://127.0.0.1:1\nCCAPI_CLUSTER=fritz\nCCAPI_SPOOL=/w/spool\n"
@@ -41,7 +43,12 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     parent = os.environ.get("SLURM_ROOTS")
     root = (Path(parent) if parent else tmp_path_factory.mktemp("roots")) / SUITES[request.param]
     if not root.exists():
-        command = ["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", APT_OPTION]
+        command = [
+            "mmdebstrap",
+            "--variant=minbase",
+            f"--include={PACKAGES},util-linux,bsdutils",
+            APT_OPTION,
+        ]
         process = subprocess.run([*command, SUITES[request.param], root], check=False)
         if process.returncode:
             pytest.skip(f"NO NEWER SLURM: mmdebstrap cannot unpack {SUITES[request.param]}")
@@ -51,6 +58,8 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     shutil.copytree(HOOKS, directory / "ccapi", ignore=shutil.ignore_patterns("__pycache__"))
     (directory / "ccapi" / "ccapi.conf").write_text(f"{SETTINGS}SLURM_CONF=/w/slurm.conf\n")
     shutil.copy(Path(__file__).with_name("run_in_root.sh"), directory)
+    (directory / "burst").write_text(str(BURST), "ascii")
+    (directory / "sacct").write_text(f"{shlex.join([*COMMAND, '-o', FIELDS])}\n", "ascii")
     inside = f"mount --bind /dev {root}/dev && exec chroot {root} /w/run_in_root.sh"
     namespaces = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork"]
     subprocess.run([*namespaces, "sh", "-c", inside], check=False, timeout=500)
@@ -114,6 +123,16 @@ def test_jobs_of_a_newer_slurm(run: Run, jobs: dict[int, dict[str, Any]]) -> Non
     assert by_name["het"]["metaData"]["hetJobOffset"] == "0"
     has_sluid = {"sluid" in job["metaData"] for job in jobs.values()}
     assert has_sluid == {run.version not in {"24.11"}}
+
+
+def test_every_run_equals_that_of_sacct(run: Run, jobs: dict[int, dict[str, Any]]) -> None:
+    # Of a hostile job, the fields that its text contradicts are left out.
+    hostile = {job_id for name, job_id in run.ids.items() if "hostile" in name}
+    rows = rows_of_sacct((run.directory / "accounting").read_text("utf-8"))
+    expected = [row for row in rows if row.job_id not in hostile]
+    assert len(expected) >= BURST
+    honest = [job for job_id, job in jobs.items() if job_id not in hostile]
+    assert differences(expected, map(row_of_ccapi, honest)) == []
 
 
 def test_hostile_jobs_of_a_newer_slurm(run: Run, jobs: dict[int, dict[str, Any]]) -> None:

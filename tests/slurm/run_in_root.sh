@@ -1,7 +1,8 @@
 #!/bin/bash
 # Run a Slurm of four virtual nodes and a set of jobs in a root file system of another release.
 # Called in namespaces of its own: unshare -m -n -u -p --fork chroot ROOT /w/run_in_root.sh
-# /w/ccapi has the hooks and their settings. Results: /w/spool, /w/ids (id, name), /w/queue.
+# /w/ccapi has the hooks and their settings. Results: /w/spool, /w/ids (id, name), /w/queue, and
+# /w/accounting, the output of the command in /w/sacct.
 cd /w || exit 1
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
@@ -43,29 +44,60 @@ SlurmdParameters=config_overrides
 PrologFlags=Alloc
 ReturnToService=2
 KillWait=2
+MinJobAge=3600
 GresTypes=gpu
 PrologSlurmctld=/w/ccapi/prolog
 JobCompType=jobcomp/script
 JobCompLoc=/w/ccapi/jobcomp
 SchedulerParameters=sched_min_interval=100000,batch_sched_delay=0,sched_interval=1
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=ctl
+AccountingStoragePass=/w/munge/socket
+AccountingStorageTRES=gres/gpu
 NodeName=n[1-4] NodeHostname=ctl NodeAddr=10.9.9.1 Port=[17001-17004] Sockets=1 CoresPerSocket=4 ThreadsPerCore=2 Gres=gpu:2
 PartitionName=main Nodes=n[1-4] Default=YES MaxTime=INFINITE OverSubscribe=NO
 PartitionName=whole Nodes=n[1-4] OverSubscribe=EXCLUSIVE
 CONF
+cat >slurmdbd.conf <<'CONF'
+AuthType=auth/munge
+AuthInfo=socket=/w/munge/socket
+DbdHost=ctl
+DbdAddr=10.9.9.1
+SlurmUser=slurm
+PidFile=/w/state/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort=3399
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm
+CONF
+chmod 600 slurmdbd.conf
+chown slurm slurmdbd.conf
 export SLURM_CONF=/w/slurm.conf TZ=UTC
 setpriv --reuid=munge --regid=munge --clear-groups munged --socket=/w/munge/socket \
     --key-file=/w/munge/key --pid-file=/w/munge/pid --log-file=/w/munge/log --seed-file=/w/munge/seed
-setpriv --reuid=slurm --regid=slurm --clear-groups slurmctld -D >slurmctld.log 2>&1 &
-for node in n1 n2 n3 n4; do slurmd -D -N $node >$node.log 2>&1 & done
 
 # wait_for SECONDS COMMAND...: until the command succeeds.
 wait_for() {
     seconds=$1
     shift
-    for _ in $(seq "$seconds"); do "$@" && return; sleep 1; done
+    for _ in $(seq "$seconds"); do "$@" >/dev/null 2>&1 && return; sleep 1; done
 }
+mariadb-install-db --no-defaults --user=mysql --skip-test-db --datadir=/w/mariadb >mariadb.log 2>&1
+mariadbd --no-defaults --user=mysql --datadir=/w/mariadb --socket=/w/mariadb/socket \
+    --pid-file=/w/mariadb/pid --port=3399 --bind-address=127.0.0.1 >>mariadb.log 2>&1 &
+sql() { mariadb --no-defaults --socket=/w/mariadb/socket -e "$1"; }
+wait_for 60 sql 'SELECT 1'
+sql "CREATE DATABASE slurm; CREATE USER slurm IDENTIFIED BY 'slurm'; GRANT ALL ON slurm.* TO slurm"
+setpriv --reuid=slurm --regid=slurm --clear-groups slurmdbd -D >slurmdbd.log 2>&1 &
+wait_for 60 sacctmgr -i add cluster fritz
+setpriv --reuid=slurm --regid=slurm --clear-groups slurmctld -D >slurmctld.log 2>&1 &
+for node in n1 n2 n3 n4; do slurmd -D -N $node >$node.log 2>&1 & done
+
 nodes_are_idle() { [ "$(sinfo -h -N -o %T 2>/dev/null | sort -u)" = idle ]; }
 is_running() { [ "$(squeue -h -j "$1" -o %T 2>/dev/null)" = RUNNING ]; }
+sacct_has_all() { [ -z "$(sacct -a -X -n -s R,PD,S)" ]; }
 queue_is_empty() { [ -z "$(squeue -h -t R,CG,CF,PD -o %A)" ]; }
 # submit NAME COMMAND OPTION...: as an ordinary user.
 submit() {
@@ -92,7 +124,7 @@ submit shared 'sleep 2' --oversubscribe -n1
 submit array 'sleep 2' --array=1-4%2
 submit het 'sleep 2' -n1 : -n1
 submit one-thread 'sleep 2' -n2 --hint=nomultithread
-submit shrink 'scontrol update JobId=$SLURM_JOB_ID NumNodes=1; sleep 4' -N2
+submit shrink 'sleep 2; scontrol update JobId=$SLURM_JOB_ID NumNodes=1; sleep 3' -N2
 lines='x
      Nodes=n9 CPU_IDs=0-9 GRES=gpu:9(IDX:0-8)
      Nodes=n[1-300000] CPU_IDs=x Mem=0 GRES=gpu:9(IDX:0-8)
@@ -105,7 +137,10 @@ for option in account bb cluster-constraint comment container container-id error
     mail-user mcs-label network output qos wckey; do
     submit "hostile-$option" 'sleep 2' -n1 -t5 "--$option=$lines"
 done
-wait_for 180 queue_is_empty
+submit burst true "--array=1-$(cat burst)"
+wait_for 240 queue_is_empty
+wait_for 30 sacct_has_all
+sh ./sacct >accounting
 squeue -h -r -t all -o '%A %T %S %e %N' >queue
 sleep 1
 kill $(jobs -p)
