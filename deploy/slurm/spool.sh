@@ -30,22 +30,31 @@ log_error() {
     timeout 1 logger -t ccapi-slurm -p daemon.err -- "$1"
 }
 
-# has_space: succeed if the spool is below its limits; free space counts from a hundred events on.
-# Otherwise the word in "cause" says why not.
+# has_space: succeed if the spool is below its limits. Otherwise the word in "cause" says why not.
+#
+# Counting 20,000 events takes as long as the rest of a hook. So one hook in a hundred does it, that
+# whose uptime has no hundredths. While the spool is full, or if it may be small, each hook does.
 has_space() {
     cause=missing
     [ -d "$CCAPI_SPOOL/new" ] || return 1
-    cause=full
-    # A name ends with a hundredth of a second. Sorting the tenth of the names that ends with 0 takes
-    # half the time of counting all, which 20,000 events would make the longest part of a hook.
-    set -- "$CCAPI_SPOOL"/new/*0
-    count=$(($# * 10))
-    if [ "$count" -lt 1000 ]; then
-        set -- "$CCAPI_SPOOL"/new/*
-        count=$#
+    case $uptime in
+        *00) ;;
+        *) [ -e "$CCAPI_SPOOL/full" ] || [ "$CCAPI_SPOOL_EVENTS" -lt 1000 ] || return 0 ;;
+    esac
+    if is_below_limits; then
+        [ ! -e "$CCAPI_SPOOL/full" ] || rm -f "$CCAPI_SPOOL/full"
+    else
+        printf x >"$CCAPI_SPOOL/full"
+        return 1
     fi
-    [ "$count" -lt "$CCAPI_SPOOL_EVENTS" ] || return 1
-    [ "$count" -ge 100 ] || return 0
+}
+
+# is_below_limits: as has_space; free space counts from a hundred events on.
+is_below_limits() {
+    cause=full
+    set -- "$CCAPI_SPOOL"/new/*
+    [ "$#" -lt "$CCAPI_SPOOL_EVENTS" ] || return 1
+    [ "$#" -ge 100 ] || return 0
     cause=space
     free=$(stat -f -c '%a * (%S / 512) / 2048' "$CCAPI_SPOOL/new") || return 1
     # shellcheck disable=SC2004 # an expression, not a number

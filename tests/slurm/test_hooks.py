@@ -161,6 +161,7 @@ def test_event_that_cannot_be_written_is_logged(
     site: Site, commands: Path, tmp_path: Path, hook: str, fault: str
 ) -> None:
     settings = {"full": {"CCAPI_SPOOL_EVENTS": 0}, "no space": {"CCAPI_SPOOL_RESERVE_MIB": 10**9}}
+    settings["no space"]["CCAPI_SPOOL_EVENTS"] = 999
     site.configure(
         CCAPI_URL="http://127.0.0.1:1",
         PATH=f"{commands}:/usr/bin:/bin",
@@ -176,6 +177,19 @@ def test_event_that_cannot_be_written_is_logged(
         (site.spool / "new").touch()
     site.run_hook(hook, JOBCOMP if hook == "jobcomp" else EPILOG)
     assert f"job 4: {hook} not recorded" in syslog(tmp_path)
+
+
+def test_full_spool_is_counted_by_each_hook(site: Site) -> None:
+    site.configure(CCAPI_URL="http://127.0.0.1:1", CCAPI_SPOOL_EVENTS=1000)
+    others = [site.spool / "new" / f"{number}-epilog-1.00" for number in range(100, 1100)]
+    for path in others:
+        path.touch()
+    (site.spool / "full").touch()
+    site.run_hook("epilog", EPILOG)
+    assert (len(site.names()), (site.spool / "lost" / "full").read_text()) == (1000, "x")
+    others[0].unlink()
+    site.run_hook("epilog", EPILOG)
+    assert (len(site.names()), (site.spool / "full").exists()) == (1000, False)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ jobs/   a file per job: its last reported run
 ends/   end states of epilogs in new/ and dead/, saved before Slurm forgets the jobs
 dead/   rejected events, each with the reason in a file NAME.answer
 lost/   what hooks could not write: a file per cause, a byte per event
+full    exists while hooks find the spool full
 outage  why events wait now, for --status
 counters  what went wrong so far
 lock    locked by the running sender
