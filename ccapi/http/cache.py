@@ -36,8 +36,8 @@ _MAX_RESPONSE_BYTES = 16 * 2**20
 # What a response takes in memory beside its body.
 _OVERHEAD_BYTES = 1_000
 _LOCKS = 64
-# A page asks for its live rows every 14 seconds, so they may be older than an answer to a person.
-_LIVE_SECONDS = 5
+# A page asks for its live rows every 13 seconds, so they may be older than an answer to a person.
+_LIVE_SECONDS = 6
 # Much longer than that: a page that is open reaches one of the workers each time.
 _RECENT_SECONDS = 600
 _CACHE_HEADERS = (

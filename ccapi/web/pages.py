@@ -153,7 +153,7 @@ def shared_part(
     """Return a part of a page that readers who see the same jobs share for a second.
 
     It depends on nothing but its name, the query string and the scope. A live part, which the
-    page renews by itself, is shared for five seconds.
+    page renews by itself, is shared for six seconds.
     """
     caches: Caches = current_app.extensions["ccapi_caches"]
     response = compute(

@@ -79,7 +79,7 @@ def current_visitor(database: Database, caches: Caches) -> Visitor:
 
 
 def _look_up(digest: bytes, database: Database, caches: Caches) -> ValidToken:
-    """Look up a session, and all others of this worker that are in use, by one query for all.
+    """Look up a session; one that is in use, with all others of this worker that are in use.
 
     Raises Unauthenticated, TooManyRequests, DatabaseUnavailable.
     """
@@ -88,10 +88,12 @@ def _look_up(digest: bytes, database: Database, caches: Caches) -> ValidToken:
             return token  # Another thread has just looked it up.
         caches.unknown_tokens.require_allowed(digest)
         started_at = time.monotonic()
-        recent = caches.recent_sessions.list()
-        expired = {one for one in recent if caches.tokens.get(("session", one)) is None}
-        valid = sessions.authenticate(database, {digest, *expired})
-        caches.recent_sessions.discard(expired - valid.keys())
+        # All together, so that they also expire together.
+        digests = {*caches.recent_sessions.list()}
+        if digest not in digests:
+            digests = {digest}
+        valid = sessions.authenticate(database, digests)
+        caches.recent_sessions.discard(digests - valid.keys())
         caches.unknown_tokens.record(digest, is_valid=digest in valid)
         for one, token in valid.items():
             if token.is_cacheable:

@@ -1,7 +1,7 @@
 "use strict";
 // Everything works without this script; it adds live rows, local times and keys.
 
-const REFRESH_MS = 14000;
+const REFRESH_MS = 13000;
 
 function showLocalTimes(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
