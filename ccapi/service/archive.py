@@ -13,8 +13,9 @@ from ccapi.model.job import Job, MonitoringStatus
 from ccapi.repository import batch, edits, jobs
 
 _log = logging.getLogger(__name__)
-_BATCH_SIZE = 500
 _WRITERS = 8
+# Their jobs are in memory at once.
+_RETRY_BATCH = 8
 
 
 def archive(context: Context, job: Job) -> Job:
@@ -121,14 +122,12 @@ def retry(context: Context) -> Iterator[Job]:
     after_id = 0
     while True:
         with context.database.connection() as conn:
-            ids = jobs.list_archive_queue(conn, after_id, _BATCH_SIZE)
-        for id_ in ids:
-            job = archive_by_id(context, id_)
-            if job is not None:
-                yield job
-            if context.archive_io.is_open:
-                raise ArchiveError("the archive does not answer any more; run it again later")
-        if len(ids) < _BATCH_SIZE:
+            ids = jobs.list_archive_queue(conn, after_id, _RETRY_BATCH)
+            waiting = batch.get(conn, ids)
+        yield from archive_all(context, list(waiting.values()))
+        if context.archive_io.is_open:
+            raise ArchiveError("the archive does not answer any more; run it again later")
+        if len(ids) < _RETRY_BATCH:
             break
         after_id = ids[-1]
     yield from _finish_edits(context)

@@ -131,7 +131,7 @@ def test_failure_of_one_job_does_not_stop_the_others(writer: Client, context: Co
 def test_retry_continues_after_a_batch(
     context: Context, pending: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "_BATCH_SIZE", 2)
+    monkeypatch.setattr(archive, "_RETRY_BATCH", 2)
     assert [job.id for job in retry(context)] == pending
 
 
@@ -144,8 +144,9 @@ def test_concurrent_retries_are_safe(writer: Client, context: Context) -> None:
 
 
 def test_job_deleted_during_a_retry_is_not_archived(
-    admin: Client, context: Context, pending: list[int]
+    admin: Client, context: Context, pending: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(archive, "_RETRY_BATCH", 1)
     retried = archive.retry(context)
     assert next(retried).id == pending[0]
     admin.send("DELETE", f"/delete_job/{pending[1]}")
