@@ -402,6 +402,8 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'ccapi') THEN
         CREATE PUBLICATION ccapi;
     END IF;
+    -- A TRUNCATE here would empty the hub's tables for all sites.
+    ALTER PUBLICATION ccapi SET (publish = 'insert, update, delete');
     -- Tokens and sessions stay at their site, and so does what concerns its archive alone.
     ALTER PUBLICATION ccapi
         SET TABLE jobs, tags, job_tags, job_corrections, archive_queue, hosts, node_states;
@@ -430,8 +432,10 @@ BEGIN
         EXECUTE format(
             'CREATE TRIGGER hub_is_read_only BEFORE INSERT OR UPDATE OR DELETE ON %s
              WHEN (current_setting(''ccapi.removes_site'', true) IS DISTINCT FROM ''on'')
+             EXECUTE FUNCTION refuse_write();
+             CREATE TRIGGER hub_is_not_truncated BEFORE TRUNCATE ON %s
              EXECUTE FUNCTION refuse_write()',
-            table_id
+            table_id, table_id
         );
     END LOOP;
 END $$;
@@ -445,7 +449,7 @@ BEGIN
 END $$;
 
 -- Delete everything that came to this hub from a site whose subscription is gone; returns how many
--- jobs. The site's nodes are those of its jobs' clusters.
+-- jobs. The site's nodes are those of all clusters of which no other site has jobs.
 CREATE FUNCTION remove_site(site integer) RETURNS bigint
     LANGUAGE plpgsql VOLATILE
     AS $$
@@ -455,8 +459,10 @@ DECLARE
     number_of_jobs bigint;
 BEGIN
     PERFORM set_config('ccapi.removes_site', 'on', true);
-    DELETE FROM node_states
-    WHERE cluster IN (SELECT cluster FROM jobs WHERE id BETWEEN first_id AND last_id);
+    DELETE FROM node_states AS n
+    WHERE NOT EXISTS (
+        SELECT FROM jobs AS j WHERE j.cluster = n.cluster AND j.id NOT BETWEEN first_id AND last_id
+    );
     DELETE FROM archive_queue   WHERE job BETWEEN first_id AND last_id;
     DELETE FROM job_corrections WHERE job BETWEEN first_id AND last_id;
     DELETE FROM job_tags        WHERE job BETWEEN first_id AND last_id;

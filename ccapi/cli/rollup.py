@@ -5,7 +5,6 @@ import time
 import click
 
 from ccapi.cli.settings import Settings, uses_settings
-from ccapi.db.pool import Database
 from ccapi.service import rollups
 
 
@@ -18,6 +17,5 @@ def rollup(settings: Settings) -> None:
     later ones read the new days, and those in which a job was changed or deleted. Safe at any time,
     also several at once.
     """
-    database = Database(settings.config.database.url)
-    number = sum(rollups.rebuild(database, int(time.time())))
+    number = sum(rollups.rebuild(settings.context.database, int(time.time())))
     click.echo(f"summed up {number} day{'' if number == 1 else 's'}")

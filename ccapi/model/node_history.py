@@ -15,16 +15,21 @@ KEY = "nodeHistory"
 _MAX_ENTRIES, _MAX_LENGTH = 100, 2**20
 
 
-def load(meta_data: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the former hosts of a job, oldest first; any other text is ignored."""
+def load(meta_data: Mapping[str, str], max_time: int) -> list[dict[str, Any]]:
+    """Return the former hosts of a job until a time, oldest first; any other text is ignored."""
     try:
         entries = orjson.loads(meta_data.get(KEY, "[]"))
     except ValueError:
         return []
-    is_history = type(entries) is list and all(
-        type(entry) is dict and type(entry.get("until")) is int for entry in entries
-    )
+    is_history = type(entries) is list and all(_is_entry(entry, max_time) for entry in entries)
     return entries if is_history else []
+
+
+def _is_entry(entry: object, max_time: int) -> bool:
+    match entry:
+        case {"until": int(until), "hosts": list(hosts), **others} if not others:
+            return until <= max_time and all(type(host) is str for host in hosts)
+    return False
 
 
 def add(

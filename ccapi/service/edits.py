@@ -1,6 +1,7 @@
 """Edit a job in the database and in the archive: in both, or in neither."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -61,8 +62,9 @@ def resize(
 
     Its metadata keeps the former hosts. The present nodes again, and nodes from before the last
     resize, change nothing. Raises NoMatchingJob, SeveralJobsMatch, AlreadyStopped, UnknownJob, and
-    InvalidInput for a time before the start.
+    InvalidInput for a time before the start or in the future.
     """
+    max_time = int(time.time()) + lifecycle.CLOCK_SKEW_SECONDS
     with context.database.connection() as conn:
         run = lifecycle.select_running(lifecycle.find(conn, selection, context.scope))
     if context.clusters.described:
@@ -72,14 +74,15 @@ def resize(
         job = jobs.get(conn, run.id)
         if job is None or not job.is_running:
             raise AlreadyStopped(f"already stopped: {jobs.get_run(conn, run.id) or run}")
-        if resize_time < job.start_time - lifecycle.CLOCK_SKEW_SECONDS:
-            raise InvalidInput.of("resizeTime", f"must not be before startTime, {job.start_time}")
+        if not job.start_time - lifecycle.CLOCK_SKEW_SECONDS <= resize_time <= max_time:
+            expected = f"must be between startTime, {job.start_time}, and now"
+            raise InvalidInput.of("resizeTime", expected)
         nodes = orjson.loads(job.resources)
         counts = (job.num_hwthreads, job.num_acc)
         if (nodes, *counts) == (allocation.resources, allocation.num_hwthreads, allocation.num_acc):
             return
         meta_data = orjson.loads(job.meta_data or "{}")
-        history = node_history.load(meta_data)
+        history = node_history.load(meta_data, max_time)
         last = max(job.start_time, history[-1]["until"] if history else 0)
         if resize_time < last and history:
             return

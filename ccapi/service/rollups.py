@@ -20,7 +20,10 @@ def require_short(time: Range, days: Days | None, max_days: int) -> None:
     """Raise InvalidInput if a query had to read the jobs of too many days beside roll-ups."""
     seconds = time.upper - time.lower - (days.seconds if days else 0)
     if seconds > max_days * DAY_SECONDS:
-        expected = f"must be at most {max_days} days long, besides days with roll-ups"
+        expected = (
+            f"must be at most {max_days} days long, besides days with roll-ups; if days in between "
+            "have changed, `ccapi rollup` sums them up again"
+        )
         raise InvalidInput.of("range", expected)
 
 

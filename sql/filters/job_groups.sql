@@ -148,7 +148,7 @@ GREATEST(COALESCE(stop_time, :now) - start_time, 1)
 num_nodes
 
 -- name: num_acc
-COALESCE(num_acc, 0)
+LEAST(COALESCE(num_acc, 0), 2147483647)
 
 -- name: wait
 CASE WHEN submit_time IS NOT NULL THEN GREATEST(start_time - submit_time, 0) END

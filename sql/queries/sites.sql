@@ -19,8 +19,9 @@ SELECT current_setting('wal_level');
 -- name: list_subscriptions
 -- List the subscriptions of this database: whether each is enabled and connected, how many of its
 -- tables are not copied yet, and the seconds since its site was last heard. Only administrators of
--- PostgreSQL 13 may read the id of a subscription in pg_subscription itself.
-SELECT
+-- PostgreSQL 13 may read the id of a subscription in pg_subscription itself. From PostgreSQL 16 on, a
+-- subscription has several workers during a large transaction.
+SELECT DISTINCT ON (s.subname)
     s.subname                                                AS name,
     s.subenabled                                             AS is_enabled,
     worker.pid IS NOT NULL                                   AS is_connected,
@@ -34,7 +35,7 @@ LEFT JOIN pg_stat_subscription AS worker
     ON worker.subname = s.subname
    AND worker.relid IS NULL
 WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-ORDER BY s.subname;
+ORDER BY s.subname, worker.last_msg_receipt_time DESC NULLS LAST;
 
 -- name: list_shared_clusters
 -- List the clusters of which two sites have jobs among the latest thousand. The recursion leaps from

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from ccapi.db.pool import Database
 from ccapi.model.rules import MAX_EPOCH_SECOND, MAX_INTEGER
-from tests.client import Client
+from ccapi.service import rollups
+from tests.client import START, Client
 
 NUMBERS = (-MAX_INTEGER - 1, -1, 0, 1, 5, MAX_EPOCH_SECOND, MAX_INTEGER, MAX_INTEGER + 1)
 RANGES = [
@@ -58,6 +60,28 @@ def test_no_parameter_at_a_border_causes_a_5xx(app: Flask, admin: Client) -> Non
                 failures.append((path, query, response.status_code))
     assert failures == []
     assert number > 2_000
+
+
+@pytest.mark.parametrize("with_rollups", [False, True])
+def test_statistics_of_the_largest_counts(
+    admin: Client, database: Database, *, with_rollups: bool
+) -> None:
+    for number in (21, 22):
+        admin.start(jobId=number, numHwthreads=MAX_INTEGER, numAcc=MAX_INTEGER)
+        admin.stop(jobId=number)
+    admin.start(jobId=23, numHwthreads=MAX_INTEGER, numAcc=MAX_INTEGER)
+    if with_rollups:
+        assert sum(rollups.rebuild(database, START + 90 * 86_400)) > 0
+    time = f"range={START - 86_400 * 3}-{START + 86_400 * 3}"
+    for query in (
+        "group-by=user&waits=true&end-states=true",
+        "timeline=true&step=3600",
+        "distinct=true&timeline=true",
+        *(f"histogram={of}" for of in ("num-acc", "num-nodes", "duration", "wait")),
+        *(f"group-by={by}" for by in ("host", "day", "name", "month")),
+    ):
+        response = admin.send("GET", f"/stats/?{time}&{query}")
+        assert response.status_code == 200, (query, response.text)
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -121,7 +121,7 @@ def test_counts_that_are_left_out_are_unknown(writer: Client, running: int) -> N
         (resize(resources="f1"), "resources: must be an array"),
         (resize(numNodes=2), "numNodes: must be the number of resources, 1"),
         (resize(numAcc=-1), "numAcc: must be"),
-        (resize(resizeTime=START - 61), "resizeTime: must not be before startTime"),
+        (resize(resizeTime=START - 61), "resizeTime: must be between startTime"),
         (resize(resizeTime=1e9), "resizeTime: must be an integer"),
     ],
 )
@@ -182,3 +182,26 @@ def test_changes_and_a_stop_at_once(writer: Client, running: int) -> None:
     assert {response.status_code for response in at_once(requests)} <= {200, 422}
     job = writer.read(running)
     assert (job["jobState"], job["monitoringStatus"]) == ("completed", 3)
+
+
+def test_time_in_the_future_is_refused(writer: Client, running: int) -> None:
+    response = writer.send("POST", "/resize_job/", resize(resizeTime=9_000_000_000))
+    assert_error(response, 400, "must be between startTime")
+    assert hosts(writer.read(running)) == ["f1", "f2"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"until":1,"hosts":' + "[" * 300 + "]" * 300 + "}]",
+        '[{"until":9223372036854775807,"hosts":["f9"]}]',
+        '[{"until":1}]',
+        '[{"until":1,"hosts":[1]}]',
+        "[1]",
+        "{}",
+        "[",
+    ],
+)
+def test_other_text_than_a_history_is_replaced(writer: Client, text: str) -> None:
+    writer.start(resources=NODES, metaData={"nodeHistory": text})
+    assert history(send(writer)) == [(60, ["f1", "f2"])]

@@ -80,7 +80,12 @@ def test_hub_changes_nothing_and_says_so(made: Federation) -> None:
         assert status == 403, (path, answer)
         assert "this is a hub" in json.loads(answer)["error"]
     assert made.hub.send(f"/{id_}/archive")[0] == 404
-    for statement in ("DELETE FROM jobs", "INSERT INTO hosts VALUES ('x')", "DELETE FROM tags"):
+    for statement in (
+        "DELETE FROM jobs",
+        "INSERT INTO hosts VALUES ('x')",
+        "DELETE FROM tags",
+        "TRUNCATE node_states",
+    ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="of a hub"):
             made.hub.server.run(statement)
     for command, answer_part in (
@@ -221,8 +226,14 @@ def test_hub_is_upgraded_before_its_sites(made: Federation) -> None:
 
 def test_a_site_is_copied_again(made: Federation) -> None:
     again = made.sites[1]
-    start(again, 70)
-    made.await_equality()
+    others = made.sites[0].jobs().keys()
+    again.sql(
+        "INSERT INTO node_states VALUES ('new', 'n1', ARRAY['idle'], 0, 0, 0, 0)"
+    )
+    again.sql("TRUNCATE jobs CASCADE")
+    last = start(again, 70)
+    wait_until(lambda: last in made.hub.jobs(), "the job does not arrive")
+    assert others < made.hub.jobs().keys()
     made.hub.follow("Copy a site again, or remove it", again)
     made.await_copies()
     made.await_equality()
