@@ -63,7 +63,7 @@ def test_no_parameter_at_a_border_causes_a_5xx(app: Flask, admin: Client) -> Non
 
 
 @pytest.mark.parametrize("with_rollups", [False, True])
-def test_statistics_of_the_largest_counts(
+def test_statistics_of_max_counts(
     admin: Client, database: Database, *, with_rollups: bool
 ) -> None:
     for number in (21, 22):
