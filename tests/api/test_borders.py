@@ -63,9 +63,7 @@ def test_no_parameter_at_a_border_causes_a_5xx(app: Flask, admin: Client) -> Non
 
 
 @pytest.mark.parametrize("with_rollups", [False, True])
-def test_statistics_of_max_counts(
-    admin: Client, database: Database, *, with_rollups: bool
-) -> None:
+def test_statistics_of_max_counts(admin: Client, database: Database, *, with_rollups: bool) -> None:
     for number in (21, 22):
         admin.start(jobId=number, numHwthreads=MAX_INTEGER, numAcc=MAX_INTEGER)
         admin.stop(jobId=number)

@@ -227,9 +227,7 @@ def test_hub_is_upgraded_before_its_sites(made: Federation) -> None:
 def test_a_site_is_copied_again(made: Federation) -> None:
     again = made.sites[1]
     others = made.sites[0].jobs().keys()
-    again.sql(
-        "INSERT INTO node_states VALUES ('new', 'n1', ARRAY['idle'], 0, 0, 0, 0)"
-    )
+    again.sql("INSERT INTO node_states VALUES ('new', 'n1', ARRAY['idle'], 0, 0, 0, 0)")
     again.sql("TRUNCATE jobs CASCADE")
     last = start(again, 70)
     wait_until(lambda: last in made.hub.jobs(), "the job does not arrive")
