@@ -33,11 +33,12 @@ class _Current:
 def post_worker_init(worker: Any) -> None:
     """Wrap the steps of the use cases, in a worker that has just loaded the application."""
     del worker
-    from ccapi.archive import writer  # noqa: PLC0415 - loaded by the application before
+    from ccapi import atomic_file  # noqa: PLC0415 - loaded by the application before
+    from ccapi.archive import writer  # noqa: PLC0415 - see above
     from ccapi.repository import jobs  # noqa: PLC0415 - see above
     from ccapi.service import archive, deletion, edits, lifecycle  # noqa: PLC0415 - see above
 
-    vars(writer)["os"] = _FaultyDisk()
+    vars(writer)["os"] = vars(atomic_file)["os"] = _FaultyDisk()
     _wrap(jobs, "insert", after="kill-start-uncommitted")
     _wrap(lifecycle, "start", after="kill-start-committed")
     _wrap(lifecycle, "stop_run", after="kill-stop-uncommitted")
@@ -86,7 +87,7 @@ def _is_claimed(flag: str) -> bool:
 
 
 class _FaultyDisk:
-    """A replacement for `os` in the writer of the archive."""
+    """A replacement for `os` in the writers of the archive and of files."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
