@@ -72,5 +72,5 @@ def test_sender_killed_20_times_loses_no_events(connected: ConnectedSlurm) -> No
         with connected.site.sender("slurm"):
             time.sleep(chance.uniform(0.2, 0.8))
     with connected.site.sender("slurm"):
-        connected.wait_for_jobs(_JOBS)
+        connected.wait_for_jobs(_JOBS, seconds=300)
     assert_all_arrived(connected)
