@@ -128,7 +128,11 @@ def test_some_order_explains_concurrent_answers(
         assert explained(state, history.calls, partial(http_calls.is_archived, archive)), (
             f"no order explains\n{history}\nthe archive had\n{before}\nand has\n{archive}"
         )
+        deletes = any(call.operation.name == "delete_before" for call in history.calls)
         for call in history.calls:
+            if deletes:
+                tag_ids.forget()
             tag_ids.check_answer(call.answer)
         assert send(_CLEAN).status == 200
+        tag_ids.forget()
     print(f"{number + 1} rounds of {_THREADS} x {_OPERATIONS} operations")

@@ -130,7 +130,7 @@ def test_deploy_needs_the_header_of_the_login_proxy(ccapi: Command, tmp_path: Pa
     refused = ccapi(
         "deploy", str(tmp_path / "x"), "--server-name", "a", "--login-proxy", "127.0.0.1:4180"
     )
-    assert refused.status == 1
+    assert refused.status == 2
     assert "user_header" in refused.err
 
 
