@@ -66,7 +66,7 @@ class TagIds:
         self._ids: dict[tuple[str, str], int] = {}
         self._tags: dict[int, tuple[str, str]] = {}
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Allow new ids: a deletion of old jobs also deletes the tags that no job has."""
         self._ids.clear()
 

@@ -147,7 +147,7 @@ class Sequence(RuleBasedStateMachine):
             self._state = service_model.follow(self._state, call)
             self._tag_ids.check_answer(call.answer)
             if (operation.name, call.status) == ("delete_before", 200):
-                self._tag_ids.forget()
+                self._tag_ids.discard()
         except Unexplained as reason:
             history = "\n".join(str(past)[:2000] for past in self._history)
             raise AssertionError(f"{history}\nThe model expects: {reason}") from None
