@@ -10,7 +10,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -31,6 +31,8 @@ _BATCH_SIZE = 500
 _BUSY_SECONDS = 20
 _FILE_MODE = 0o640
 _MAX_OPEN = 8
+# A pack may vanish and come back while it is opened.
+_MAX_TRIES = 5
 # Of a thread that keeps packs open: path -> (file, connection).
 _local = threading.local()
 
@@ -195,16 +197,37 @@ def _reading(path: Path) -> "Iterator[sqlite3.Connection | None]":
             return
         if not stat.S_ISREG(status.st_mode):
             raise ArchiveError(f"{path} is not a regular file")
-        if opened is None:
-            with closing(_connect(path)) as conn:
+        file = (status.st_dev, status.st_ino)
+        if opened is not None and path in opened and opened[path][0] == file:
+            yield opened[path][1]
+            return
+        conn = _connect_to_read(path)
+        if opened is None or conn is None:
+            with closing(conn) if conn else nullcontext():
                 yield conn
             return
-        file = (status.st_dev, status.st_ino)
-        if path not in opened or opened[path][0] != file:
-            while len(opened) >= _MAX_OPEN or path in opened:
-                opened.pop(path if path in opened else next(iter(opened)))[1].close()
-            opened[path] = file, _connect(path)
-        yield opened[path][1]
+        while len(opened) >= _MAX_OPEN or path in opened:
+            opened.pop(path if path in opened else next(iter(opened)))[1].close()
+        opened[path] = file, conn
+        yield conn
+
+
+def _connect_to_read(path: Path) -> "sqlite3.Connection | None":
+    """Connect to a pack, and open its file; None if it has vanished, because it became empty."""
+    import sqlite3  # noqa: PLC0415 - as in _connect
+
+    for tries_left in reversed(range(_MAX_TRIES)):
+        try:
+            conn = _connect(path)
+            conn.execute("PRAGMA schema_version")
+        except sqlite3.OperationalError:
+            if not path.exists():
+                return None
+            if not tries_left:
+                raise
+        else:
+            return conn
+    return None
 
 
 def _connect(path: Path) -> "sqlite3.Connection":
