@@ -3,7 +3,6 @@
 import json
 import sqlite3
 import threading
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -350,36 +349,6 @@ def test_readers_find_each_job_while_jobs_move(context: Context, ids: dict[JobKe
 
     at_once([move, read, read])
     assert ids
-
-
-def test_pack_that_comes_and_goes_is_read_or_absent(
-    context: Context, ids: dict[JobKey, int]
-) -> None:
-    key = next(key for key in ids if layout.pack_path(context.archive_root, key))
-    packed(context)
-    path = layout.pack_path(context.archive_root, key)
-    assert path
-    source = path.with_name("source")
-    path.rename(source)
-    answers = Counter[bool]()
-    end = threading.Event()
-
-    def come_and_go() -> None:
-        while not end.is_set():
-            path.hardlink_to(source)
-            time.sleep(0.001)
-            path.unlink()
-            time.sleep(0.001)
-
-    def read() -> None:
-        try:
-            for _ in range(2_000):
-                answers[pack.read(path, key) is None] += 1
-        finally:
-            end.set()
-
-    at_once([come_and_go, read])
-    assert sum(answers.values()) == 2_000
 
 
 def test_interrupted_run_continues(context: Context, ids: dict[JobKey, int]) -> None:
